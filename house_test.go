@@ -1,0 +1,130 @@
+package cocoon_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/opencocoon/cocoon"
+
+// arrows lists, for each room, the rooms it may import outside its tests. An
+// arrow that is not here is a decision somebody has to take: add it with its
+// reason in the same change. Roles never import each other.
+var arrows = map[string][]string{
+	"tl":                {},
+	"openai":            {},
+	"stats":             {},
+	"engine":            {"openai"},
+	"engine/builtin":    {"openai"},
+	"engine/enginetest": {"engine", "openai"},
+	"market":            {},
+	"wire":              {"tl"},
+	"attest":            {"attest/tdx"}, // Judge calls the vendor's parser and verifier
+	"attest/tdx":        {"attest"},
+	"attest/insecure":   {"attest", "attest/tdx"},
+	"ratls":             {"attest", "tl", "wire"}, // peer-info strings are TL strings; the proof of work is wire's
+	"contract":          {"tl", "ledger"},         // a root names the ledger's multipliers
+	"ledger":            {"tl"},
+	"client":            {"attest", "contract", "ledger", "openai", "ratls", "stats", "tl", "wire"},
+	"proxy":             {"attest", "contract", "ledger", "market", "openai", "ratls", "stats", "tl", "wire"},
+	"worker":            {"attest", "contract", "engine", "ledger", "openai", "ratls", "stats", "tl", "wire"},
+}
+
+// Wiring and tools may import everything: that is what they are for.
+var wiring = []string{"cmd/", "devnet", "bench", "tl/gen", "engine/builtin/"}
+
+func isWiring(room string) bool {
+	return slices.ContainsFunc(wiring, func(w string) bool {
+		return room == w || strings.HasSuffix(w, "/") && strings.HasPrefix(room, w) || strings.HasPrefix(room, w+"/")
+	})
+}
+
+// sources parses every non-test Go file of the module, by room.
+func sources(t *testing.T) map[string][]*ast.File {
+	t.Helper()
+	rooms := map[string][]*ast.File{}
+	fset := token.NewFileSet()
+	err := filepath.WalkDir(".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			hidden := p != "." && strings.HasPrefix(d.Name(), ".")
+			_, otherModule := os.Stat(filepath.Join(p, "go.mod"))
+			if hidden || d.Name() == "testdata" || d.Name() == "node_modules" || p != "." && otherModule == nil {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(p, ".go") || strings.HasSuffix(p, "_test.go") {
+			return nil
+		}
+		f, err := parser.ParseFile(fset, p, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		room := path.Dir(filepath.ToSlash(p))
+		rooms[room] = append(rooms[room], f)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rooms
+}
+
+func TestEveryRoomHasAPackageComment(t *testing.T) {
+	for room, files := range sources(t) {
+		if !slices.ContainsFunc(files, func(f *ast.File) bool { return f.Doc != nil && len(f.Doc.Text()) > 40 }) {
+			t.Errorf("%s: no package comment: say what the room is for, where to start, what it leaves to others", room)
+		}
+	}
+}
+
+func TestArrowsPointDown(t *testing.T) {
+	for room, files := range sources(t) {
+		if isWiring(room) {
+			continue
+		}
+		allowed, known := arrows[room]
+		if !known {
+			t.Errorf("%s: a new room: add it to the table of arrows with what it may import", room)
+		}
+		for _, f := range files {
+			for _, imp := range f.Imports {
+				dep, ours := strings.CutPrefix(strings.Trim(imp.Path.Value, `"`), module+"/")
+				if ours && !slices.Contains(allowed, dep) {
+					t.Errorf("%s imports %s: not an arrow of this house", room, dep)
+				}
+			}
+		}
+	}
+}
+
+// A link that leads nowhere is a promise not kept.
+func TestDocumentLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:\s]+)(#[^)]*)?\)`)
+	docs, _ := filepath.Glob("docs/*.md")
+	more, _ := filepath.Glob("docs/*/*.md")
+	tops, _ := filepath.Glob("*.md")
+	for _, doc := range slices.Concat(docs, more, tops) {
+		text, err := os.ReadFile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(doc), m[1])); err != nil {
+				t.Errorf("%s links to %s: %v", doc, m[1], err)
+			}
+		}
+	}
+}
