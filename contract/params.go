@@ -1,0 +1,44 @@
+package contract
+
+import "github.com/xssnick/tonutils-go/tvm/cell"
+
+// maxStructVersion is the newest shape of the registry known.
+const maxStructVersion = 5
+
+// paramsCell is the parameter cell that every contract carries, in the shape
+// of the snapshot's struct version, with the code cells its holder needs: the
+// proxy those of workers and clients, workers and clients none.
+// Source: contracts.md section 3.
+//
+//	0     no multipliers, no stakes
+//	1     stakes
+//	2     stakes, multipliers of cached and reasoning tokens
+//	3..5  stakes, all four multipliers
+func (r *Root) paramsCell(proxy, worker, client bool) (*cell.Cell, error) {
+	b := newBuilder("contract parameters")
+	b.uint(uint64(r.StructVersion), 8).uint(uint64(r.ParamsVersion), 32).uint(uint64(r.UniqueID), 32)
+	b.do(b.b.StoreBoolBit(r.IsTest))
+	b.coins(r.PricePerToken).coins(r.WorkerFeePerToken)
+	m := r.Multipliers
+	if r.StructVersion >= 3 {
+		b.uint(uint64(m.Prompt), 32).uint(uint64(m.Cached), 32).uint(uint64(m.Completion), 32).uint(uint64(m.Reasoning), 32)
+	} else if r.StructVersion == 2 {
+		b.uint(uint64(m.Cached), 32).uint(uint64(m.Reasoning), 32)
+	}
+	b.uint(uint64(r.ProxyDelay), 32).uint(uint64(r.ClientDelay), 32)
+	if r.StructVersion >= 1 {
+		b.coins(r.MinProxyStake).coins(r.MinClientStake)
+	}
+	b.code(proxy, r.ProxyCode).code(worker, r.WorkerCode).code(client, r.ClientCode)
+	return b.cell(), b.err
+}
+
+func (b *builder) code(present bool, code *cell.Cell) *builder {
+	if !present {
+		return b.do(b.b.StoreMaybeRef(nil))
+	}
+	if code == nil {
+		code = emptyCell
+	}
+	return b.do(b.b.StoreMaybeRef(code))
+}
