@@ -1,0 +1,46 @@
+// Package openai holds what the OpenAI HTTP API looks like from outside: its
+// error objects, its model list, its usage counts, the framing of its answers
+// and the few request members that the network reads or keeps for itself.
+//
+// Start with [ParseOptions] for a request, [NewSplitter] for an answer and
+// [Error] for everything that goes wrong. There is no server and no client in
+// here; the roles bring those. Documents are edited by [Object], which moves
+// bytes instead of decoding and encoding them again: what the network does not
+// own reaches the engine exactly as the caller wrote it.
+//
+// Shapes follow the API's public reference
+// (https://platform.openai.com/docs/api-reference); event streams follow the
+// WHATWG HTML standard, section "Server-sent events".
+package openai
+
+// ModelList is the answer to GET /v1/models.
+type ModelList struct {
+	Object string  `json:"object"` // always "list"
+	Data   []Model `json:"data"`
+}
+
+// Model is one entry of a [ModelList] and the answer to GET /v1/models/{id}.
+type Model struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`   // always "model"
+	Created int64  `json:"created"`  // Unix seconds
+	OwnedBy string `json:"owned_by"` // who serves it
+	// Workers is the network's addition: one entry per worker that is ready
+	// to serve the model, cheapest first. SDKs ignore it.
+	Workers []ModelWorker `json:"workers"`
+}
+
+// ModelWorker is one worker of a model, as its proxy sees it.
+type ModelWorker struct {
+	Coefficient        int32 `json:"coefficient"` // price in thousandths of the network's
+	RunningRequests    int32 `json:"running_requests"`
+	MaxRunningRequests int32 `json:"max_running_requests"`
+}
+
+// NewModelList returns the list object around models; data is never null.
+func NewModelList(models []Model) ModelList {
+	if models == nil {
+		models = []Model{}
+	}
+	return ModelList{Object: "list", Data: models}
+}
