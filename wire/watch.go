@@ -1,0 +1,71 @@
+package wire
+
+import (
+	"fmt"
+	"time"
+)
+
+// Time on a connection is kept coarsely: frames only note when they came, and
+// one timer per connection looks now and then whether something is overdue.
+
+// clock is nanoseconds since shortly before the connection began; never 0.
+func (c *Conn) clock() int64 { return int64(time.Since(c.born)) + 1 }
+
+func (c *Conn) heard() { c.lastHeard.Store(c.clock()) }
+
+func (c *Conn) tick() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return
+	}
+	now := c.clock()
+	if err := c.overdue(now); err != nil {
+		c.failLocked(err)
+		return
+	}
+	c.shrink()
+	if c.pingDue(now) {
+		ping := outgoing{kind: idPing, id: now}
+		c.queueLocked(&ping, 0, ping.size(0))
+	}
+	if c.err == nil {
+		c.timer.Reset(c.nextTick(now))
+	}
+}
+
+func (c *Conn) overdue(now int64) error {
+	if c.flush != nil && now >= c.flushBy {
+		return c.flush
+	}
+	if quiet := time.Duration(now - c.lastHeard.Load()); quiet >= c.cfg.Idle {
+		return fmt.Errorf("%w: limit %v", ErrIdle, c.cfg.Idle)
+	}
+	if since := c.writing.Load(); since != 0 && time.Duration(now-since) >= c.cfg.Stall {
+		return fmt.Errorf("%w: took nothing for %v", ErrSlowPeer, c.cfg.Stall)
+	}
+	return nil
+}
+
+// pingDue says, once per silence, that it has lasted long enough for a ping.
+func (c *Conn) pingDue(now int64) bool {
+	last := c.lastHeard.Load()
+	if c.cfg.PingAfter < 0 || c.pinged == last || now-last < int64(c.cfg.PingAfter) {
+		return false
+	}
+	c.pinged = last
+	return true
+}
+
+// nextTick is how long nothing can become overdue, in the worst case.
+func (c *Conn) nextTick(now int64) time.Duration {
+	last := c.lastHeard.Load()
+	next := min(last+int64(c.cfg.Idle), now+int64(c.cfg.Stall)/2)
+	if c.cfg.PingAfter > 0 && c.pinged != last {
+		next = min(next, last+int64(c.cfg.PingAfter))
+	}
+	if c.flush != nil {
+		next = min(next, c.flushBy)
+	}
+	return max(time.Duration(next-now), time.Millisecond)
+}

@@ -1,0 +1,176 @@
+package wire
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+const (
+	writeChunk  = 64 << 10 // bytes per Write: what a peer must take within Config.Stall
+	firstBuffer = 1 << 10
+	restBuffer  = 64 << 10 // buffers above this are given back when the connection rests
+	keepBuffer  = 1 << 20  // and above this as soon as they are written
+	highWater   = 1 << 20  // Room waits for less than this to be queued
+)
+
+// queue encodes m behind what already waits. The writing goroutine takes all
+// that has gathered with one Write, so a burst costs few system calls.
+func (c *Conn) queue(m outgoing) error {
+	data := m.dataSize()
+	size := m.size(data)
+	if size > c.cfg.MaxFrame {
+		return fmt.Errorf("wire: %w: %s takes %d bytes, limit %d", ErrTooLarge, m.name(), size, c.cfg.MaxFrame)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.queueLocked(&m, data, size)
+}
+
+func (c *Conn) queueLocked(m *outgoing, data, size int) error {
+	if c.refusal != nil {
+		return c.refusal
+	}
+	if err := c.makeRoom(headerSize + size); err != nil {
+		c.failLocked(err)
+		return c.refusal
+	}
+	b, err := m.append(c.pending, c.outSeq, data, size)
+	if err != nil {
+		return err
+	}
+	c.pending = b
+	c.outSeq++
+	c.wake.Signal()
+	return nil
+}
+
+func (c *Conn) makeRoom(n int) error {
+	if waiting := len(c.pending) + c.inflight + n; waiting > c.cfg.MaxQueued {
+		return fmt.Errorf("%w: %d bytes wait to be written, limit %d", ErrSlowPeer, waiting, c.cfg.MaxQueued)
+	}
+	if cap(c.pending)-len(c.pending) >= n {
+		return nil
+	}
+	c.pending = slices.Grow(c.pending, max(n, firstBuffer))
+	return c.holdBuffers()
+}
+
+func (c *Conn) holdBuffers() error {
+	return c.account.set(holdWrites, cap(c.pending)+cap(c.spare)+c.batchCap)
+}
+
+func (c *Conn) writeLoop() {
+	defer close(c.writeDone)
+	defer c.account.close()
+	defer c.nc.Close()
+	var batch []byte
+	for {
+		if batch = c.nextBatch(batch); batch == nil {
+			return
+		}
+		if err := c.writeAll(batch); err != nil {
+			c.fail(fmt.Errorf("write: %w", err))
+			return
+		}
+	}
+}
+
+// nextBatch gives the written buffer back and waits for more to write. Nil
+// means the end.
+func (c *Conn) nextBatch(written []byte) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.giveBack(written)
+	for len(c.pending) == 0 && c.err == nil {
+		if c.flush != nil {
+			c.failLocked(c.flush)
+			break
+		}
+		c.wake.Wait()
+	}
+	if c.err != nil {
+		return nil
+	}
+	batch := c.pending
+	c.pending, c.spare = c.spare, nil
+	c.inflight, c.batchCap = len(batch), cap(batch)
+	return batch
+}
+
+func (c *Conn) giveBack(written []byte) {
+	c.batchCap = 0
+	if cap(written) <= keepBuffer {
+		c.spare = written[:0]
+		return
+	}
+	c.holdBuffers() // less than before: cannot be refused
+}
+
+func (c *Conn) writeAll(b []byte) error {
+	for len(b) > 0 {
+		c.writing.Store(c.clock())
+		n, err := c.nc.Write(b[:min(len(b), writeChunk)])
+		c.writing.Store(0)
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+		c.wrote(n)
+	}
+	return nil
+}
+
+func (c *Conn) wrote(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inflight -= n
+	if c.room != nil && c.hasRoom() {
+		close(c.room)
+		c.room = nil
+	}
+}
+
+// Room waits while a megabyte or more is queued. A sender that produces
+// faster than the peer may take, such as the relay of a long answer, calls it
+// before each Send instead of running into MaxQueued. It returns early with
+// ctx's error or the connection's.
+func (c *Conn) Room(ctx context.Context) error {
+	for {
+		room, err := c.roomOrWait()
+		if room == nil || err != nil {
+			return err
+		}
+		select {
+		case <-room:
+		case <-c.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (c *Conn) roomOrWait() (chan struct{}, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.refusal != nil || c.hasRoom() {
+		return nil, c.refusal
+	}
+	if c.room == nil {
+		c.room = make(chan struct{})
+	}
+	return c.room, nil
+}
+
+func (c *Conn) hasRoom() bool {
+	return len(c.pending)+c.inflight < min(highWater, c.cfg.MaxQueued/2)
+}
+
+// shrink gives back buffers that a burst left behind.
+func (c *Conn) shrink() {
+	if len(c.pending)+c.inflight > 0 || max(cap(c.pending), cap(c.spare)) <= restBuffer {
+		return
+	}
+	c.pending, c.spare = nil, nil
+	c.holdBuffers() // less than before: cannot be refused
+}
