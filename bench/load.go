@@ -60,14 +60,14 @@ func (l Load) Run(ctx context.Context) (*Result, error) {
 	r.start = r.begin.Add(l.WarmUp)
 	r.end = r.start.Add(l.Duration)
 	r.fewest.Store(1 << 62)
-	if l.Window != nil {
-		timer := time.AfterFunc(l.WarmUp, l.Window)
-		defer func() {
-			timer.Stop()
-			l.Window()
-		}()
-	}
 	var wg sync.WaitGroup
+	if l.Window != nil {
+		wg.Go(func() {
+			sleep(ctx, l.WarmUp)
+			l.Window()
+		})
+		defer l.Window()
+	}
 	for range l.Connections {
 		wg.Go(func() { r.work(ctx) })
 	}
