@@ -1,0 +1,180 @@
+package tdx
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/go-tdx-guest/pcs"
+)
+
+// Collateral gives what Intel publishes to judge quotes: TCB levels, the
+// quoting enclave's identity, revocation lists.
+//
+// Get must answer for the addresses of Intel's service, whatever it really
+// asks; must return the issuer chain under Intel's header name, in canonical
+// form; must honour ctx; and may be called from several goroutines. What it
+// returns need not be authentic: it is signed, and the verifier checks.
+type Collateral interface {
+	Get(ctx context.Context, url string) (header map[string][]string, body []byte, err error)
+}
+
+// maxCollateral bounds one answer. Intel's largest today is under 100 kB.
+const maxCollateral = 1 << 20
+
+// getter makes a Collateral the library's, and remembers whether it failed.
+type getter struct {
+	ctx    context.Context
+	src    Collateral
+	failed error
+}
+
+func (g *getter) Get(url string) (map[string][]string, []byte, error) {
+	header, body, err := g.src.Get(g.ctx, url)
+	if err != nil {
+		g.failed = err
+	}
+	return header, body, err
+}
+
+// item is one of the four answers, as a file in a directory.
+type item struct {
+	path   string // of Intel's service
+	file   string
+	header string // that holds the issuer chain; empty: none
+}
+
+// locate says which answer an address of Intel's service stands for.
+func locate(address string) (item, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return item{}, fmt.Errorf("tdx: collateral address: %w", err)
+	}
+	switch {
+	case strings.HasSuffix(u.Path, "/tcb"):
+		fmspc, err := hex.DecodeString(u.Query().Get("fmspc"))
+		if err != nil || len(fmspc) != 6 {
+			return item{}, fmt.Errorf("tdx: FMSPC is %q, want 6 bytes in hex", u.Query().Get("fmspc"))
+		}
+		return item{u.Path, fmt.Sprintf("tcb-%x.json", fmspc), "Tcb-Info-Issuer-Chain"}, nil
+	case strings.HasSuffix(u.Path, "/qe/identity"):
+		return item{u.Path, "qe-identity.json", "Sgx-Enclave-Identity-Issuer-Chain"}, nil
+	case strings.HasSuffix(u.Path, "/pckcrl"):
+		return item{u.Path, "pck-crl.der", "Sgx-Pck-Crl-Issuer-Chain"}, nil
+	case strings.HasSuffix(u.Path, "/IntelSGXRootCA.der"):
+		return item{u.Path, "root-crl.der", ""}, nil
+	}
+	return item{}, fmt.Errorf("tdx: %s is no collateral address", u.Path)
+}
+
+// Dir reads collateral from the files of a directory, as [Save] writes them:
+// tcb-<FMSPC>.json, qe-identity.json, pck-crl.der, root-crl.der, and the issuer
+// chain of each of the first three beside it as <file>.chain.pem.
+func Dir(path string) Collateral { return dir(path) }
+
+type dir string
+
+func (d dir) Get(_ context.Context, address string) (map[string][]string, []byte, error) {
+	it, err := locate(address)
+	if err != nil {
+		return nil, nil, err
+	}
+	body, err := readFile(filepath.Join(string(d), it.file))
+	if err != nil || it.header == "" {
+		return nil, body, err
+	}
+	chain, err := readFile(filepath.Join(string(d), it.file+".chain.pem"))
+	if err != nil {
+		return nil, nil, err
+	}
+	return map[string][]string{it.header: {url.QueryEscape(string(chain))}}, body, nil
+}
+
+func readFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readBounded(f)
+}
+
+func readBounded(r io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxCollateral+1))
+	if len(b) > maxCollateral {
+		return nil, fmt.Errorf("tdx: collateral of more than %d bytes", maxCollateral)
+	}
+	return b, err
+}
+
+// Save fetches the collateral of the platform that made q and writes it to a
+// directory for [Dir], for judging where there is no network.
+func (q *Quote) Save(ctx context.Context, src Collateral, path string) error {
+	certs, err := q.certificates()
+	if err != nil {
+		return err
+	}
+	pck, err := pcs.PckCertificateExtensions(certs[0])
+	if err != nil {
+		return fmt.Errorf("tdx: PCK certificate: %w", err)
+	}
+	for _, address := range []string{pcs.TcbInfoURL(pck.FMSPC), pcs.QeIdentityURL(), pcs.PckCrlURL("platform"), rootCRLURL} {
+		if err := save(ctx, src, address, path); err != nil {
+			return fmt.Errorf("tdx: collateral %s: %w", address, err)
+		}
+	}
+	return nil
+}
+
+const rootCRLURL = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der"
+
+func save(ctx context.Context, src Collateral, address, path string) error {
+	it, err := locate(address)
+	if err != nil {
+		return err
+	}
+	header, body, err := src.Get(ctx, address)
+	if err != nil {
+		return err
+	}
+	if it.header != "" {
+		chain, err := url.QueryUnescape(strings.Join(header[it.header], ""))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(path, it.file+".chain.pem"), []byte(chain), 0o644); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(path, it.file), body, 0o644)
+}
+
+var errNoCollateral = errors.New("tdx: no collateral here")
+
+// Answers is collateral kept in memory, by address of Intel's service.
+type Answers map[string]Answer
+
+// Answer is one of them.
+type Answer struct {
+	Chain string // PEM of the issuers, signer first; empty for the root's list
+	Body  []byte
+}
+
+// Get implements [Collateral].
+func (a Answers) Get(_ context.Context, address string) (map[string][]string, []byte, error) {
+	it, err := locate(address)
+	if err != nil {
+		return nil, nil, err
+	}
+	answer, ok := a[address]
+	if !ok {
+		return nil, nil, fmt.Errorf("%w: %s", errNoCollateral, it.file)
+	}
+	return map[string][]string{it.header: {url.QueryEscape(answer.Chain)}}, answer.Body, nil
+}
