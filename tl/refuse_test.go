@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// corpus is every encoding of the vectors, frames of the sessions included.
+// corpus is every encoding of the vectors, frames of the sessions included,
+// and a full message of every type.
 func corpus(t testing.TB) (out [][]byte) {
 	t.Helper()
 	var v encodings
@@ -25,6 +26,9 @@ func corpus(t testing.TB) (out [][]byte) {
 	}
 	for _, name := range []string{"proxy_clients", "proxy_workers"} {
 		out = append(out, sessionFrames(t, name)...)
+	}
+	for _, o := range everyType(t) {
+		out = append(out, Marshal(o))
 	}
 	return out
 }
