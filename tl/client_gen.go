@@ -1778,6 +1778,7 @@ func (m *ClientGetWorkerTypesV2) DecodeTL(r *Reader) error {
 }
 
 // ClientProxyConnectionAuthClass is any constructor of client.ProxyConnectionAuth.
+// A field of it must be set before writing: nil has no encoding and panics.
 type ClientProxyConnectionAuthClass interface {
 	Object
 	isClientProxyConnectionAuthClass()

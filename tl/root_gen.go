@@ -793,6 +793,7 @@ func (m *RootConfigConfigV7) DecodeTL(r *Reader) error {
 }
 
 // RootConfigConfigClass is any constructor of rootConfig.Config.
+// A field of it must be set before writing: nil has no encoding and panics.
 type RootConfigConfigClass interface {
 	Object
 	isRootConfigConfigClass()

@@ -7,8 +7,12 @@ import "slices"
 func (w *writer) class(result string) {
 	c := goClass(result)
 	w.p("// %s is any constructor of %s.", c, result)
-	if empty := w.emptyOf(result); empty != nil && w.isField(result) {
+	switch empty := w.emptyOf(result); {
+	case !w.isField(result):
+	case empty != nil:
 		w.p("// A nil field is written as [%s].", goType(empty))
+	default:
+		w.p("// A field of it must be set before writing: nil has no encoding and panics.")
 	}
 	w.p("type %s interface {\nObject\nis%s()\n}\n", c, c)
 	for _, d := range w.classes[result] {
