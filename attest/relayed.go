@@ -1,6 +1,7 @@
 package attest
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"time"
@@ -49,8 +50,8 @@ func (p *Policy) judgeRecord(v *Verdict, m *Measurements, key ed25519.PublicKey)
 	p.checkImage(v)
 }
 
-// SNPImageHash is the image hash of a SEV-SNP guest: SHA-256 over its launch
-// measurement and 64 zeros.
-func SNPImageHash(measurement [48]byte) Hash {
-	return sha256.Sum256(append(measurement[:], make([]byte, 64)...))
+// HashOf is the image hash of a machine with a single measurement, an SGX
+// enclave's or a SEV-SNP guest's: SHA-256 over it and 64 zeros.
+func HashOf(measurement []byte) Hash {
+	return sha256.Sum256(append(bytes.Clone(measurement), make([]byte, 64)...))
 }
