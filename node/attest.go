@@ -1,0 +1,103 @@
+package node
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/opencocoon/cocoon/attest"
+	"github.com/opencocoon/cocoon/attest/insecure"
+	"github.com/opencocoon/cocoon/attest/tdx"
+)
+
+// collateralLife is how long collateral is served from memory before it is
+// asked for again; what it says expires on its own.
+const collateralLife = time.Hour
+
+// Attestation says what this node shows of itself and whom it believes.
+// Zero means: real evidence of a TDX guest, and Intel's root alone.
+type Attestation struct {
+	// Collateral is where Intel's statements about platforms come from: a
+	// directory, or the https address of a caching service. Empty is Intel's
+	// own service.
+	Collateral string `json:"collateral,omitempty"`
+	// AllowUnknownTCB accepts peers whose platform nobody says anything about.
+	AllowUnknownTCB bool `json:"allow_unknown_tcb,omitempty"`
+
+	// SimulatedTDX is the directory of a simulated vendor whose machines the
+	// node believes.
+	SimulatedTDX string `json:"insecure_simulated_tdx,omitempty"`
+	// SimulatedImage makes the node a machine of that vendor, running the
+	// image of this name.
+	SimulatedImage string `json:"insecure_simulated_image,omitempty"`
+	// Fake shows, and believes, evidence that is a mere hash of the key: the
+	// reference network's mode without hardware.
+	Fake bool `json:"insecure_fake_tdx,omitempty"`
+	// NoAttestation shows none, and believes peers that show none.
+	NoAttestation bool `json:"insecure_no_attestation,omitempty"`
+}
+
+func (a *Attestation) check(p *Problems) {
+	modes := 0
+	for _, on := range []bool{a.SimulatedTDX != "", a.Fake, a.NoAttestation} {
+		if on {
+			modes++
+		}
+	}
+	if modes > 1 {
+		p.Add("insecure_simulated_tdx, insecure_fake_tdx and insecure_no_attestation exclude each other")
+	}
+	if a.SimulatedTDX == "" && a.SimulatedImage != "" {
+		p.Add("insecure_simulated_image: needs insecure_simulated_tdx, the directory of its vendor")
+	}
+}
+
+// platform is where this node's own evidence comes from. A client (guest
+// false) runs outside a TEE and shows none unless it is told to.
+func (a *Attestation) platform(guest bool) (attest.Platform, error) {
+	switch {
+	case a.SimulatedImage != "":
+		authority, err := insecure.Load(a.SimulatedTDX)
+		if err != nil {
+			return nil, err
+		}
+		return authority.Machine(a.SimulatedImage), nil
+	case a.Fake:
+		return insecure.Fake{}, nil
+	case a.NoAttestation || !guest:
+		return attest.NoPlatform{}, nil
+	default:
+		return attest.NewGuest()
+	}
+}
+
+// policy is whom this node believes; images says which are wanted, nil any.
+func (a *Attestation) policy(images func(attest.Hash) bool) (*attest.Policy, error) {
+	p := &attest.Policy{
+		Images: images, AnyImage: images == nil,
+		AllowUnknownTCB: a.AllowUnknownTCB, AllowFake: a.Fake, AllowNone: a.NoAttestation,
+		Collateral: a.collateral(), Cache: attest.NewCache(1000),
+	}
+	if a.SimulatedTDX == "" {
+		return p, nil
+	}
+	roots, err := insecure.LoadRoots(filepath.Join(a.SimulatedTDX, insecure.RootFile))
+	if err != nil {
+		return nil, err
+	}
+	p.TestRoots = roots
+	p.TestCollateral = tdx.Dir(filepath.Join(a.SimulatedTDX, insecure.CollateralDir))
+	return p, nil
+}
+
+func (a *Attestation) collateral() tdx.Collateral {
+	if info, err := os.Stat(a.Collateral); err == nil && info.IsDir() {
+		return tdx.Dir(a.Collateral)
+	}
+	address := a.Collateral
+	if address != "" && !strings.Contains(address, "://") {
+		address = "https://" + address
+	}
+	return tdx.Cached(tdx.PCS(address, nil), collateralLife, nil)
+}
