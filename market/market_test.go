@@ -1,0 +1,436 @@
+package market
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+)
+
+// clock is a time that tests set.
+type clock struct{ t time.Time }
+
+func (c *clock) now() time.Time { return c.t }
+
+func market(seed uint64) (*Market, *clock) {
+	c := &clock{time.Unix(1_700_000_000, 0)}
+	return New(Config{Seed: seed, Now: c.now}), c
+}
+
+func offer(m *Market, coefficient uint32, limit int) *Offer {
+	return m.Add(Terms{Model: "m", Coefficient: coefficient, Limit: limit, Version: 4, Enabled: true, Key: fmt.Sprint(coefficient)})
+}
+
+var anyone = Want{Model: "m", MaxCoefficient: 4000, Client: "c"}
+
+func TestVerdicts(t *testing.T) {
+	type setup func(m *Market) (exclude []*Offer)
+	for _, x := range []struct {
+		name string
+		do   setup
+		want Verdict
+		says string
+	}{
+		{"nothing known", func(m *Market) []*Offer { return nil }, UnknownModel, "m: 0 offers, 0 free, 0 at or below 4000; unknown model"},
+		{"other model", func(m *Market) []*Offer { m.Add(Terms{Model: "x", Enabled: true}); return nil }, UnknownModel, ""},
+		{"left", func(m *Market) []*Offer { m.Remove(offer(m, 1000, 1)); return nil }, NoWorker, "m: 0 offers, 0 free, 0 at or below 4000; no worker"},
+		{"disabled", func(m *Market) []*Offer { m.SetEnabled(offer(m, 1000, 1), false); return nil }, NoWorker, ""},
+		{"one", func(m *Market) []*Offer { offer(m, 1000, 1); return nil }, Chosen, "price 1000, 0 of 1 running"},
+		{"free of charge", func(m *Market) []*Offer { offer(m, 0, 1); return nil }, Chosen, "price 0"},
+		{"at the ceiling", func(m *Market) []*Offer { offer(m, 4000, 1); return nil }, Chosen, ""},
+		{"busy", func(m *Market) []*Offer { offer(m, 1000, 1); m.Pick(anyone); return nil }, Busy, "1 offers, 0 free, 1 at or below 4000; busy"},
+		{"too dear", func(m *Market) []*Offer { offer(m, 5000, 1); offer(m, 4001, 1); return nil }, TooDear, "the cheapest free one costs 4001"},
+		{"too dear and busy", func(m *Market) []*Offer {
+			o := offer(m, 5000, 1)
+			m.Pick(Want{Model: "m", MaxCoefficient: 9000})
+			_ = o
+			return nil
+		}, TooDear, "costs 5000"},
+		{"cheap busy, dear free", func(m *Market) []*Offer { offer(m, 1000, 1); m.Pick(anyone); offer(m, 5000, 1); return nil }, Busy, ""},
+		{"dear disabled", func(m *Market) []*Offer { m.SetEnabled(offer(m, 5000, 1), false); return nil }, NoWorker, ""},
+		{"excluded", func(m *Market) []*Offer { return []*Offer{offer(m, 1000, 1)} }, NoWorker, ""},
+		{"one excluded", func(m *Market) []*Offer { o := offer(m, 1000, 1); offer(m, 2000, 1); return []*Offer{o} }, Chosen, "price 2000"},
+		{"became dear", func(m *Market) []*Offer { m.SetCoefficient(offer(m, 1000, 1), 5000); return nil }, TooDear, "costs 5000"},
+		{"became cheap", func(m *Market) []*Offer { m.SetCoefficient(offer(m, 5000, 1), 1000); return nil }, Chosen, "price 1000"},
+		{"enabled again", func(m *Market) []*Offer {
+			o := offer(m, 1000, 1)
+			m.SetEnabled(o, false)
+			m.SetEnabled(o, true)
+			return nil
+		}, Chosen, ""},
+	} {
+		m, _ := market(1)
+		w := anyone
+		w.Exclude = x.do(m)
+		o, d := m.Pick(w)
+		if d.Verdict != x.want || (o != nil) != (x.want == Chosen) || !strings.Contains(d.String(), x.says) {
+			t.Errorf("%s: %s, want %s %q", x.name, d, x.want, x.says)
+		}
+	}
+}
+
+func TestVersionFilter(t *testing.T) {
+	m, _ := market(1)
+	m.Add(Terms{Model: "m", Coefficient: 1000, Limit: 9, Version: 2, Enabled: true})
+	w := anyone
+	w.MinVersion = 3
+	if o, d := m.Pick(w); o != nil || d.Verdict != NoWorker {
+		t.Errorf("an old worker was chosen: %s", d)
+	}
+	m.Add(Terms{Model: "m", Coefficient: 3000, Limit: 9, Version: 3, Enabled: true})
+	if o, d := m.Pick(w); o == nil || d.Coefficient != 3000 {
+		t.Errorf("%s, want the new worker at 3000", d)
+	}
+}
+
+// share picks n times, ending each request at once, and counts who got them.
+func share(m *Market, w Want, n int) map[uint32]int {
+	got := map[uint32]int{}
+	for range n {
+		o, d := m.Pick(w)
+		if o == nil {
+			got[math.MaxUint32]++
+			continue
+		}
+		got[d.Coefficient]++
+		m.Done(o, Served, time.Millisecond, time.Millisecond)
+	}
+	return got
+}
+
+func TestCheapestFirst(t *testing.T) {
+	m, _ := market(1)
+	offer(m, 1000, 10)
+	offer(m, 1200, 10)
+	offer(m, 3000, 10)
+	if got := share(m, anyone, 100); got[1000] != 100 {
+		t.Errorf("idle workers: %v, want all 100 for the cheapest", got)
+	}
+}
+
+// Near-ties spread: equal idle workers share evenly, whoever came first.
+func TestEqualsShare(t *testing.T) {
+	for seed := range uint64(5) {
+		m, _ := market(seed)
+		count := map[*Offer]int{}
+		for range 10 {
+			offer(m, 1000, 100)
+		}
+		for range 5000 {
+			o, _ := m.Pick(anyone)
+			count[o]++
+			m.Done(o, Served, time.Millisecond, time.Millisecond)
+		}
+		for o, n := range count {
+			if n < 400 || n > 600 {
+				t.Errorf("seed %d: offer %d got %d of 5000, want about 500", seed, o.serial, n)
+			}
+		}
+	}
+}
+
+// Load weighs: when nothing ends, places fill in proportion to the limits, and
+// a dearer worker gets work before a cheap one is quite full.
+func TestLoadSpreads(t *testing.T) {
+	m, _ := market(1)
+	small, large, dear := offer(m, 1000, 10), offer(m, 1000, 100), offer(m, 2500, 10)
+	for range 88 {
+		m.Pick(anyone)
+	}
+	if s, l := m.Info(small).Running, m.Info(large).Running; s < 6 || s > 10 || l < 70 {
+		t.Errorf("after 88: %d of 10 and %d of 100 running", s, l)
+	}
+	for range 22 {
+		m.Pick(anyone)
+	}
+	if d := m.Info(dear).Running; d < 1 {
+		t.Errorf("the dearer worker has %d requests beside two that are nearly full", d)
+	}
+	for range 10 {
+		m.Pick(anyone)
+	}
+	if o, d := m.Pick(anyone); o != nil || d.Verdict != Busy {
+		t.Errorf("request 121 of 120: %s", d)
+	}
+}
+
+// The slower of two equals gets less, but not nothing once the faster is loaded.
+func TestSlownessWeighs(t *testing.T) {
+	m, _ := market(1)
+	fast, slow := offer(m, 1000, 10), offer(m, 1000, 10)
+	for range 50 {
+		for _, o := range []*Offer{fast, slow} {
+			first := 100 * time.Millisecond
+			if o == slow {
+				first = time.Second
+			}
+			m.mu.Lock()
+			o.running++
+			m.mu.Unlock()
+			m.Done(o, Served, first, first)
+		}
+	}
+	if got, _ := m.Pick(anyone); got != fast {
+		t.Error("the slow one was chosen with both idle")
+	}
+	for range 15 {
+		m.Pick(anyone)
+	}
+	f, s := m.Info(fast).Running, m.Info(slow).Running
+	if f <= s || s == 0 {
+		t.Errorf("%d on the fast, %d on the slow", f, s)
+	}
+}
+
+func TestFailuresAreAvoidedThenTried(t *testing.T) {
+	m, c := market(1)
+	bad := offer(m, 1000, 10)
+	good := offer(m, 1500, 10)
+	pick := func() *Offer {
+		t.Helper()
+		o, d := m.Pick(anyone)
+		if o == nil {
+			t.Fatal(d)
+		}
+		return o
+	}
+	fail := func(o *Offer) {
+		c.t = c.t.Add(10 * time.Millisecond)
+		m.Done(o, Failed, 0, time.Millisecond)
+	}
+	serve := func(o *Offer) { m.Done(o, Served, time.Millisecond, time.Millisecond) }
+	o := pick()
+	if o != bad {
+		t.Fatal("the cheaper one was not chosen at first")
+	}
+	fail(o)
+	for range 20 { // twice 1000 is more than 1500
+		o := pick()
+		if o != good {
+			t.Fatal("a failed worker was chosen beside a good one that costs half as much again")
+		}
+		serve(o)
+	}
+	// Two more failures set it aside, even where it is alone affordable.
+	cheap := anyone
+	cheap.MaxCoefficient = 1000
+	for range 2 {
+		o, _ := m.Pick(cheap)
+		fail(o)
+	}
+	if o, d := m.Pick(cheap); o != nil {
+		t.Errorf("a worker that rests was chosen: %s", d)
+	}
+	c.t = c.t.Add(1300 * time.Millisecond) // one second and up to a fifth
+	o, _ = m.Pick(cheap)
+	if o != bad {
+		t.Fatal("no trial after the rest")
+	}
+	if o, d := m.Pick(cheap); o != nil {
+		t.Errorf("a second request during the trial: %s", d)
+	}
+	fail(o)
+	c.t = c.t.Add(1300 * time.Millisecond)
+	if o, d := m.Pick(cheap); o != nil {
+		t.Errorf("the second rest is not longer: %s", d)
+	}
+	c.t = c.t.Add(1300 * time.Millisecond)
+	o, _ = m.Pick(cheap)
+	if o != bad {
+		t.Fatal("no second trial")
+	}
+	serve(o)
+	if i := m.Info(bad); i.Failures != 0 {
+		t.Errorf("%d failures after a success", i.Failures)
+	}
+	if pick() != bad {
+		t.Error("a recovered worker is still avoided")
+	}
+}
+
+// Fifty requests lost with one worker are one failure.
+func TestOneDeathIsOneFailure(t *testing.T) {
+	m, c := market(1)
+	o := offer(m, 1000, 50)
+	for range 50 {
+		m.Pick(anyone)
+	}
+	c.t = c.t.Add(time.Second)
+	for range 50 {
+		m.Done(o, Failed, 0, time.Second)
+	}
+	if i := m.Info(o); i.Failures != 1 || i.Running != 0 {
+		t.Errorf("%d failures, %d running", i.Failures, i.Running)
+	}
+}
+
+// When every worker rests, the one whose rest ends first is tried all the same, alone.
+func TestLastResort(t *testing.T) {
+	m, c := market(1)
+	o := offer(m, 1000, 10)
+	for range 3 {
+		x, _ := m.Pick(anyone)
+		c.t = c.t.Add(10 * time.Millisecond)
+		m.Done(x, Failed, 0, time.Millisecond)
+	}
+	got, d := m.Pick(anyone)
+	if got != o || !d.LastResort || !strings.Contains(d.String(), "last resort") {
+		t.Errorf("%s", d)
+	}
+	if got, d := m.Pick(anyone); got != nil || d.Verdict != Busy {
+		t.Errorf("two at once: %s", d)
+	}
+}
+
+// A worker that dies over and over does not come back with a clean record.
+func TestCrashLoopIsRemembered(t *testing.T) {
+	m, c := market(1)
+	good := offer(m, 2000, 10)
+	for i := range 4 {
+		crash := m.Add(Terms{Model: "m", Coefficient: 100, Limit: 10, Version: 4, Enabled: true, Key: "crash"})
+		o, d := m.Pick(anyone)
+		if i < 3 != (o == crash) {
+			t.Errorf("life %d: %s", i, d)
+		}
+		c.t = c.t.Add(10 * time.Millisecond)
+		m.Remove(crash)
+		if o == crash {
+			m.Done(o, Failed, 0, time.Millisecond)
+		} else {
+			m.Done(good, Served, 1, 1)
+		}
+	}
+	c.t = c.t.Add(rememberFor + time.Second)
+	crash := m.Add(Terms{Model: "m", Coefficient: 100, Limit: 10, Version: 4, Enabled: true, Key: "crash"})
+	if o, d := m.Pick(anyone); o != crash {
+		t.Errorf("not forgiven after %s: %s", rememberFor, d)
+	}
+}
+
+func TestModelsListing(t *testing.T) {
+	m, _ := market(1)
+	offer(m, 3000, 1)
+	offer(m, 1000, 2)
+	m.Pick(anyone)
+	m.Remove(m.Add(Terms{Model: "gone", Enabled: true}))
+	list := m.Models()
+	if len(list) != 2 || list[0].Name != "gone" || len(list[0].Offers) != 0 || list[1].Name != "m" {
+		t.Fatalf("%+v", list)
+	}
+	o := list[1].Offers
+	if len(o) != 2 || o[0].Coefficient != 1000 || o[0].Running != 1 || o[0].Limit != 2 || o[1].Coefficient != 3000 {
+		t.Errorf("%+v", o)
+	}
+	for i := range 3 * maxModels {
+		m.Remove(m.Add(Terms{Model: fmt.Sprint("x", i)}))
+	}
+	if n := len(m.Models()); n > maxModels+1 {
+		t.Errorf("%d models are remembered, want at most %d", n, maxModels)
+	}
+}
+
+// The tree decides as a plain look at every offer would.
+func TestAgainstPlainSearch(t *testing.T) {
+	for seed := range uint64(20) {
+		m, c := market(seed)
+		r := rand.New(rand.NewPCG(seed, 1))
+		var offers []*Offer
+		var running []*Offer
+		for step := range 2000 {
+			c.t = c.t.Add(time.Duration(r.IntN(100)) * time.Millisecond)
+			switch k := r.IntN(12); {
+			case k == 0 && len(offers) < 60:
+				offers = append(offers, m.Add(Terms{Model: "m", Coefficient: uint32(r.IntN(20)) * 100, Limit: 1 + r.IntN(3), Version: int32(r.IntN(5)), Enabled: r.IntN(4) > 0, Key: fmt.Sprint(r.IntN(9))}))
+			case k == 1 && len(offers) > 0:
+				i := r.IntN(len(offers))
+				if m.Remove(offers[i]); r.IntN(2) == 0 {
+					m.Remove(offers[i])
+				}
+				offers = append(offers[:i], offers[i+1:]...)
+			case k == 2 && len(offers) > 0:
+				m.SetEnabled(offers[r.IntN(len(offers))], r.IntN(3) > 0)
+			case k == 3 && len(offers) > 0:
+				m.SetCoefficient(offers[r.IntN(len(offers))], uint32(r.IntN(20))*100)
+			case k < 7 && len(running) > 0:
+				i := r.IntN(len(running))
+				m.Done(running[i], Outcome(r.IntN(3)), time.Duration(r.IntN(1000)), time.Duration(r.IntN(1000)))
+				running = append(running[:i], running[i+1:]...)
+			default:
+				w := Want{Model: "m", MaxCoefficient: uint32(r.IntN(22)) * 100, MinVersion: int32(r.IntN(3))}
+				for range r.IntN(3) {
+					if len(offers) > 0 {
+						w.Exclude = append(w.Exclude, offers[r.IntN(len(offers))])
+					}
+				}
+				if m.models["m"] != nil {
+					m.revive(m.models["m"])
+				}
+				var best *Offer
+				lowest, free := math.Inf(1), 0
+				for _, o := range offers {
+					if !math.IsInf(o.score, 1) {
+						free++
+						if o.Coefficient <= w.MaxCoefficient && w.accepts(o) && o.score < lowest {
+							best, lowest = o, o.score
+						}
+					}
+				}
+				o, d := m.Pick(w)
+				if o != nil {
+					running = append(running, o)
+				}
+				if !d.LastResort && (o == nil) != (best == nil) || best != nil && (d.Score > lowest*nearTie || o.Coefficient > w.MaxCoefficient || !w.accepts(o)) {
+					t.Fatalf("seed %d step %d: %s, plain search finds %+v", seed, step, d, best)
+				}
+				if len(offers) > 0 && d.Free != free {
+					t.Fatalf("seed %d step %d: %d free, want %d", seed, step, d.Free, free)
+				}
+			}
+		}
+	}
+}
+
+// The same seed and calls give the same choices.
+func TestSeedDecides(t *testing.T) {
+	run := func(seed uint64) (log string) {
+		m, _ := market(seed)
+		for range 10 {
+			offer(m, 1000, 5)
+		}
+		for range 30 {
+			o, _ := m.Pick(anyone)
+			log += fmt.Sprint(o.serial, " ")
+		}
+		return log
+	}
+	if run(7) != run(7) {
+		t.Error("two runs under one seed differ")
+	}
+	if run(7) == run(8) {
+		t.Error("two seeds give the same run")
+	}
+}
+
+func BenchmarkPick(b *testing.B) {
+	for _, n := range []int{1, 100, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			m := New(Config{Seed: 1})
+			r := rand.New(rand.NewPCG(1, 1))
+			for range n {
+				m.Add(Terms{Model: "m", Coefficient: uint32(500 + r.IntN(5000)), Limit: 1 + r.IntN(60), Version: 4, Enabled: true})
+			}
+			ring := make([]*Offer, n) // about one request runs per offer
+			i := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				if ring[i] != nil {
+					m.Done(ring[i], Served, time.Millisecond, time.Millisecond)
+				}
+				ring[i], _ = m.Pick(Want{Model: "m", MaxCoefficient: 6000})
+				i = (i + 1) % n
+			}
+		})
+	}
+}

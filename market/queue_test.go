@@ -1,0 +1,248 @@
+package market
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+)
+
+// waiting fills one place of one worker and lets the named clients queue, in order.
+func waiting(t *testing.T, limit int, clients string) (*Market, *Offer, []*Waiter) {
+	t.Helper()
+	c := &clock{time.Unix(1_700_000_000, 0)}
+	m := New(Config{Seed: 1, QueueLimit: limit, Now: c.now})
+	o := offer(m, 1000, 1)
+	m.Pick(anyone)
+	var list []*Waiter
+	for _, name := range clients {
+		list = append(list, enqueue(t, m, string(name)))
+	}
+	return m, o, list
+}
+
+func enqueue(t *testing.T, m *Market, client string) *Waiter {
+	t.Helper()
+	w := &Waiter{Want: Want{Model: "m", MaxCoefficient: 4000, Client: client}}
+	if dropped, err := m.Enqueue(w); err != nil || dropped != nil {
+		t.Fatalf("%s: dropped %v, %v", client, dropped, err)
+	}
+	return w
+}
+
+// drain ends the running request again and again and says who was served.
+func drain(m *Market, o *Offer) (order string) {
+	for {
+		grants := m.Done(o, Served, 1, 1)
+		if len(grants) == 0 {
+			return order
+		}
+		for _, g := range grants {
+			order += g.Waiter.Client
+		}
+	}
+}
+
+func TestTurns(t *testing.T) {
+	for _, x := range [][2]string{
+		{"", ""}, {"a", "a"}, {"aaa", "aaa"}, {"ab", "ab"}, {"aaab", "abaa"}, {"aaabbc", "abcaba"}, {"abcabc", "abcabc"},
+	} {
+		m, o, _ := waiting(t, 10, x[0])
+		if got := drain(m, o); got != x[1] {
+			t.Errorf("%q was served as %q, want %q", x[0], got, x[1])
+		}
+	}
+}
+
+// Place tells everybody the turn that drain then gives.
+func TestPlace(t *testing.T) {
+	const clients = "aaabbcadda"
+	m, o, list := waiting(t, 20, clients)
+	want := map[*Waiter]int{}
+	for _, w := range list {
+		want[w], _ = m.Place(w)
+	}
+	for turn := 1; ; turn++ {
+		grants := m.Done(o, Served, 1, 1)
+		if len(grants) == 0 {
+			break
+		}
+		if w := grants[0].Waiter; want[w] != turn {
+			t.Errorf("a waiter of %s was told place %d and served as %d", w.Client, want[w], turn)
+		}
+		if n, _ := m.Place(grants[0].Waiter); n != 0 {
+			t.Errorf("a served waiter has place %d", n)
+		}
+	}
+}
+
+func TestPlaceEstimate(t *testing.T) {
+	m, o, _ := waiting(t, 20, "")
+	m.Done(o, Served, time.Second, 8*time.Second)
+	m.Pick(anyone)
+	offer(m, 9000, 3)
+	a, b := enqueue(t, m, "a"), enqueue(t, m, "b")
+	if n, wait := m.Place(a); n != 1 || wait != 2*time.Second {
+		t.Errorf("first: place %d, %s, want 1 and 8 s over 4 places", n, wait)
+	}
+	if n, wait := m.Place(b); n != 2 || wait != 4*time.Second {
+		t.Errorf("second: place %d, %s", n, wait)
+	}
+}
+
+// A client that fills the queue does not lock others out, and fairness never drops an equal.
+func TestFullQueue(t *testing.T) {
+	m, o, list := waiting(t, 4, "aaaa")
+	b := &Waiter{Want: Want{Model: "m", MaxCoefficient: 4000, Client: "b"}}
+	if dropped, err := m.Enqueue(b); err != nil || dropped != list[3] {
+		t.Errorf("b dropped %v, %v, want the last of a", dropped, err)
+	}
+	b2 := &Waiter{Want: b.Want}
+	if dropped, err := m.Enqueue(b2); err != nil || dropped != list[2] {
+		t.Errorf("b dropped %v, %v, want the third of a", dropped, err)
+	}
+	for _, client := range []string{"a", "b"} {
+		if dropped, err := m.Enqueue(&Waiter{Want: Want{Model: "m", Client: client}}); !errors.Is(err, ErrQueueFull) || dropped != nil {
+			t.Errorf("%s: dropped %v, %v, want a full queue", client, dropped, err)
+		}
+	}
+	if m.Cancel(list[3]) {
+		t.Error("a dropped waiter was still waiting")
+	}
+	if got := drain(m, o); got != "abab" {
+		t.Errorf("served %q", got)
+	}
+}
+
+func TestCancel(t *testing.T) {
+	m, o, list := waiting(t, 10, "abcabc")
+	for _, i := range []int{0, 1, 4} {
+		if !m.Cancel(list[i]) || m.Cancel(list[i]) {
+			t.Errorf("cancelling %d", i)
+		}
+	}
+	if got := drain(m, o); got != "cac" && got != "acc" {
+		t.Errorf("served %q", got)
+	}
+	if m.Cancel(list[2]) {
+		t.Error("a served waiter was cancelled")
+	}
+}
+
+// One who cannot pay the free offer does not block those behind.
+func TestPoorWaiterDoesNotBlock(t *testing.T) {
+	m, _, _ := waiting(t, 10, "")
+	poor := &Waiter{Want: Want{Model: "m", MaxCoefficient: 1000, Client: "a"}}
+	rich := &Waiter{Want: Want{Model: "m", MaxCoefficient: 9000, Client: "a"}}
+	for _, w := range []*Waiter{poor, rich} {
+		if _, err := m.Enqueue(w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := m.Match("m"); len(got) != 0 {
+		t.Errorf("%d grants with nothing free", len(got))
+	}
+	offer(m, 5000, 5)
+	got := m.Match("")
+	if len(got) != 1 || got[0].Waiter != rich || got[0].Decision.Coefficient != 5000 {
+		t.Errorf("%+v", got)
+	}
+	if n, _ := m.Place(poor); n != 1 {
+		t.Errorf("the poor one has place %d", n)
+	}
+}
+
+// A rest that ends by itself is noticed by Match.
+func TestMatchAfterRest(t *testing.T) {
+	c := &clock{time.Unix(1_700_000_000, 0)}
+	m := New(Config{Now: c.now})
+	bad := offer(m, 1000, 5)
+	for range 3 {
+		m.Pick(anyone)
+		c.t = c.t.Add(10 * time.Millisecond)
+		m.Done(bad, Failed, 0, time.Millisecond)
+	}
+	m.Add(Terms{Model: "m", Coefficient: 1, Limit: 1, Key: "disabled, so that bad is no last resort"})
+	w := enqueue(t, m, "a")
+	if got := m.Match("m"); len(got) != 0 {
+		t.Errorf("%+v during the rest", got)
+	}
+	c.t = c.t.Add(2 * time.Second)
+	if got := m.Match("m"); len(got) != 1 || got[0].Waiter != w {
+		t.Errorf("%+v after the rest", got)
+	}
+}
+
+func TestNoQueue(t *testing.T) {
+	m := New(Config{QueueLimit: -1})
+	if _, err := m.Enqueue(&Waiter{Want: anyone}); !errors.Is(err, ErrQueueFull) {
+		t.Error(err)
+	}
+	if strings.Contains(fmt.Sprint(m.Match("")), "Waiter") {
+		t.Error("a grant from an empty queue")
+	}
+}
+
+// Everybody who waits is served, dropped or cancelled, exactly once.
+func TestQueueRandom(t *testing.T) {
+	for seed := range uint64(20) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		m := New(Config{Seed: seed, QueueLimit: 8})
+		offers := []*Offer{offer(m, 1000, 2), offer(m, 3000, 1)}
+		in, out := map[*Waiter]bool{}, 0
+		var running []*Offer
+		leave := func(w *Waiter, how string) {
+			if !in[w] {
+				t.Fatalf("seed %d: %s one who was not waiting", seed, how)
+			}
+			delete(in, w)
+			out++
+		}
+		granted := func(grants []Grant) {
+			for _, g := range grants {
+				leave(g.Waiter, "served")
+				running = append(running, g.Offer)
+			}
+		}
+		for range 3000 {
+			switch k := r.IntN(10); {
+			case k < 5:
+				w := &Waiter{Want: Want{Model: "m", MaxCoefficient: uint32(1000 + 2000*r.IntN(2)), Client: fmt.Sprint(r.IntN(4))}}
+				if o, _ := m.Pick(w.Want); o != nil {
+					running = append(running, o)
+				} else if dropped, err := m.Enqueue(w); err == nil {
+					if in[w] = true; dropped != nil {
+						leave(dropped, "dropped")
+					}
+				}
+			case k < 8 && len(running) > 0:
+				o := running[0]
+				running = running[1:]
+				granted(m.Done(o, Served, 1, 1))
+			case k == 8:
+				for w := range in {
+					if n, _ := m.Place(w); n < 1 || n > len(in) {
+						t.Fatalf("seed %d: place %d of %d", seed, n, len(in))
+					}
+					if !m.Cancel(w) {
+						t.Fatalf("seed %d: could not cancel", seed)
+					}
+					leave(w, "cancelled")
+					break
+				}
+			default:
+				o := offers[r.IntN(2)]
+				m.SetEnabled(o, r.IntN(3) > 0)
+				granted(m.Match("m"))
+			}
+			if n := m.models["m"].queue.len; n != len(in) || n > 8 {
+				t.Fatalf("seed %d: %d in the queue, want %d", seed, n, len(in))
+			}
+		}
+		if out == 0 {
+			t.Errorf("seed %d: nobody ever waited", seed)
+		}
+	}
+}
