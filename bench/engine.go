@@ -75,7 +75,7 @@ func serveConn(ctx context.Context, nc net.Conn) error {
 		if err != nil {
 			return err
 		}
-		get := bytes.HasPrefix(head, []byte("GET "))
+		list, get := bytes.HasPrefix(head, []byte("GET /v1/models ")), bytes.HasPrefix(head, []byte("GET "))
 		f, err := framingOf(head, 0)
 		if err != nil {
 			return err
@@ -83,9 +83,12 @@ func serveConn(ctx context.Context, nc net.Conn) error {
 		if body, err = r.collect(f, body[:0]); err != nil {
 			return err
 		}
-		if get {
+		switch {
+		case list:
 			_, err = nc.Write(modelsAnswer)
-		} else {
+		case get:
+			_, err = nc.Write(notFoundAnswer)
+		default:
 			err = answer(ctx, nc, body)
 		}
 		if err != nil || f.close {
@@ -183,9 +186,10 @@ func intMember(body []byte, quoted string) int {
 
 // The answers that never change.
 var (
-	streamHead   = []byte("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
-	modelsAnswer = jsonAnswer(`{"object":"list","data":[{"id":"` + EngineModel + `","object":"model","created":1764460800,"owned_by":"cocoon-bench"}]}`)
-	plainAnswer  = jsonAnswer(`{"id":"chatcmpl-bench","object":"chat.completion","created":1764460800,"model":"` + EngineModel +
+	notFoundAnswer = []byte("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+	streamHead     = []byte("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+	modelsAnswer   = jsonAnswer(`{"object":"list","data":[{"id":"` + EngineModel + `","object":"model","created":1764460800,"owned_by":"cocoon-bench"}]}`)
+	plainAnswer    = jsonAnswer(`{"id":"chatcmpl-bench","object":"chat.completion","created":1764460800,"model":"` + EngineModel +
 		`","choices":[{"index":0,"message":{"role":"assistant","content":"Hello."},"finish_reason":"stop"}],"usage":` + usage(1) + `}`)
 )
 
