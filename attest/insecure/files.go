@@ -76,8 +76,8 @@ func Load(dir string) (*Authority, error) {
 func (s *signatory) read(b []byte) ([]byte, error) {
 	cert, rest := pem.Decode(b)
 	key, rest := pem.Decode(rest)
-	if cert == nil || key == nil {
-		return nil, errors.New("certificate or key is missing")
+	if cert == nil || key == nil || cert.Type != "CERTIFICATE" || key.Type != "PRIVATE KEY" {
+		return nil, errors.New("want a certificate and then its key, in PEM")
 	}
 	var err error
 	if s.cert, err = x509.ParseCertificate(cert.Bytes); err != nil {
