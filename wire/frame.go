@@ -12,7 +12,8 @@ const (
 	maxPayload = 1 << 24
 
 	readWindow = 8 << 10  // bytes read ahead; frames up to this size need no other buffer
-	growStep   = 64 << 10 // first buffer of a larger frame, and what counts as progress on it
+	firstLarge = 32 << 10 // first buffer of a larger frame, once the window is full
+	progress   = 64 << 10 // what counts as a sign of life within a larger frame
 )
 
 // frameReader cuts a stream into payloads.
@@ -95,20 +96,24 @@ func (f *frameReader) fill(n int) error {
 	return err
 }
 
-// large reads a payload that exceeds the window. The buffer doubles as bytes
-// arrive: memory follows what the peer has sent, not what it has announced.
+// large reads a payload that exceeds the window. It waits for a full window
+// before it takes any memory, and then doubles it as bytes arrive: memory
+// follows what the peer has sent, not what it has announced.
 func (f *frameReader) large(n int) ([]byte, error) {
+	if err := f.fill(len(f.buf)); err != nil {
+		return nil, inFrame(err)
+	}
 	defer f.hold(0)
 	var p []byte
 	for len(p) < n {
 		if len(p) == cap(p) {
-			size := min(n, max(growStep, 2*len(p)))
+			size := min(n, max(firstLarge, 2*len(p)))
 			if err := f.hold(size); err != nil {
 				return nil, err
 			}
 			p = append(make([]byte, 0, size), p...)
 		}
-		room := p[len(p):min(cap(p), len(p)+growStep)]
+		room := p[len(p):min(cap(p), len(p)+progress)]
 		got := copy(room, f.buf[f.r:f.w])
 		f.r += got
 		if _, err := io.ReadFull(f.src, room[got:]); err != nil {
