@@ -12,7 +12,6 @@ const (
 	maxPayload = 1 << 24
 
 	readWindow = 8 << 10  // bytes read ahead; frames up to this size need no other buffer
-	firstLarge = 32 << 10 // first buffer of a larger frame, once the window is full
 	progress   = 64 << 10 // what counts as a sign of life within a larger frame
 )
 
@@ -21,6 +20,7 @@ type frameReader struct {
 	src  io.Reader
 	buf  []byte // buf[r:w] has arrived and is not yet used
 	r, w int
+	more bool   // the source was read since this was last cleared
 	seq  uint32 // expected next; the field is an i32 that wraps, as this does
 	max  int    // largest payload accepted
 
@@ -90,6 +90,7 @@ func (f *frameReader) fill(n int) error {
 	}
 	got, err := io.ReadAtLeast(f.src, f.buf[f.w:], n-have)
 	f.w += got
+	f.more = true
 	if err == io.EOF && have > 0 {
 		return io.ErrUnexpectedEOF
 	}
@@ -97,8 +98,8 @@ func (f *frameReader) fill(n int) error {
 }
 
 // large reads a payload that exceeds the window. It waits for a full window
-// before it takes any memory, and then doubles it as bytes arrive: memory
-// follows what the peer has sent, not what it has announced.
+// before it takes any memory, and has never more than four times what came:
+// memory follows what the peer has sent, not what it has announced.
 func (f *frameReader) large(n int) ([]byte, error) {
 	if err := f.fill(len(f.buf)); err != nil {
 		return nil, inFrame(err)
@@ -107,7 +108,7 @@ func (f *frameReader) large(n int) ([]byte, error) {
 	var p []byte
 	for len(p) < n {
 		if len(p) == cap(p) {
-			size := min(n, max(firstLarge, 2*len(p)))
+			size := min(n, 4*max(readWindow, len(p)))
 			if err := f.hold(size); err != nil {
 				return nil, err
 			}

@@ -258,7 +258,7 @@ func TestMemoryFollowsArrival(t *testing.T) {
 	f := newFrameReader(io.MultiReader(bytes.NewReader(header), body), maxPayload)
 	held, steps := 0, 0
 	f.hold = func(n int) error {
-		if body.n < readWindow-headerSize || n > max(firstLarge, 2*body.n) {
+		if body.n < readWindow-headerSize || n > 4*(body.n+headerSize) {
 			t.Errorf("%d bytes held after %d arrived", n, body.n)
 		}
 		held = n

@@ -25,7 +25,10 @@ func (c *Conn) readOne() error {
 	if err != nil {
 		return err
 	}
-	c.heard()
+	if c.in.more { // else it came with the frame before
+		c.in.more = false
+		c.heard()
+	}
 	m, err := parse(p)
 	if err != nil || c.silent.Load() {
 		return err
