@@ -21,7 +21,7 @@ func Dial(ctx context.Context, address string, cfg *Config) (*Conn, error) {
 	defer cancel()
 	nc, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("ratls: %w", err)
+		return nil, fmt.Errorf("ratls: %w", why(ctx, err))
 	}
 	conn, err := dialTLS(ctx, nc, cfg)
 	if err != nil {

@@ -60,10 +60,14 @@ func listen(address string, cfg *Config, negotiate func(context.Context, net.Con
 	if err != nil {
 		return nil, fmt.Errorf("ratls: %w", err)
 	}
+	return serveOn(inner, cfg, negotiate), nil
+}
+
+func serveOn(inner net.Listener, cfg *Config, negotiate func(context.Context, net.Conn) (*Conn, error)) *Listener {
 	l := &Listener{inner: inner, cfg: cfg, negotiate: negotiate, ready: make(chan *Conn)}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	l.wg.Go(l.acceptLoop)
-	return l, nil
+	return l
 }
 
 // Accept returns the next peer, always a *Conn, or net.ErrClosed after Close.
@@ -161,9 +165,9 @@ func (l *Listener) serve(ctx context.Context, nc net.Conn) {
 			err = ctx.Err()
 		}
 	}
-	nc.Close()
 	if l.ctx.Err() == nil {
 		l.failed.Add(1)
 		l.cfg.Log.Info("peer refused", "remote", nc.RemoteAddr(), "err", why(ctx, err))
 	}
+	nc.Close()
 }

@@ -3,6 +3,7 @@ package ratls
 import (
 	"crypto/ed25519"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -110,10 +111,11 @@ type recordReader struct {
 }
 
 func (r *recordReader) err() error {
-	if r.failed != nil {
-		return r.failed
+	var e *tl.Error
+	if r.failed == nil && errors.As(r.Err(), &e) {
+		return fmt.Errorf("%s at byte %d: %w", e.Field, e.Offset, e.Err)
 	}
-	return r.Err()
+	return r.failed
 }
 
 // raw takes n bytes; a multiple of four.

@@ -73,6 +73,9 @@ func resolve(ctx context.Context, address string) (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
+	if port == 0 {
+		return netip.AddrPort{}, fmt.Errorf("port of %q is 0, want 1 to 65535", address)
+	}
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
 		return netip.AddrPort{}, err
