@@ -63,10 +63,11 @@ func FindUsage(document []byte) (u Usage, ok bool) {
 	if err != nil {
 		return u, false
 	}
-	return usage.readUsage()
+	return usage.ReadUsage()
 }
 
-func (o *Object) readUsage() (u Usage, ok bool) {
+// ReadUsage is [FindUsage] for a usage object that is already parsed.
+func (o *Object) ReadUsage() (u Usage, ok bool) {
 	prompt, hasPrompt := o.count("prompt_tokens", "input_tokens")
 	completion, hasCompletion := o.count("completion_tokens", "output_tokens")
 	u.PromptTokens, u.CompletionTokens = prompt, completion

@@ -1,0 +1,118 @@
+package worker
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/xssnick/tonutils-go/address"
+
+	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/tl"
+)
+
+// earnings is what one worker contract has been promised by its proxy, in
+// adjusted tokens. Signed can be cashed; db survives the proxy's restart;
+// most is what the proxy says it has counted. All three only grow: a proxy that
+// takes any of them back is dropped. Source: wire.md §5.3, §5.6.
+type earnings struct {
+	contract *address.Address
+	proxy    *address.Address
+	key      ed25519.PublicKey
+
+	mu      sync.Mutex // guards all below
+	signed  int64
+	db      int64
+	most    int64
+	payment []byte // the newest signed promise, ready to be cashed
+}
+
+// balance is a moment of earnings.
+type balance struct{ signed, db, most int64 }
+
+func (e *earnings) balance() balance {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return balance{e.signed, e.db, e.most}
+}
+
+// take books what a proxy says. Messages about one contract may come on several
+// connections and overtake each other, so each is compared with what was known
+// when the proxy can have said it, since; what is kept is the highest.
+func (e *earnings) take(since balance, p tl.ProxySignedPaymentClass, db, most int64) (balance, error) {
+	got := balance{db: db, most: most}
+	var err error
+	if got.signed, err = e.pay(p); err != nil {
+		return since, err
+	}
+	if err := got.check(since); err != nil {
+		return since, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.db, e.most = max(e.db, db), max(e.most, most)
+	return got, nil
+}
+
+func (b balance) check(since balance) error {
+	switch {
+	case b.signed < since.signed:
+		return fmt.Errorf("signed payment is for %d tokens, had one for %d before", b.signed, since.signed)
+	case b.db < since.db:
+		return fmt.Errorf("proxy has stored %d tokens, had stored %d before", b.db, since.db)
+	case b.most < since.most:
+		return fmt.Errorf("proxy has counted %d tokens, had counted %d before", b.most, since.most)
+	}
+	return nil
+}
+
+var errNoPayment = errors.New("signed payment is missing, want one, if need be over zero tokens")
+
+// pay verifies a signed promise, keeps it if it is the highest, and returns
+// its tokens.
+func (e *earnings) pay(p tl.ProxySignedPaymentClass) (int64, error) {
+	signed, ok := p.(*tl.ProxySignedPayment)
+	if !ok {
+		return 0, errNoPayment
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	// Proxies repeat the newest promise with every message; a signature is
+	// dear and worth checking once.
+	if e.payment != nil && bytes.Equal(signed.Data, e.payment) {
+		return e.signed, nil
+	}
+	payment, err := contract.VerifyPayment(signed.Data, contract.Payout, e.contract, e.key)
+	if err != nil {
+		return 0, err
+	}
+	if payment.Tokens >= e.signed {
+		e.signed, e.payment = payment.Tokens, bytes.Clone(signed.Data) // the message's buffer goes
+	}
+	return payment.Tokens, nil
+}
+
+// forget accepts that a proxy which restarted has lost what it had counted but
+// not stored; the stored and the signed part it may not lose.
+func (e *earnings) forget(most int64) (lost int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	lost = max(e.most-most, 0)
+	e.most = min(e.most, max(most, 0))
+	return lost
+}
+
+// earningsOf returns the account of a worker contract.
+func (w *Worker) earningsOf(own, proxy *address.Address, key ed25519.PublicKey) *earnings {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	name := own.StringRaw()
+	e := w.earned[name]
+	if e == nil {
+		e = &earnings{contract: own, proxy: proxy, key: key}
+		w.earned[name] = e
+	}
+	return e
+}

@@ -1,0 +1,129 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/engine"
+)
+
+// reasons is the set of reasons not to take requests. Requests that run go on.
+type reasons uint8
+
+const (
+	switchedOff reasons = 1 << iota
+	engineDown
+	modelUnlisted
+	shuttingDown
+)
+
+var reasonNames = []string{"switched off", "engine does not answer", "model is not in the registry", "shutting down"}
+
+func (r reasons) names() []string {
+	names := []string{}
+	for i, name := range reasonNames {
+		if r&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func (r reasons) String() string { return strings.Join(r.names(), ", ") }
+
+// Enable takes requests again, unless something else speaks against it.
+func (w *Worker) Enable() { w.setIdle(switchedOff, false) }
+
+// Disable takes no more requests. Those that run go on.
+func (w *Worker) Disable() { w.setIdle(switchedOff, true) }
+
+// SetCoefficient changes the price, in thousandths, for requests that proxies
+// choose a worker for from now on.
+func (w *Worker) SetCoefficient(c int32) error {
+	if c < 0 || c > maxCoefficient {
+		return fmt.Errorf("worker: coefficient is %d, want 0 to %d", c, maxCoefficient)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.coefficient = c
+	w.announce()
+	return nil
+}
+
+// refusing says that requests which still arrive, because news travels, are
+// to go elsewhere. An engine that is down says so itself.
+func (w *Worker) refusing() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.idle&(switchedOff|shuttingDown) != 0
+}
+
+// setIdle adds or removes a reason and tells all proxies what follows.
+func (w *Worker) setIdle(r reasons, on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	before := w.idle
+	if w.idle &^= r; on {
+		w.idle |= r
+	}
+	if w.idle == before {
+		return
+	}
+	w.cfg.Log.Info("worker: state", "serving", w.idle == 0, "not because", w.idle.String())
+	w.announce()
+}
+
+// announce brings every proxy up to date. The caller holds w.mu, so that
+// news reaches each of them in the order it happened.
+func (w *Worker) announce() {
+	for s := range w.sessions {
+		s.tell(w.idle != 0, w.coefficient)
+	}
+}
+
+func (w *Worker) checkModel(root *contract.Root) {
+	w.setIdle(modelUnlisted, w.cfg.CheckImages && !root.AllowsModel(w.cfg.Model))
+}
+
+// watchEngine probes the engine until ctx ends. A worker offers itself only
+// while its engine answers; one bad probe is enough to stop, one good to go on.
+func (w *Worker) watchEngine(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := engine.Check(ctx, w.engine, w.http)
+		if ctx.Err() == nil {
+			w.engineIs(err)
+		}
+		if !sleep(ctx, w.probeDelay()) {
+			return
+		}
+	}
+}
+
+func (w *Worker) engineIs(err error) {
+	w.mu.Lock()
+	w.engineErr = err
+	w.mu.Unlock()
+	w.setIdle(engineDown, err != nil)
+}
+
+func (w *Worker) probeDelay() time.Duration {
+	if w.cfg.ProbeInterval > 0 {
+		return w.cfg.ProbeInterval
+	}
+	return time.Second + rand.N(time.Second)
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
