@@ -44,6 +44,7 @@ const (
 	CodePriceCeiling   = "price_above_ceiling"
 	CodeConnectionLost = "connection_lost"
 	CodeBadAnswer      = "bad_answer"
+	CodeRefused        = "refused"
 	CodeSlowReader     = "slow_reader"
 	CodeCancelled      = "cancelled"
 	CodeInternal       = "internal_error"

@@ -1,0 +1,147 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/opencocoon/cocoon/openai"
+	"github.com/opencocoon/cocoon/tl"
+)
+
+// answer is an answer that has begun, on its way to the caller. It must be
+// read to its end or closed. Not for concurrent use.
+type answer struct {
+	c       *Client
+	rq      *request
+	k       *call
+	head    *tl.HTTPResponse
+	framing openai.Framing
+	debug   *debugger // nil unless wished
+	begun   time.Time
+	pending *taken // taken already and not yet returned by next
+	tail    [2]byte
+	over    bool
+}
+
+func newAnswer(c *Client, rq *request, k *call, t taken) *answer {
+	a := &answer{c: c, rq: rq, k: k, head: t.head, begun: c.cfg.Now(), pending: &t}
+	a.framing = openai.FramingOf(header(t.head, "Content-Type"))
+	if rq.options.Debug {
+		a.debug = newDebugger(a)
+	}
+	return a
+}
+
+func (a *answer) status() int { return int(a.head.StatusCode) }
+
+// setHeader writes the answer's headers for the caller: all that came, but for
+// those that belong to one connection, those that this gateway decides, and
+// cookies, which no worker has any business to set here.
+func (a *answer) setHeader(h http.Header) {
+	for _, from := range a.head.Headers {
+		name := http.CanonicalHeaderKey(from.Name)
+		if !keptBack[name] {
+			h[name] = append(h[name], from.Value)
+		}
+	}
+	h["X-Cocoon-Client-Start"] = []string{unixText(a.rq.start)}
+	h["X-Cocoon-Client-End"] = []string{unixText(a.c.cfg.Now())}
+}
+
+var keptBack = map[string]bool{
+	"Connection": true, "Keep-Alive": true, "Proxy-Connection": true, "Proxy-Authenticate": true, "Te": true, "Trailer": true,
+	"Transfer-Encoding": true, "Upgrade": true, "Content-Length": true, "Date": true,
+	"Set-Cookie": true, "X-Request-Id": true,
+	"Access-Control-Allow-Origin": true, "Access-Control-Allow-Credentials": true, "Access-Control-Allow-Headers": true,
+	"Access-Control-Allow-Methods": true, "Access-Control-Expose-Headers": true, "Access-Control-Max-Age": true,
+}
+
+// unixText is Unix seconds with six decimals, as in the network's own headers.
+func unixText(t time.Time) string {
+	return fmt.Sprintf("%d.%06d", t.Unix(), t.Nanosecond()/1000)
+}
+
+// next waits for the next part of the body. The chunks may be empty; end means
+// that nothing follows. The error is ctx's. A failure in mid-stream arrives as
+// one last document in the body's own framing.
+func (a *answer) next(ctx context.Context) (chunks [][]byte, end bool, err error) {
+	t := a.pending
+	a.pending = nil
+	if t == nil {
+		got, err := a.k.next(ctx)
+		if err != nil {
+			return nil, false, err
+		}
+		t = &got
+	}
+	chunks, end = t.chunks, t.end || t.failed != nil
+	if a.debug != nil {
+		chunks = a.debug.rewrite(chunks, t)
+	}
+	a.count(chunks)
+	if t.failed != nil {
+		chunks = append(chunks, a.errorEvent(t.failed.as))
+	}
+	if end {
+		a.finish(t)
+	}
+	return chunks, end, nil
+}
+
+func (a *answer) count(chunks [][]byte) {
+	for _, chunk := range chunks {
+		a.c.counts.bytesSent.Add(int64(len(chunk)))
+		if n := len(chunk); n > 1 {
+			a.tail = [2]byte(chunk[n-2:])
+		} else if n == 1 {
+			a.tail = [2]byte{a.tail[1], chunk[0]}
+		}
+	}
+}
+
+// errorEvent ends whatever line or event was cut off and adds the error.
+func (a *answer) errorEvent(e *openai.Error) []byte {
+	event := openai.ErrorEvent(a.framing, e)
+	switch {
+	case a.tail == [2]byte{}, a.tail == [2]byte{'\n', '\n'}, a.framing != openai.SSE && a.tail[1] == '\n':
+		return event
+	case a.framing == openai.SSE:
+		return append([]byte("\n\n"), event...)
+	}
+	return append([]byte("\n"), event...)
+}
+
+func (a *answer) finish(t *taken) {
+	a.over = true
+	a.c.active.Add(-1)
+	took := a.c.cfg.Now().Sub(a.rq.start)
+	a.c.counts.time.Add(took)
+	outcome := a.head.StatusCode
+	if t.failed != nil {
+		outcome = int32(t.failed.as.StatusCode())
+	}
+	if outcome < 400 {
+		a.c.counts.success.Inc()
+	} else {
+		a.c.counts.failed.Inc()
+	}
+	if t.final != nil {
+		a.c.counts.addTokens(&t.final.TokensUsed)
+		a.c.counts.addTimes(t.final)
+	}
+	a.c.cfg.Log.Debug("answered", "proxy", a.k.link.addr, "model", a.rq.options.Model, "status", outcome, "took", took)
+}
+
+// close ends an answer whose caller wants no more of it. After the end it does
+// nothing.
+func (a *answer) close() {
+	if a.over {
+		return
+	}
+	a.over = true
+	a.k.abandon()
+	a.c.active.Add(-1)
+	a.c.counts.cancelled.Inc()
+}

@@ -1,0 +1,179 @@
+package client
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/opencocoon/cocoon/openai"
+	"github.com/opencocoon/cocoon/wire"
+)
+
+// attempts bounds how many connections one request may go through.
+const attempts = 3
+
+// ask sends a request and returns its answer once that has begun. Until then a
+// lost connection or a proxy that has no room sends the request to another
+// proxy; after it, never: the caller may have acted on what it saw, and would
+// pay twice. The error is ctx's, or a *failure.
+func (c *Client) ask(ctx context.Context, rq *request) (a *answer, err error) {
+	c.active.Add(1)
+	c.counts.queries.Inc()
+	defer func() {
+		rq.release()
+		if err != nil {
+			c.counts.failed.Inc()
+			c.active.Add(-1)
+		}
+	}()
+	l, err := c.pick(ctx, rq, true)
+	if err != nil {
+		return nil, err
+	}
+	for attempt := 1; ; attempt++ {
+		rq.tried = append(rq.tried, l)
+		a, err = c.try(ctx, rq, l)
+		elsewhere, wait := retryable(a, err)
+		if !elsewhere || attempt == attempts || ctx.Err() != nil {
+			return a, err
+		}
+		next, noneLeft := c.pick(ctx, rq, wait)
+		if noneLeft != nil {
+			return a, err
+		}
+		if a != nil {
+			a.close()
+		}
+		c.counts.retried.Inc()
+		l = next
+	}
+}
+
+// retryable says whether another proxy may do better, and whether to wait for
+// one to connect.
+func retryable(a *answer, err error) (elsewhere, wait bool) {
+	if a != nil {
+		return a.refusedHere(), false
+	}
+	f, ok := err.(*failure)
+	return ok && f.elsewhere, ok && f.lost
+}
+
+// refusedHere tells a proxy's own refusal, which carries the network's code,
+// from an engine's answer. That a proxy does not know a model says nothing
+// about the others.
+func (a *answer) refusedHere() bool {
+	text := header(a.head, headerError)
+	if a.head.StatusCode < 400 || text == "" {
+		return false
+	}
+	code, err := strconv.ParseInt(text, 10, 32)
+	return err == nil && (goesElsewhere(int32(code)) || a.head.StatusCode == 404)
+}
+
+// headerError is how a proxy marks its own refusals.
+const headerError = "X-Cocoon-Error"
+
+// try runs the request on one link until its answer begins.
+func (c *Client) try(ctx context.Context, rq *request, l *link) (*answer, error) {
+	left := rq.left()
+	if left <= 0 {
+		return nil, timedOut(0)
+	}
+	k, f := l.begin(rq, left)
+	if f != nil {
+		return nil, f
+	}
+	t, err := k.next(ctx)
+	if err != nil {
+		k.abandon()
+		return nil, err
+	}
+	if t.failed != nil { // nothing was passed on yet, so it can be the whole answer
+		k.discard()
+		return nil, c.explain(ctx, rq, l, t)
+	}
+	return newAnswer(c, rq, k, t), nil
+}
+
+// explain gives a refusal its exact meaning. Proxies of the reference refuse a
+// model that they do not know with the code for "wrong request".
+func (c *Client) explain(ctx context.Context, rq *request, l *link, t taken) *failure {
+	f := *t.failed
+	if t.head != nil {
+		f.elsewhere, f.lost = false, false // the answer had begun, and work was done
+	}
+	if f.code == wire.CodeProtocol && t.head == nil {
+		l.refresh(ctx, time.Second)
+		if !l.table.has(rq.options.Model) {
+			f.as, f.elsewhere = openai.ModelNotFound(rq.options.Model), true
+		}
+	}
+	return &f
+}
+
+// pick chooses among the ready connections that were not tried: first those
+// whose proxy has the model, then the least busy, then at random. With wait
+// set it waits for one to become ready.
+func (c *Client) pick(ctx context.Context, rq *request, wait bool) (*link, error) {
+	var timeout <-chan time.Time
+	for {
+		if c.closed.Load() {
+			return nil, &failure{as: openai.Unavailable(openai.CodeNoProxy, retryAfter, "this gateway is shutting down")}
+		}
+		ready, more := c.readyLinks()
+		if l := choose(ready, rq); l != nil {
+			return l, nil
+		}
+		if !wait {
+			return nil, noProxy(ready, rq)
+		}
+		if timeout == nil {
+			timer := time.NewTimer(min(c.cfg.ProxyWait, rq.left()))
+			defer timer.Stop()
+			timeout = timer.C
+		}
+		select {
+		case <-more:
+		case <-timeout:
+			return nil, noProxy(ready, rq)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func noProxy(ready []*link, rq *request) *failure {
+	why := "no proxy is connected; the log says why"
+	if len(ready) > 0 && rq.options.Encrypted {
+		why = "no connected proxy carries encrypted requests (protocol version 3)"
+	}
+	return &failure{as: openai.Unavailable(openai.CodeNoProxy, 5*time.Second, "%s", why)}
+}
+
+func choose(ready []*link, rq *request) *link {
+	var best *link
+	var bestRank, bestBusy int64
+	ties := 0
+	for _, l := range ready {
+		if !l.usable(rq) {
+			continue
+		}
+		rank, busy := int64(l.table.rank(rq.options.Model)), l.outstanding.Load()
+		switch {
+		case best == nil || rank < bestRank || rank == bestRank && busy < bestBusy:
+			best, bestRank, bestBusy, ties = l, rank, busy, 1
+		case rank == bestRank && busy == bestBusy:
+			if ties++; rand.IntN(ties) == 0 {
+				best = l
+			}
+		}
+	}
+	return best
+}
+
+func (l *link) usable(rq *request) bool {
+	return !slices.Contains(rq.tried, l) && (!rq.options.Encrypted || l.version >= 3)
+}

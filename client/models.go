@@ -1,0 +1,172 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencocoon/cocoon/openai"
+	"github.com/opencocoon/cocoon/tl"
+	"github.com/opencocoon/cocoon/wire"
+)
+
+const (
+	tableLimit = 10 * time.Second // for a proxy to say what it serves
+	tableFresh = time.Second      // how old a listed answer may be
+	maxModels  = 10_000
+)
+
+// table is what one proxy serves: its enabled workers by model.
+type table struct {
+	asking sync.Mutex // one question at a time
+	models atomic.Pointer[modelTable]
+}
+
+type modelTable struct {
+	at      time.Time
+	workers map[string][]openai.ModelWorker
+}
+
+// has says whether the proxy is known to list the model.
+func (t *table) has(model string) bool { return t.rank(model) == 0 }
+
+// rank orders proxies for a model: 0 has workers for it, 1 unknown, 2 has not.
+func (t *table) rank(model string) int {
+	m := t.models.Load()
+	switch {
+	case m == nil:
+		return 1
+	case len(m.workers[model]) > 0:
+		return 0
+	}
+	return 2
+}
+
+// refresh asks the proxy what it serves, unless that was asked within maxAge.
+// On failure the old table stays.
+func (l *link) refresh(ctx context.Context, maxAge time.Duration) {
+	l.table.asking.Lock()
+	defer l.table.asking.Unlock()
+	now := l.c.cfg.Now()
+	if old := l.table.models.Load(); old != nil && now.Sub(old.at) < maxAge {
+		return
+	}
+	workers, err := l.askTypes(ctx)
+	if err != nil {
+		l.c.cfg.Log.Debug("model list", "proxy", l.addr, "error", err)
+		return
+	}
+	l.table.models.Store(&modelTable{at: now, workers: workers})
+}
+
+// askTypes falls back to the legacy question, which only knows counts.
+func (l *link) askTypes(ctx context.Context) (map[string][]openai.ModelWorker, error) {
+	types, err := ask[tl.ClientWorkerTypesV2](ctx, l, tableLimit, &tl.ClientGetWorkerTypesV2{})
+	var refused *wire.QueryError
+	if errors.As(err, &refused) {
+		return l.askTypesLegacy(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	models := map[string][]openai.ModelWorker{}
+	for _, t := range types.Types {
+		if len(models) == maxModels || len(t.Name) > openai.MaxModelName {
+			continue
+		}
+		for _, w := range t.Workers {
+			models[t.Name] = append(models[t.Name], openai.ModelWorker{Coefficient: w.Coefficient, RunningRequests: w.ActiveRequests, MaxRunningRequests: w.MaxActiveRequests})
+		}
+	}
+	return models, nil
+}
+
+func (l *link) askTypesLegacy(ctx context.Context) (map[string][]openai.ModelWorker, error) {
+	types, err := ask[tl.ClientWorkerTypes](ctx, l, tableLimit, &tl.ClientGetWorkerTypes{})
+	if err != nil {
+		return nil, err
+	}
+	models := map[string][]openai.ModelWorker{}
+	for _, t := range types.Types {
+		if t.ActiveWorkers > 0 && len(models) < maxModels && len(t.Name) <= openai.MaxModelName {
+			models[t.Name] = []openai.ModelWorker{{Coefficient: t.CoefficientMin}}
+		}
+	}
+	return models, nil
+}
+
+// modelClock remembers when a model was first seen: the network does not say
+// when it was created.
+type modelClock struct {
+	mu   sync.Mutex
+	seen map[string]int64 // Unix seconds
+}
+
+func (m *modelClock) created(model string, now time.Time) int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.seen == nil {
+		m.seen = map[string]int64{}
+	}
+	if _, known := m.seen[model]; !known && len(m.seen) < maxModels {
+		m.seen[model] = now.Unix()
+	}
+	return cmp.Or(m.seen[model], now.Unix())
+}
+
+// Models lists what the connected proxies serve now, by name, each with its
+// workers, cheapest first. Models without a worker are left out. The answer is
+// at most a second old.
+func (c *Client) Models(ctx context.Context) ([]openai.Model, error) {
+	links, err := c.awaitLinks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var wg sync.WaitGroup
+	for _, l := range links {
+		wg.Go(func() { l.refresh(ctx, tableFresh) })
+	}
+	wg.Wait()
+	workers, known := map[string][]openai.ModelWorker{}, false
+	for _, l := range links {
+		if t := l.table.models.Load(); t != nil {
+			known = true
+			for name, w := range t.workers {
+				workers[name] = append(workers[name], w...)
+			}
+		}
+	}
+	if !known {
+		return nil, openai.BadGateway(openai.CodeBadAnswer, "no proxy says which models it serves")
+	}
+	return c.list(workers), nil
+}
+
+func (c *Client) list(workers map[string][]openai.ModelWorker) []openai.Model {
+	models := make([]openai.Model, 0, len(workers))
+	for _, name := range slices.Sorted(maps.Keys(workers)) {
+		w := workers[name]
+		slices.SortStableFunc(w, func(a, b openai.ModelWorker) int { return cmp.Compare(a.Coefficient, b.Coefficient) })
+		models = append(models, openai.Model{ID: name, Object: "model", Created: c.models.created(name, c.cfg.Now()), OwnedBy: "cocoon", Workers: w})
+	}
+	return models
+}
+
+// awaitLinks returns the ready connections, waiting for the first.
+func (c *Client) awaitLinks(ctx context.Context) ([]*link, error) {
+	wait, cancel := context.WithTimeout(ctx, c.cfg.ProxyWait)
+	defer cancel()
+	if err := c.Ready(wait); err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, noProxy(nil, nil)
+	}
+	links, _ := c.readyLinks()
+	return links, nil
+}

@@ -1,0 +1,122 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/xssnick/tonutils-go/address"
+
+	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/tl"
+)
+
+// account is what one proxy says we owe it. It outlives connections.
+type account struct {
+	contract *address.Address
+	key      ed25519.PublicKey
+
+	mu      sync.Mutex // guards below
+	signed  int64      // highest verified total, in adjusted tokens
+	data    []byte     // the payment that says so
+	db, max int64      // totals that the proxy has stored and counted
+	fell    int64      // times a total was below an earlier one
+	pending []byte     // newest payment not yet verified
+}
+
+// accountOf returns the account with the proxy behind a client contract.
+func (c *Client) accountOf(contract *address.Address, key ed25519.PublicKey) *account {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	name := contract.String()
+	if c.accounts[name] == nil {
+		c.accounts[name] = &account{contract: contract, key: key}
+	}
+	return c.accounts[name]
+}
+
+// counted notes totals. They only grow; a proxy that comes back with smaller
+// ones has forgotten something, in our favour.
+func (a *account) counted(stored, all int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if stored < a.db || all < a.max {
+		a.fell++
+	}
+	a.db, a.max = max(a.db, stored), max(a.max, all)
+}
+
+// verified checks a payment and keeps it if it is the newest. The empty one
+// says nothing.
+func (a *account) verified(p tl.ProxySignedPaymentClass) error {
+	signed, ok := p.(*tl.ProxySignedPayment)
+	if !ok || a.known(signed.Data) {
+		return nil
+	}
+	payment, err := contract.VerifyPayment(signed.Data, contract.Charge, a.contract, a.key)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if payment.Tokens < a.signed {
+		a.fell++
+		return nil
+	}
+	a.signed, a.data = payment.Tokens, slices.Clone(signed.Data)
+	return nil
+}
+
+// known spares the signature check of what was checked before.
+func (a *account) known(data []byte) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return bytes.Equal(a.data, data)
+}
+
+// owed takes the payment that follows each request. Verifying costs more than
+// relaying the request did, so it happens off the reading goroutine, at most
+// once a second, on the newest: each payment replaces all before it.
+func (l *link) owed(p tl.ProxySignedPaymentClass) {
+	signed, ok := p.(*tl.ProxySignedPayment)
+	if !ok || l.account.known(signed.Data) {
+		return
+	}
+	l.account.mu.Lock()
+	l.account.pending = signed.Data
+	l.account.mu.Unlock()
+	select {
+	case l.pay <- true:
+	default:
+	}
+}
+
+// verifyPending closes the connection of a proxy that signs nonsense.
+func (l *link) verifyPending() {
+	l.account.mu.Lock()
+	data := l.account.pending
+	l.account.pending = nil
+	l.account.mu.Unlock()
+	if data == nil {
+		return
+	}
+	if err := l.account.verified(&tl.ProxySignedPayment{Data: data}); err != nil {
+		l.c.cfg.Log.Warn("proxy sent a bad payment", "proxy", l.addr, "error", err)
+		l.conn.Close(err)
+	}
+}
+
+// pollPayment asks for the newest totals. A proxy that cannot say is not
+// worse for it.
+func (l *link) pollPayment(ctx context.Context) {
+	status, err := ask[tl.ClientPaymentStatus](ctx, l, 60*time.Second, &tl.ClientUpdatePaymentStatus{})
+	if err != nil {
+		l.c.cfg.Log.Debug("payment status", "proxy", l.addr, "error", err)
+		return
+	}
+	l.account.counted(status.DbTokens, status.MaxTokens)
+	l.owed(status.SignedPayment)
+}

@@ -1,0 +1,142 @@
+package client
+
+import (
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/opencocoon/cocoon/openai"
+	"github.com/opencocoon/cocoon/tl"
+)
+
+// Paths that travel to a worker.
+const (
+	pathChat           = "/v1/chat/completions"
+	pathCompletions    = "/v1/completions"
+	pathTranscriptions = "/v1/audio/transcriptions"
+	pathModels         = "/v1/models"
+)
+
+func isInference(path string) bool {
+	return path == pathChat || path == pathCompletions || path == pathTranscriptions
+}
+
+// retryAfter is what we suggest when the network is busy.
+const retryAfter = time.Second
+
+// margin is the part of the remaining time that the next hop gets, so that its
+// timer strikes before ours and we can pass its reason on.
+const margin = 0.95
+
+// request is one inference request on its way.
+type request struct {
+	path     string
+	options  openai.Options
+	query    []byte // boxed http.request; nil once an answer has begun
+	memory   int64  // taken from the client's budget for query
+	start    time.Time
+	deadline time.Time
+	tried    []*link
+	client   *Client
+}
+
+// newRequest reads and rewrites a request. Body must not change while the
+// request is in use.
+func (c *Client) newRequest(path string, h http.Header, body []byte) (*request, *openai.Error) {
+	options, forward, err := openai.ParseOptions(h, body)
+	if err != nil {
+		return nil, err
+	}
+	if !options.HasMaxTokens {
+		options.MaxTokens = int64(c.cfg.MaxTokens)
+	}
+	if !options.HasMaxCoefficient {
+		options.MaxCoefficient = c.cfg.MaxCoefficient
+	}
+	if options.Timeout == 0 {
+		options.Timeout = c.cfg.Timeout
+	}
+	rq := &request{path: path, options: options, start: c.cfg.Now(), client: c}
+	rq.deadline = rq.start.Add(options.Timeout)
+	return rq, rq.encode(h, forward)
+}
+
+// encode writes the query. Like the reference it is always a POST without
+// query string; unlike it, only headers that the engine needs go along: the
+// others name the caller, and their keys are for this gateway.
+func (rq *request) encode(h http.Header, body []byte) *openai.Error {
+	q := tl.HTTPRequest{Method: http.MethodPost, URL: rq.path, HTTPVersion: "HTTP/1.1", Payload: body}
+	for _, name := range rq.client.forwarded {
+		for _, value := range h[name] {
+			q.Headers = append(q.Headers, tl.HTTPHeader{Name: name, Value: value})
+		}
+	}
+	q.Headers = append(q.Headers, tl.HTTPHeader{Name: "Content-Length", Value: strconv.Itoa(len(body))})
+	size := q.SizeTL()
+	if int64(size) > 1<<24-frameReserve/2 {
+		return openai.TooLarge(rq.client.cfg.MaxBody, int64(len(body)))
+	}
+	if !rq.client.memory.take(int64(size)) {
+		return outOfMemory()
+	}
+	rq.memory = int64(size)
+	rq.query = q.AppendTL(make([]byte, 0, size))
+	return nil
+}
+
+func outOfMemory() *openai.Error {
+	return openai.Unavailable(openai.CodeRateLimit, retryAfter, "this gateway holds as much as it may; try again in a moment")
+}
+
+// release forgets the query: it cannot be sent again.
+func (rq *request) release() {
+	rq.client.memory.give(rq.memory)
+	rq.query, rq.memory = nil, 0
+}
+
+func (rq *request) left() time.Duration { return rq.deadline.Sub(rq.client.cfg.Now()) }
+
+// message is the query in the words that the link's version knows.
+func (rq *request) message(l *link, id tl.Int256, left time.Duration) tl.Object {
+	q := &tl.ClientRunQueryEx{
+		ModelName:        rq.options.Model,
+		Query:            rq.query,
+		MaxCoefficient:   rq.options.MaxCoefficient,
+		MaxTokens:        int32(rq.options.MaxTokens),
+		Timeout:          left.Seconds() * margin,
+		RequestID:        id,
+		MinConfigVersion: int32(l.root.Version),
+		Flags:            1,
+		EnableDebug:      rq.options.Debug,
+	}
+	if l.version >= 3 { // older parsers take the key for garbage behind the message
+		q.Flags |= 2
+		q.PublicKey = rq.options.ReceiverPublicKey
+	}
+	if l.version > 0 {
+		return q
+	}
+	return &tl.ClientRunQuery{
+		ModelName: q.ModelName, Query: q.Query, MaxCoefficient: q.MaxCoefficient, MaxTokens: q.MaxTokens,
+		Timeout: q.Timeout, RequestID: q.RequestID, MinConfigVersion: q.MinConfigVersion,
+	}
+}
+
+// forwardList is which headers travel, in canonical spelling.
+func forwardList(more []string) ([]string, error) {
+	list := []string{"Content-Type", "Accept"}
+	for _, name := range more {
+		name = textproto.CanonicalMIMEHeaderKey(name)
+		switch name {
+		case "Host", "Connection", "Content-Length", "Transfer-Encoding", "Accept-Encoding", "":
+			return nil, fmt.Errorf("header %q cannot be forwarded", name)
+		}
+		if !slices.Contains(list, name) {
+			list = append(list, name)
+		}
+	}
+	return list, nil
+}
