@@ -29,6 +29,8 @@ type settings struct {
 	renamed map[string]rename
 	// unused lists keys of those files that have no meaning here.
 	unused []string
+	// idle are those of them that the file does have.
+	idle   []string
 	config *string
 }
 
@@ -130,7 +132,10 @@ func (s *settings) setMember(m member, given map[string]bool) error {
 	}
 	f := s.lookup(name)
 	switch {
-	case slices.Contains(s.unused, m.key) || f != nil && given[name] || string(m.value) == "null":
+	case slices.Contains(s.unused, m.key):
+		s.idle = append(s.idle, m.key)
+		return nil
+	case f != nil && given[name] || string(m.value) == "null":
 		return nil
 	case f == nil || name == "config" || strings.Contains(m.key, "-"):
 		return errUnknownKey

@@ -7,11 +7,14 @@ import (
 
 // verbs are the commands, in the order in which help lists them.
 func verbs() []*cobra.Command {
-	return []*cobra.Command{chatVerb(), modelsVerb(), attestVerb(), versionVerb()}
+	return []*cobra.Command{
+		devnetVerb(), clientVerb(), proxyVerb(), workerVerb(), engineVerb(),
+		chatVerb(), modelsVerb(), statusVerb(), benchVerb(), attestVerb(), versionVerb(),
+	}
 }
 
 // secretNames are settings that no flag shows; see settings.secrets.
-var secretNames = []string{"api-key", "secret-string", "node-wallet-key", "machine-specific-private-key"}
+var secretNames = []string{"api-key", "secret-string", "engine-key"}
 
 // settingNames are the settings of all verbs, so that a COCOON_ variable that
 // is none of them can be told from one that is meant for another verb.

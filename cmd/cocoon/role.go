@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/opencocoon/cocoon/node"
+)
+
+// roleVerb makes cmd run a role: settings from flags, environment and file,
+// all problems at once, then the role until a signal.
+func roleVerb(cmd *cobra.Command, s *settings, role node.Role) {
+	f := cmd.Flags()
+	level := f.String("log-level", "info", "least `level` to log: debug, info, warn, error")
+	supervised := f.Bool("supervised", false, "stop when standard input ends")
+	f.Lookup("supervised").Hidden = true
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		p := s.load(os.Environ())
+		log, err := newLog(cmd.ErrOrStderr(), *level)
+		if err != nil {
+			p.add("log_level: %v", err)
+		}
+		var found node.Problems
+		if errors.As(role.Check(), &found) {
+			p = append(p, found...)
+		}
+		if err := p.err(); err != nil {
+			return err
+		}
+		if len(s.idle) > 0 {
+			log.Info("settings without effect here", "keys", strings.Join(s.idle, ", "))
+		}
+		ctx := cmd.Context()
+		if *supervised {
+			ctx = untilEOF(ctx, cmd.InOrStdin())
+		}
+		return role.Run(ctx, node.Env{Log: log, Ready: func(url string) { log.Info("listening", "url", url) }})
+	}
+}
+
+func newLog(w io.Writer, level string) (*slog.Logger, error) {
+	var l slog.Level
+	err := l.UnmarshalText([]byte(level))
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: l})), err
+}
+
+// untilEOF ends the context when in ends: the supervisor is gone or wants
+// this process to finish.
+func untilEOF(ctx context.Context, in io.Reader) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		_, _ = io.Copy(io.Discard, in)
+		cancel()
+	}()
+	return ctx
+}
+
+// commonFlags are those of client, proxy and worker.
+func commonFlags(f *pflag.FlagSet, c *node.Common, listen string) {
+	f.StringVar(&c.Listen, "listen", listen, "HTTP `address` of this node")
+	f.StringVarP(&c.Registry, "registry", "C", "", "registry `file`: trusted images, models, proxies, prices")
+	f.StringVar(&c.RootAddress, "root-contract-address", "", "`address` of the registry's contract")
+	f.StringVar(&c.OwnerAddress, "owner-address", "", "`address` of the wallet that owns this node")
+	f.StringVar(&c.ControlTokenFile, "control-token-file", "", "`file` with the token for control actions; made if missing (default no control)")
+	f.StringVar(&c.Collateral, "collateral", "", "`directory` or https address with Intel's statements about platforms (default Intel's service)")
+	f.BoolVar(&c.AllowUnknownTCB, "allow-unknown-tcb", false, "believe platforms about which nobody says anything")
+	f.StringVar(&c.SimulatedTDX, "insecure-simulated-tdx", "", "believe machines simulated by the vendor in this `directory`")
+	f.StringVar(&c.SimulatedImage, "insecure-simulated-image", "", "be such a machine, running the image of this `name`")
+	f.BoolVar(&c.Fake, "insecure-fake-tdx", false, "show and believe evidence that is a mere hash of the key")
+	f.BoolVar(&c.NoAttestation, "insecure-no-attestation", false, "show no evidence and believe peers without")
+}
+
+// referenceNames accepts what the reference network's configuration files
+// say, where it means something here.
+func referenceNames(s *settings) {
+	s.renamed["http_port"] = rename{"listen", loopbackPort}
+	s.unused = []string{
+		// The chain comes later, and with it wallets and durable ledgers.
+		"is_test", "is_testnet", "ton_config_filename", "node_wallet_key", "machine_specific_private_key", "db_path",
+		// Control actions need a token in place of a word in the address.
+		"http_access_hash",
+		// What a node says about its own image proves nothing.
+		"image_hash",
+		// Not read by the reference either.
+		"rpc_port", "check_hashes",
+	}
+}
+
+func loopbackPort(port string) (string, error) {
+	if port == "0" {
+		return "", errors.New("0 turns HTTP off, which is not possible here; leave it out")
+	}
+	return "127.0.0.1:" + port, nil
+}
+
+// inverted translates the reference's check_… flags, which ask for a check,
+// to ours, which leave one out.
+func inverted(value string) (string, error) {
+	switch value {
+	case "true", "1":
+		return "false", nil
+	case "false", "0":
+		return "true", nil
+	}
+	return "", fmt.Errorf("want true or false")
+}
+
+// durationFlag is a flag for a node.Duration.
+func durationFlag(f *pflag.FlagSet, d *node.Duration, name, usage string) {
+	f.Var((*durationValue)(d), name, usage)
+}
+
+type durationValue node.Duration
+
+func (d *durationValue) String() string { b, _ := node.Duration(*d).MarshalText(); return string(b) }
+func (d *durationValue) Type() string   { return "duration" }
+func (d *durationValue) Set(text string) error {
+	v, err := node.ParseDuration(text)
+	*d = durationValue(v)
+	return err
+}

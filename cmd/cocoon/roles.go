@@ -1,0 +1,106 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/opencocoon/cocoon/node"
+)
+
+func clientVerb() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "client", Short: "OpenAI-compatible gateway to the network, for programs on this machine", Args: cobra.NoArgs,
+		Long: "It verifies every proxy before the first byte of a prompt leaves this machine.\n" +
+			"Secrets are read from the file or the environment only: secret_string.",
+		Example: "  cocoon client --registry registry.json --owner-address UQ… --root-contract-address EQ…\n" +
+			"  cocoon client --config client.json",
+	}
+	var c node.Client
+	s := newSettings(cmd)
+	referenceNames(s)
+	s.renamed["check_proxy_hashes"] = rename{"insecure-any-proxy-image", inverted}
+	f := cmd.Flags()
+	commonFlags(f, &c.Common, "127.0.0.1:10000")
+	f.IntVar(&c.ProxyConnections, "proxy-connections", 0, "proxies to stay connected to (default 2)")
+	f.StringVar(&c.Via, "connect-to-proxy-via", "", "SOCKS5 `address` of a router on this machine (default connect directly)")
+	f.BoolVar(&c.AnyProxyImage, "insecure-any-proxy-image", false, "believe proxies whatever image they run")
+	f.StringVar(&c.WalletAddress, "node-wallet-address", "", "`address` of this client's wallet (default the owner's)")
+	f.StringVar(&c.APIKeysFile, "api-keys-file", "", "`file` with one API key a line (default the API is open to this machine)")
+	f.StringSliceVar(&c.AllowOrigins, "allow-origins", nil, "web `origins` whose pages may use the API (default pages of this machine)")
+	f.StringSliceVar(&c.ForwardHeaders, "forward-headers", nil, "request `headers` that travel to the engine (default none that tell who asks)")
+	f.Int64Var(&c.MaxBody, "max-body", 0, "largest request in `bytes` (default 15 MiB)")
+	f.Int32Var(&c.MaxTokens, "max-tokens", 0, "tokens to reserve for requests that name no limit (default 10000)")
+	f.Int32Var(&c.MaxCoefficient, "max-coefficient", 0, "highest price, in thousandths, of requests that name none (default 4000)")
+	durationFlag(f, &c.Timeout, "timeout", "time for requests that name none (default 2m)")
+	s.secrets.StringVar(&c.Secret, "secret-string", "", "")
+	roleVerb(cmd, s, &c)
+	return cmd
+}
+
+func proxyVerb() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "proxy", Short: "the matchmaker between clients and workers", Args: cobra.NoArgs,
+		Long:    "It runs in a TDX guest, or with an --insecure flag that says in which way it does not.",
+		Example: "  cocoon proxy --config proxy.json",
+	}
+	var c node.Proxy
+	s := newSettings(cmd)
+	referenceNames(s)
+	s.renamed["check_worker_hashes"] = rename{"insecure-any-worker-image", inverted}
+	f := cmd.Flags()
+	commonFlags(f, &c.Common, "127.0.0.1:11000")
+	f.StringVar(&c.WorkersListen, "workers-listen", "", "`address` for workers, such as :11001")
+	f.StringVar(&c.ClientsListen, "clients-listen", "", "`address` for clients, such as :11002")
+	f.IntVar(&c.WorkersRPCPort, "workers-rpc-port", 0, "loopback `port` for workers behind a router")
+	f.IntVar(&c.ClientRPCPort, "client-rpc-port", 0, "loopback `port` for clients behind a router")
+	f.BoolVar(&c.AnyWorkerImage, "insecure-any-worker-image", false, "believe workers whatever image and model they run")
+	f.IntVar(&c.Difficulty, "pow-difficulty", 0, "proof of work that callers do, in `bits` (default 20)")
+	f.IntVar(&c.QueueLimit, "queue-limit", 0, "requests that may wait per model (default 256)")
+	durationFlag(f, &c.QueueWait, "queue-wait", "how long they may wait for a worker (default 10s)")
+	roleVerb(cmd, s, &c)
+	return cmd
+}
+
+func workerVerb() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "worker", Short: "serve a model of a local engine to the network", Args: cobra.NoArgs,
+		Long: "It runs in a TDX guest, or with an --insecure flag that says in which way it does not.\n" +
+			"Secrets are read from the file or the environment only: engine_key.",
+		Example: "  cocoon worker --config worker.json\n" +
+			"  cocoon worker --config worker.json --engine http://127.0.0.1:8000 --coefficient 900",
+	}
+	var c node.Worker
+	s := newSettings(cmd)
+	referenceNames(s)
+	s.renamed["check_proxy_hashes"] = rename{"insecure-any-proxy-image", inverted}
+	s.renamed["forward_requests_to"] = rename{"engine", nil}
+	s.renamed["model_name"] = rename{"model", nil}
+	f := cmd.Flags()
+	commonFlags(f, &c.Common, "127.0.0.1:12000")
+	f.StringVar(&c.Engine, "engine", "", "base `URL` of the engine")
+	f.StringVarP(&c.Model, "model", "m", "", "`model` to serve: name@commit:hash")
+	f.Int32Var(&c.Coefficient, "coefficient", 1000, "price in thousandths of the network's")
+	f.IntVar(&c.MaxActiveRequests, "max-active-requests", 0, "requests to run at a time (default 60)")
+	f.IntVar(&c.ProxyConnections, "proxy-connections", 0, "proxies to work for (default 1)")
+	f.StringVar(&c.Via, "connect-to-proxy-via", "", "SOCKS5 `address` of a router on this machine (default connect directly)")
+	f.BoolVar(&c.AnyProxyImage, "insecure-any-proxy-image", false, "believe proxies whatever image they run")
+	s.secrets.StringVar(&c.EngineKey, "engine-key", "", "")
+	roleVerb(cmd, s, &c)
+	return cmd
+}
+
+func engineVerb() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "engine", Short: "run the built-in engine alone", Args: cobra.NoArgs,
+		Long: "It speaks the OpenAI API. Its model is a small one for demonstrations; any GGUF file of the llama architecture\n" +
+			"with f32, f16 or q8_0 weights can take its place.",
+		Example: "  cocoon engine\n  cocoon engine --listen 127.0.0.1:8000 --model-file model.gguf",
+	}
+	var c node.Engine
+	s := newSettings(cmd)
+	f := cmd.Flags()
+	f.StringVar(&c.Listen, "listen", "127.0.0.1:8000", "HTTP `address`")
+	f.StringVar(&c.ModelFile, "model-file", "", "GGUF `file` (default the demonstration model)")
+	f.BoolVar(&c.Bench, "bench", false, "no model: answer at once, for measuring")
+	roleVerb(cmd, s, &c)
+	return cmd
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/opencocoon/cocoon/devnet"
+)
+
+// The scripts drive the real binary and read like the manual.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"cocoon": main})
+}
+
+func TestScripts(t *testing.T) {
+	quote, err := filepath.Abs("../../attest/tdx/testdata/quote.dat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("QUOTE", quote)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"ready": ready, "post": post, "kill-process": killProcess, "works": works, "gone": gone,
+		},
+	})
+}
+
+// scriptPatience bounds every wait; the machine may be busy.
+const scriptPatience = 2 * time.Minute
+
+func until(ts *testscript.TestScript, what string, reached func() bool) {
+	for end := time.Now().Add(scriptPatience); !reached(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			ts.Fatalf("%s did not happen", what)
+		}
+	}
+}
+
+func info(ts *testscript.TestScript, dir string) *devnet.Info {
+	i, err := devnet.ReadInfo(ts.MkAbs(dir))
+	ts.Check(err)
+	return i
+}
+
+// ready DIR waits for the devnet of that directory and sets BASE and MODEL.
+func ready(ts *testscript.TestScript, _ bool, args []string) {
+	until(ts, "a ready devnet in "+args[0], func() bool {
+		i, err := devnet.ReadInfo(ts.MkAbs(args[0]))
+		if err != nil {
+			return false
+		}
+		resp, err := http.Get(i.BaseURL + "/models")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		ts.Setenv("BASE", i.BaseURL)
+		ts.Setenv("MODEL", i.Model)
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+// post PATH BODY FILE posts the file BODY with $MODEL filled in, and writes
+// status and answer to FILE.
+func post(ts *testscript.TestScript, _ bool, args []string) {
+	body := strings.ReplaceAll(ts.ReadFile(args[1]), "$MODEL", ts.Getenv("MODEL"))
+	resp, err := http.Post(ts.Getenv("BASE")+args[0], "application/json", strings.NewReader(body))
+	ts.Check(err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), fmt.Appendf(nil, "%d\n%s", resp.StatusCode, b), 0o600))
+}
+
+// kill-process DIR NAME kills a process of a split devnet the hard way and
+// waits until the devnet has started it again.
+func killProcess(ts *testscript.TestScript, _ bool, args []string) {
+	find := func() (p devnet.Process) {
+		for _, p = range info(ts, args[0]).Processes {
+			if p.Name == args[1] {
+				return p
+			}
+		}
+		ts.Fatalf("no process is called %s", args[1])
+		return p
+	}
+	before := find()
+	process, err := os.FindProcess(before.PID)
+	ts.Check(err)
+	ts.Check(process.Kill())
+	until(ts, "the return of "+args[1], func() bool {
+		now := find()
+		return now.PID != 0 && now.PID != before.PID && now.Restarts > before.Restarts
+	})
+}
+
+// works asks until a chat is answered: parts may have to find each other again.
+func works(ts *testscript.TestScript, _ bool, args []string) {
+	body := `{"model":"` + ts.Getenv("MODEL") + `","messages":[{"role":"user","content":"hi"}],"max_tokens":4}`
+	until(ts, "an answer", func() bool {
+		resp, err := http.Post(ts.Getenv("BASE")+"/chat/completions", "application/json", strings.NewReader(body))
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+// gone FILE checks that none of the processes in a saved network.json runs.
+func gone(ts *testscript.TestScript, _ bool, args []string) {
+	for _, p := range info(ts, args[0]).Processes {
+		until(ts, "the end of "+p.Name, func() bool {
+			process, err := os.FindProcess(p.PID)
+			return err != nil || process.Signal(syscall.Signal(0)) != nil
+		})
+	}
+}

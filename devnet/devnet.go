@@ -1,0 +1,199 @@
+// Package devnet runs the whole network on this machine: registry, proxies,
+// workers, a client, and an engine if none runs here already.
+//
+// Start with [Start]. The roles are the production roles with their ordinary
+// settings, over proof of work and attested TLS on loopback; only the edges
+// differ: the registry is a file, and the machines are simulated under a root
+// of this devnet's own, so the attestation proves nothing. Every role is a
+// group of goroutines here, or, with [Config.Split], a process of its own that
+// is started again when it dies.
+//
+// Everything a devnet writes is in one directory: see [Info].
+package devnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+)
+
+// Names of roles.
+const (
+	RoleClient = "client"
+	RoleProxy  = "proxy"
+	RoleWorker = "worker"
+	RoleEngine = "engine"
+)
+
+// Engines that [Config.Engine] can name beside URLs.
+const (
+	EngineBuiltin = "builtin"
+	// EngineBench answers at once; it is for measuring.
+	EngineBench = "bench"
+)
+
+// Config says what to run. The zero Config is a network of one proxy and one
+// worker that leaves nothing behind.
+type Config struct {
+	// Listen is the client's OpenAI address; empty means 127.0.0.1:10000, and
+	// port 0 any free one.
+	Listen string
+	// Data is the directory to keep everything in; empty means a temporary
+	// one that is removed in the end.
+	Data string
+	// Engine is an engine's URL, [EngineBuiltin] or [EngineBench]. Empty means
+	// whichever engine runs on this machine, else the built-in one.
+	Engine string
+	// Model is the engine's model to serve; empty means its first.
+	Model string
+	// Workers and Proxies are how many of each to run; 0 means 1.
+	Workers, Proxies int
+	// Split runs every role as a process of its own.
+	Split bool
+	// Program is the cocoon binary for Split; empty means this program.
+	Program string
+	// Progress gets a line for each step of the start. Nil discards.
+	Progress func(string)
+	// Log gets what happens afterwards. Nil means a file in the directory.
+	Log *slog.Logger
+
+	// door, in tests, puts something between a proxy's door and those who
+	// dial it, and returns the address they shall dial.
+	door func(name, address string) string
+}
+
+// limit keeps a slip of the finger from taking the machine down.
+const limit = 64
+
+func (c *Config) setDefaults() error {
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:10000"
+	}
+	c.Workers, c.Proxies = max(c.Workers, 1), max(c.Proxies, 1)
+	if c.Workers > limit || c.Proxies > limit {
+		return fmt.Errorf("devnet: %d workers and %d proxies: want at most %d of each", c.Workers, c.Proxies, limit)
+	}
+	if c.Progress == nil {
+		c.Progress = func(string) {}
+	}
+	if c.door == nil {
+		c.door = func(_, address string) string { return address }
+	}
+	return nil
+}
+
+// Network is a running devnet.
+type Network struct {
+	config    Config
+	temporary bool
+	log       *slog.Logger
+	closeLog  func() error
+	cancel    context.CancelFunc
+	nodes     []*running // in the order of their start
+	failed    chan error // the first node that ended by itself
+	stop      func() error
+
+	mu         sync.Mutex // guards info
+	info       Info
+	supervisor *supervisor // nil unless split
+}
+
+// Start brings a devnet up and returns when the first request can be served.
+// It stops when ctx ends; Stop must be called in any case.
+func Start(ctx context.Context, c Config) (*Network, error) {
+	if err := c.setDefaults(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	n := &Network{config: c, cancel: cancel, failed: make(chan error, 1), closeLog: func() error { return nil }}
+	n.stop = sync.OnceValue(n.stopAll)
+	err := n.start(ctx)
+	if err == nil {
+		return n, nil
+	}
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return nil, errors.Join(err, n.Stop())
+}
+
+func (n *Network) start(ctx context.Context) error {
+	p, err := n.prepare(ctx)
+	if err != nil {
+		return err
+	}
+	if n.config.Split {
+		n.supervisor = &supervisor{
+			command: p.command, logs: p.path(logDir), log: n.log,
+			changed: func() { n.saveInfo() },
+		}
+	}
+	for _, spec := range p.nodes {
+		if err := n.launch(ctx, p, spec); err != nil {
+			return err
+		}
+	}
+	if err := n.waitReady(ctx, p); err != nil {
+		return err
+	}
+	return n.saveInfo()
+}
+
+// Info says where everything is.
+func (n *Network) Info() Info {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	info := n.info
+	if n.supervisor != nil {
+		info.Processes = n.supervisor.list()
+	}
+	return info
+}
+
+// saveInfo writes [InfoFile] as things are now.
+func (n *Network) saveInfo() error {
+	info := n.Info()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return info.write(info.Data)
+}
+
+// Wait returns when the devnet has to end: with ctx's end, which is nil, or
+// with the error of a role that ended by itself.
+func (n *Network) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-n.failed:
+		return err
+	}
+}
+
+// Stop ends every role, callers' side first, so that what runs can finish;
+// then it removes what was temporary. It may be called more than once.
+func (n *Network) Stop() error { return n.stop() }
+
+func (n *Network) stopAll() error {
+	var errs []error
+	for _, node := range slices.Backward(n.nodes) {
+		node.stop()
+		<-node.done // its own grace bounds this
+		if node.err != nil {
+			errs = append(errs, node.err)
+		}
+	}
+	n.cancel()
+	errs = append(errs, n.closeLog())
+	if n.info.Data != "" {
+		_ = os.Remove(filepath.Join(n.info.Data, InfoFile)) // it would tell of a network that is gone
+	}
+	if n.temporary {
+		errs = append(errs, os.RemoveAll(n.info.Data))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,274 @@
+package devnet
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/xssnick/tonutils-go/address"
+
+	"github.com/opencocoon/cocoon/attest/insecure"
+	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/node"
+)
+
+// What lies in a devnet's directory, beside [InfoFile].
+const (
+	registryFile = "registry.json"
+	tokenFile    = "control-token"
+	authorityDir = "authority" // of the simulated machines' vendor
+	configDir    = "config"    // of the processes of a split devnet
+	logDir       = "log"
+)
+
+// Images that the simulated machines run.
+const (
+	proxyImage  = "cocoon devnet proxy"
+	workerImage = "cocoon devnet worker"
+)
+
+// Prices in nanoTON per adjusted token, those of the reference network's own
+// mode without a chain.
+const (
+	pricePerToken = 2
+	workerFee     = 1
+)
+
+// attestationNotice is what the attestation of a devnet is worth.
+const attestationNotice = "SIMULATED: the machines are vouched for by a test root of this devnet, not by Intel; anyone with its files can look inside"
+
+// plan is everything that is decided before the first role starts.
+type plan struct {
+	dir     string
+	program string
+	nodes   []*spec
+	client  *spec
+	proxies []*spec
+}
+
+// spec is one role to be run.
+type spec struct {
+	info     NodeInfo
+	settings node.Role
+}
+
+func (p *plan) path(elements ...string) string {
+	return filepath.Join(append([]string{p.dir}, elements...)...)
+}
+
+// prepare makes the directory, finds the engine and writes what the roles
+// will read.
+func (n *Network) prepare(ctx context.Context) (*plan, error) {
+	p := &plan{program: n.config.Program}
+	if err := n.openDirectory(p); err != nil {
+		return nil, err
+	}
+	if n.config.Split && p.program == "" {
+		program, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("devnet: find this program to run it again: %w", err)
+		}
+		p.program = program
+	}
+	if err := n.openLog(p); err != nil {
+		return nil, err
+	}
+	if err := prepareAuthority(p.path(authorityDir)); err != nil {
+		return nil, err
+	}
+	if _, err := node.Token(p.path(tokenFile)); err != nil {
+		return nil, err
+	}
+	n.config.Progress("attestation: " + attestationNotice)
+	engine, err := n.engine(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	n.info.Data, n.info.PID, n.info.Split, n.info.Attestation = p.dir, os.Getpid(), n.config.Split, attestationNotice
+	n.info.Registry, n.info.ControlTokenFile, n.info.LogDirectory = p.path(registryFile), p.path(tokenFile), p.path(logDir)
+	n.info.TestRoot = p.path(authorityDir, insecure.RootFile)
+	return p, n.planRoles(p, engine)
+}
+
+// openDirectory makes the directory, or takes that of an earlier run, whose
+// vendor of machines stays the same.
+func (n *Network) openDirectory(p *plan) (err error) {
+	if p.dir = n.config.Data; p.dir == "" {
+		n.temporary = true
+		if p.dir, err = os.MkdirTemp("", "cocoon-devnet-"); err != nil {
+			return err
+		}
+		n.info.Data = p.dir
+	}
+	if p.dir, err = filepath.Abs(p.dir); err != nil {
+		return err
+	}
+	for _, sub := range []string{"", authorityDir, configDir, logDir} {
+		if err := os.MkdirAll(p.path(sub), 0o700); err != nil {
+			return err
+		}
+	}
+	return refuseSecond(p.dir)
+}
+
+// refuseSecond keeps two devnets from writing into one directory.
+func refuseSecond(dir string) error {
+	info, err := ReadInfo(dir)
+	if err != nil {
+		return nil // none, or the torn file of a crash
+	}
+	client := http.Client{Timeout: 2 * time.Second}
+	resp, err := client.Get(info.BaseURL + "/models")
+	if err != nil {
+		return nil
+	}
+	resp.Body.Close()
+	return fmt.Errorf("devnet: %s belongs to a devnet that is running (process %d); stop it or name another directory", dir, info.PID)
+}
+
+func (n *Network) openLog(p *plan) error {
+	if n.log = n.config.Log; n.log != nil {
+		return nil
+	}
+	f, err := os.OpenFile(p.path(logDir, "devnet.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	n.log, n.closeLog = slog.New(slog.NewTextHandler(f, nil)), f.Close
+	return nil
+}
+
+func prepareAuthority(dir string) error {
+	if _, err := insecure.Load(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	authority, err := insecure.NewAuthority()
+	if err != nil {
+		return err
+	}
+	return authority.Save(dir)
+}
+
+// planRoles gives every role its name, addresses and settings, and writes the
+// registry that makes them a network.
+func (n *Network) planRoles(p *plan, e *EngineInfo) error {
+	n.info.Engine = *e
+	model := n.info.Model + "@devnet:" + strings.Repeat("0", 64)
+	root := &contract.Root{
+		Owner: wallet("owner"), Version: 1, ParamsVersion: 1, StructVersion: 1, IsTest: true,
+		PricePerToken: pricePerToken, WorkerFeePerToken: workerFee,
+		ProxyImages:  set(insecure.ImageHash(proxyImage)),
+		WorkerImages: set(insecure.ImageHash(workerImage)),
+		Models:       set(contract.ModelHash(model)),
+	}
+	var ports portPicker
+	for i := 1; i <= n.config.Proxies; i++ {
+		n.planProxy(p, fmt.Sprintf("proxy-%d", i), &ports, root)
+	}
+	for i := 1; i <= n.config.Workers; i++ {
+		n.planWorker(p, fmt.Sprintf("worker-%d", i), &ports, model)
+	}
+	listen, err := n.clientAddress(&ports)
+	if err != nil {
+		return err
+	}
+	n.planClient(p, listen)
+	if ports.err != nil {
+		return ports.err
+	}
+	n.info.BaseURL = "http://" + listen + "/v1"
+	n.info.Contracts = map[string]string{"root": rootAddress().String()}
+	for _, s := range p.nodes {
+		if s.info.Role != RoleEngine {
+			n.info.Nodes = append(n.info.Nodes, s.info)
+		}
+	}
+	return contract.WriteFile(p.path(registryFile), root)
+}
+
+func (n *Network) planProxy(p *plan, name string, ports *portPicker, root *contract.Root) {
+	s := &node.Proxy{
+		Common:        n.common(p, name, ports.pick()),
+		WorkersListen: ports.pick(), ClientsListen: ports.pick(),
+	}
+	s.SimulatedImage = proxyImage
+	seqno := uint32(len(root.Proxies) + 1)
+	root.LastProxySeqno = seqno
+	workers, err1 := netip.ParseAddrPort(n.config.door(name+" workers", s.WorkersListen))
+	clients, err2 := netip.ParseAddrPort(n.config.door(name+" clients", s.ClientsListen))
+	ports.err = errors.Join(ports.err, err1, err2)
+	root.Proxies = append(root.Proxies, contract.ProxyEntry{Seqno: seqno, Workers: workers, Clients: clients})
+	spec := p.add(RoleProxy, name, s, s.Common)
+	spec.info.Workers, spec.info.Clients = s.WorkersListen, s.ClientsListen
+	p.proxies = append(p.proxies, spec)
+}
+
+func (n *Network) planWorker(p *plan, name string, ports *portPicker, model string) {
+	s := &node.Worker{
+		Common: n.common(p, name, ports.pick()),
+		Engine: n.info.Engine.URL, Model: model, Coefficient: 1000, MaxActiveRequests: 1024,
+		ProxyConnections: n.config.Proxies,
+	}
+	s.SimulatedImage = workerImage
+	p.add(RoleWorker, name, s, s.Common)
+}
+
+func (n *Network) planClient(p *plan, listen string) {
+	s := &node.Client{Common: n.common(p, "client-1", listen), ProxyConnections: n.config.Proxies}
+	p.client = p.add(RoleClient, "client-1", s, s.Common)
+}
+
+// common is what all roles of a devnet are told.
+func (n *Network) common(p *plan, name, listen string) node.Common {
+	return node.Common{
+		Listen: listen, Registry: p.path(registryFile), RootAddress: rootAddress().String(),
+		OwnerAddress: wallet(name).String(), ControlTokenFile: p.path(tokenFile),
+		Attestation: node.Attestation{SimulatedTDX: p.path(authorityDir)},
+	}
+}
+
+func (p *plan) add(role, name string, settings node.Role, c node.Common) *spec {
+	s := &spec{settings: settings, info: NodeInfo{Role: role, Name: name, HTTP: "http://" + c.Listen, Owner: c.OwnerAddress}}
+	p.nodes = append(p.nodes, s)
+	return s
+}
+
+// clientAddress is where the OpenAI API will be.
+func (n *Network) clientAddress(ports *portPicker) (string, error) {
+	host, port, err := net.SplitHostPort(n.config.Listen)
+	if err != nil {
+		return "", fmt.Errorf("devnet: listen %q: want host:port", n.config.Listen)
+	}
+	if port == "0" {
+		_, port, _ = net.SplitHostPort(ports.pick())
+		return net.JoinHostPort(host, port), ports.err
+	}
+	l, err := net.Listen("tcp", n.config.Listen)
+	if err != nil {
+		return "", fmt.Errorf("devnet: %w; stop the other program, or choose a free port with --listen 127.0.0.1:0", err)
+	}
+	return n.config.Listen, l.Close()
+}
+
+// wallet is the address of a pretended wallet: without a chain it is a name.
+func wallet(name string) *address.Address {
+	hash := sha256.Sum256([]byte("cocoon devnet wallet " + name))
+	return address.NewAddress(0, 0, hash[:]).Testnet(true).Bounce(false)
+}
+
+func rootAddress() *address.Address {
+	hash := sha256.Sum256([]byte("cocoon devnet registry"))
+	return address.NewAddress(0, 0, hash[:]).Testnet(true)
+}
+
+func set(hash [32]byte) map[[32]byte]struct{} { return map[[32]byte]struct{}{hash: {}} }

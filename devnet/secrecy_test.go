@@ -1,0 +1,95 @@
+package devnet
+
+import (
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencocoon/cocoon/engine/enginetest"
+)
+
+// What people say, and what opens doors, is in memory and on the wire only:
+// this test says it, makes every kind of trouble with it, and searches
+// everything that a network writes or shows.
+func TestNothingSaidIsKept(t *testing.T) {
+	const prompt, reply, key = "PROMPT-MARKER-7391", "ANSWER-MARKER-2846", "KEY-MARKER-5512"
+	n := startNet(t, enginetest.Fixed(200, "application/json",
+		`{"id":"x","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"`+reply+`"}}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}`), Config{})
+	say := func(script enginetest.Script, body string) answer {
+		if script != nil {
+			n.engine.SetScript(script)
+		}
+		req, err := http.NewRequestWithContext(t.Context(), "POST", n.net.Info().BaseURL+"/chat/completions", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+key)
+		req.Header.Set("Cookie", "session="+key)
+		resp, err := n.http.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		b, _ := io.ReadAll(resp.Body) // some of these answers break off
+		return answer{Status: resp.StatusCode, Body: string(b)}
+	}
+	ask := `{"model":"fake/model","timeout":2,"messages":[{"role":"user","content":"` + prompt + `"}]`
+	if a := say(nil, ask+`,"enable_debug":true,"request_guid":"g"}`); a.Status != 200 || !strings.Contains(a.Body, reply) {
+		t.Fatalf("got %d %s, want the reply", a.Status, a.Body)
+	}
+	say(enginetest.Refusal(500, reply+prompt), ask+"}")
+	say(enginetest.Raw("HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"+reply), ask+"}")
+	say(enginetest.Raw(reply+"\r\n\r\n"), ask+"}")
+	say(enginetest.HangHead(), ask+"}")
+	say(enginetest.DieAfter(1), ask+`,"stream":true}`)
+	say(nil, `{"model":"`+prompt+`"`)
+	say(nil, prompt)
+
+	seen := map[string]string{"log": n.log.String()}
+	for _, node := range n.net.Info().Nodes {
+		for _, path := range []string{"/stats", "/jsonstats", "/metrics"} {
+			seen[node.Name+path] = n.page(node.HTTP + path)
+		}
+	}
+	token, err := os.ReadFile(n.net.Info().ControlTokenFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(n.net.Info().Data, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() && path != n.net.Info().ControlTokenFile {
+			var b []byte
+			b, err = os.ReadFile(path)
+			seen[path] = string(b)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for where, text := range seen {
+		for _, marker := range []string{prompt, reply, key, strings.TrimSpace(string(token))} {
+			if strings.Contains(text, marker) {
+				i := strings.Index(text, marker)
+				t.Errorf("%s holds %.8s…: …%s…", where, marker, text[max(i-200, 0):min(i+60, len(text))])
+			}
+		}
+	}
+}
+
+func (n *testNet) page(url string) string {
+	n.t.Helper()
+	resp, err := n.http.Get(url)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != 200 || len(b) == 0 {
+		n.t.Errorf("%s: %d, %v", url, resp.StatusCode, err)
+	}
+	return string(b)
+}
