@@ -407,6 +407,58 @@ func TestRefuseThenClose(t *testing.T) {
 	}
 }
 
+// What the peer said before it closed is heard although our own writing has
+// already failed; a peer that neither takes nor ends is left soon after.
+func TestWriteFailureHearsThePeerOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, ends := range []bool{true, false} {
+			near, far := net.Pipe()
+			go near.Write(openingFrame(idConnect, [8]byte{}))
+			go io.ReadFull(near, make([]byte, 20))
+			h := newInbox()
+			broken := errors.New("broken")
+			c, err := Server(t.Context(), &mute{Conn: far, err: broken}, h, Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Start()
+			c.Send(blob(1))
+			synctest.Wait()
+			wantErr(t, c.Send(blob(1)), broken)
+			near.Write(framed(1, unhex(t, "f8ba179c0568656c6c6f0000")))
+			if got := <-h.packets; string(got) != "hello" {
+				t.Errorf("packet %q", got)
+			}
+			start, want, took := time.Now(), broken, drainLimit
+			if ends {
+				near.Close()
+				want, took = ErrPeerClosed, 0
+			}
+			wantErr(t, <-h.closed, want)
+			if got := time.Since(start); got != took {
+				t.Errorf("ended after %v, want %v", got, took)
+			}
+			c.Wait()
+			near.Close()
+		}
+	})
+}
+
+// mute is a connection on which every Write after the opening fails.
+type mute struct {
+	net.Conn
+	err    error
+	opened bool
+}
+
+func (m *mute) Write(b []byte) (int, error) {
+	if m.opened {
+		return 0, m.err
+	}
+	m.opened = true
+	return m.Conn.Write(b)
+}
+
 func TestClose(t *testing.T) {
 	h := newInbox()
 	c, s := connected(t, loopback, h, newInbox(), Config{})

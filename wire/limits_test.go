@@ -67,6 +67,8 @@ func TestPingsKeepAlive(t *testing.T) {
 		if c.Err() != nil || s.Err() != nil {
 			t.Errorf("after an idle hour: %v, %v", c.Err(), s.Err())
 		}
+		c.Close(nil)
+		c.Wait()
 		if pings := c.outSeq - 1; pings < 359 || pings > 361 {
 			t.Errorf("%d pings in an hour, want one each 10 s", pings)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"syscall"
 )
 
 func (c *Conn) readLoop() {
@@ -59,6 +60,8 @@ func whyReadEnded(err error) error {
 		return fmt.Errorf("%w in the middle of a frame", ErrPeerClosed)
 	case errors.Is(err, io.EOF):
 		return ErrPeerClosed
+	case errors.Is(err, syscall.ECONNRESET):
+		return fmt.Errorf("%w: %w", ErrPeerClosed, err)
 	}
 	return err
 }

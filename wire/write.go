@@ -71,9 +71,22 @@ func (c *Conn) writeLoop() {
 			return
 		}
 		if err := c.writeAll(batch); err != nil {
-			c.fail(fmt.Errorf("write: %w", err))
+			c.writeFailed(fmt.Errorf("write: %w", err))
 			return
 		}
+	}
+}
+
+// writeFailed leaves the socket open until the reading goroutine has come to
+// the end of what the peer sent: a refusal and its reason often arrive just
+// before a close that our own writing ran into.
+func (c *Conn) writeFailed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending = nil
+	c.endSoon(err, drainLimit)
+	for c.err == nil {
+		c.wake.Wait()
 	}
 }
 
