@@ -72,6 +72,8 @@ func TestJudgeRefuses(t *testing.T) {
 	good := quote(t, machine, key)
 	debug := a.Machine("worker")
 	debug.Debug = true
+	foreignModule, foreignEnclave := a.Machine("worker"), a.Machine("worker")
+	foreignModule.ForeignModule, foreignEnclave.ForeignEnclave = true, true
 	fits := attest.Policy{Images: only(image), TestRoots: a.Roots(), TestCollateral: a}
 	if v, err := fits.Judge(t.Context(), good, key, now); err != nil || !v.Trusted {
 		t.Fatalf("the policy that fits refuses: %v", err)
@@ -117,6 +119,9 @@ func TestJudgeRefuses(t *testing.T) {
 			p.TestRoots, p.TestCollateral, p.AllowUnknownTCB = outdated.Roots(), outdated, true
 		}, attest.CheckTCB},
 		{"revoked platform", quote(t, revoked.Machine("worker"), key), key, now, func(p *attest.Policy) { p.TestRoots, p.TestCollateral = revoked.Roots(), revoked }, attest.CheckTCB},
+		{"another's quoting enclave", quote(t, foreignEnclave, key), key, now, nil, attest.CheckEnclave},
+		{"another's quoting enclave, state unknown", quote(t, foreignEnclave, key), key, now, func(p *attest.Policy) { p.TestCollateral, p.AllowUnknownTCB = nil, true }, attest.CheckEnclave},
+		{"another's TDX module, state unknown", quote(t, foreignModule, key), key, now, func(p *attest.Policy) { p.TestCollateral, p.AllowUnknownTCB = nil, true }, attest.CheckModule},
 		{"debug attribute", quote(t, debug, key), key, now, nil, attest.CheckDebug},
 		{"another key", good, newKey(t), now, nil, attest.CheckReportData},
 		{"no key", good, nil, now, nil, attest.CheckReportData},

@@ -12,8 +12,9 @@
 // before believing to be accepted.
 //
 // A quote carries no clock, so freshness comes from short certificate lives;
-// an [Identity] renews itself and connections that exist go on. What is said
-// over a connection, roles and money are none of this package's business.
+// an [Identity] renews itself and connections that exist go on. A peer is judged
+// once, when it connects. What is said over a connection, roles and money are
+// none of this package's business.
 //
 // Specification: wire.md 3, current.md 6.
 package ratls

@@ -36,8 +36,10 @@ func (Fake) Quote(_ context.Context, reportData [64]byte) ([]byte, error) {
 // Machine is a simulated TDX guest that runs an image. Its files, keys and
 // memory are in plain sight.
 type Machine struct {
-	// Debug sets the debug attribute in its quotes.
-	Debug bool
+	// Debug sets the debug attribute in its quotes. ForeignModule and
+	// ForeignEnclave say that TDX module or quoting enclave are not the
+	// vendor's. All three are for showing that such machines are refused.
+	Debug, ForeignModule, ForeignEnclave bool
 
 	authority *Authority
 	image     string
@@ -62,7 +64,14 @@ func (m *Machine) Quote(ctx context.Context, reportData [64]byte) ([]byte, error
 	if m.Debug {
 		body.TDAttributes |= 1
 	}
-	return m.authority.quote(body)
+	if m.ForeignModule {
+		body.MRSignerSeam[0] = 1
+	}
+	signer := qeSigner
+	if m.ForeignEnclave {
+		signer[0] ^= 1
+	}
+	return m.authority.quote(body, signer)
 }
 
 // ImageHash is the image hash of the machines that run the named image, for a

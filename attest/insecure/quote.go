@@ -27,7 +27,7 @@ var qeVendor = [16]byte{0x93, 0x9a, 0x72, 0x33, 0xf7, 0x9c, 0x4c, 0xa9, 0x94, 0x
 // quote signs a body as a quoting enclave does: a fresh attestation key signs
 // header and body, the enclave's report names that key, and the platform's
 // PCK key signs the report. The layout is drawn in package tdx.
-func (a *Authority) quote(body tdx.Body) ([]byte, error) {
+func (a *Authority) quote(body tdx.Body, enclaveSigner [32]byte) ([]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -45,7 +45,7 @@ func (a *Authority) quote(body tdx.Body) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	certification, err := a.certify(public)
+	certification, err := a.certify(public, enclaveSigner)
 	if err != nil {
 		return nil, err
 	}
@@ -55,10 +55,10 @@ func (a *Authority) quote(body tdx.Body) ([]byte, error) {
 
 // certify is the enclave's report on an attestation key, signed by the PCK
 // key, with the certificates that lead to the root.
-func (a *Authority) certify(public []byte) ([]byte, error) {
+func (a *Authority) certify(public []byte, enclaveSigner [32]byte) ([]byte, error) {
 	auth := make([]byte, 32)
 	rand.Read(auth)
-	e := tdx.Enclave{MRSigner: qeSigner, ISVProdID: qeProduct, ISVSVN: qeSVN}
+	e := tdx.Enclave{MRSigner: enclaveSigner, ISVProdID: qeProduct, ISVSVN: qeSVN}
 	e.Attributes[0] = 0x11 // initialised, may use the provisioning key
 	for i := range e.CPUSVN {
 		e.CPUSVN[i] = cpuSVN

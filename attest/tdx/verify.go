@@ -50,7 +50,8 @@ func IntelRoots() *x509.CertPool {
 // VerifySignature checks that header and body are signed by a key that the
 // quoting enclave reported, the enclave's report by a PCK certificate, and
 // that one by one of roots, all valid at now. Revocation and TCB level are
-// left to [Quote.VerifyTCB]; without it they are unknown.
+// left to [Quote.VerifyTCB]; without it they are unknown. The library verifies
+// version 4 under Intel's platform CA; other quotes are refused.
 func (q *Quote) VerifySignature(roots *x509.CertPool, now time.Time) error {
 	return q.verify(&verify.Options{TrustedRoots: roots, Now: now})
 }
