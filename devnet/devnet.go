@@ -98,9 +98,11 @@ type Network struct {
 	failed    chan error // the first node that ended by itself
 	stop      func() error
 
-	mu         sync.Mutex // guards info
-	info       Info
 	supervisor *supervisor // nil unless split
+
+	mu    sync.Mutex // guards what follows
+	info  Info
+	ready bool
 }
 
 // Start brings a devnet up and returns when the first request can be served.
@@ -130,7 +132,11 @@ func (n *Network) start(ctx context.Context) error {
 	if n.config.Split {
 		n.supervisor = &supervisor{
 			command: p.command, logs: p.path(logDir), log: n.log,
-			changed: func() { n.saveInfo() },
+			changed: func() {
+				if err := n.saveInfo(); err != nil {
+					n.log.Warn("cannot write "+InfoFile, "err", err)
+				}
+			},
 		}
 	}
 	for _, spec := range p.nodes {
@@ -141,6 +147,9 @@ func (n *Network) start(ctx context.Context) error {
 	if err := n.waitReady(ctx, p); err != nil {
 		return err
 	}
+	n.mu.Lock()
+	n.ready = true
+	n.mu.Unlock()
 	return n.saveInfo()
 }
 
@@ -155,11 +164,15 @@ func (n *Network) Info() Info {
 	return info
 }
 
-// saveInfo writes [InfoFile] as things are now.
+// saveInfo writes [InfoFile] as things are now, unless the network is not
+// ready yet or no more: who finds the file finds a network.
 func (n *Network) saveInfo() error {
 	info := n.Info()
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if !n.ready {
+		return nil
+	}
 	return info.write(info.Data)
 }
 
@@ -179,6 +192,12 @@ func (n *Network) Wait(ctx context.Context) error {
 func (n *Network) Stop() error { return n.stop() }
 
 func (n *Network) stopAll() error {
+	n.mu.Lock()
+	n.ready = false
+	if n.info.Data != "" {
+		_ = os.Remove(filepath.Join(n.info.Data, InfoFile))
+	}
+	n.mu.Unlock()
 	var errs []error
 	for _, node := range slices.Backward(n.nodes) {
 		node.stop()
@@ -189,9 +208,6 @@ func (n *Network) stopAll() error {
 	}
 	n.cancel()
 	errs = append(errs, n.closeLog())
-	if n.info.Data != "" {
-		_ = os.Remove(filepath.Join(n.info.Data, InfoFile)) // it would tell of a network that is gone
-	}
 	if n.temporary {
 		errs = append(errs, os.RemoveAll(n.info.Data))
 	}

@@ -33,7 +33,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"ready": ready, "post": post, "kill-process": killProcess, "works": works, "gone": gone,
+			"ready": ready, "post": post, "kill-process": killProcess, "works": works, "gone": gone, "terminate": terminate,
 		},
 	})
 }
@@ -128,4 +128,11 @@ func gone(ts *testscript.TestScript, _ bool, args []string) {
 			return err != nil || process.Signal(syscall.Signal(0)) != nil
 		})
 	}
+}
+
+// terminate DIR asks the devnet of that directory to stop, by SIGTERM.
+func terminate(ts *testscript.TestScript, _ bool, args []string) {
+	process, err := os.FindProcess(info(ts, args[0]).PID)
+	ts.Check(err)
+	ts.Check(process.Signal(syscall.SIGTERM))
 }

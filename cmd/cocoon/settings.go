@@ -96,8 +96,8 @@ func (s *settings) loadEnvironment(environ []string, given map[string]bool, p *p
 		case f == nil || given[name]: // meant for another verb, or overruled
 		default:
 			given[name] = true
-			if err := f.Value.Set(value); err != nil {
-				p.add("environment: %s: %s", key, unquotedSecret(s, f, err))
+			if err := s.set(f, value); err != nil {
+				p.add("environment: %s: %v", key, err)
 			}
 		}
 	}
@@ -135,10 +135,10 @@ func (s *settings) setMember(m member, given map[string]bool) error {
 	case slices.Contains(s.unused, m.key):
 		s.idle = append(s.idle, m.key)
 		return nil
-	case f != nil && given[name] || string(m.value) == "null":
-		return nil
 	case f == nil || name == "config" || strings.Contains(m.key, "-"):
 		return errUnknownKey
+	case given[name] || string(m.value) == "null":
+		return nil
 	}
 	if list, ok := f.Value.(pflag.SliceValue); ok && m.value[0] == '[' {
 		var values []string
@@ -154,18 +154,19 @@ func (s *settings) setMember(m member, given map[string]bool) error {
 	if err != nil {
 		return err
 	}
-	if err := f.Value.Set(text); err != nil {
-		return errors.New(unquotedSecret(s, f, err))
-	}
-	return nil
+	return s.set(f, text)
 }
 
-// unquotedSecret hides the text of an error that would quote a secret.
-func unquotedSecret(s *settings, f *pflag.Flag, err error) string {
-	if s.secrets.Lookup(f.Name) != nil {
-		return "malformed (its value is not shown)"
+// set sets a setting; its errors do not quote secrets.
+func (s *settings) set(f *pflag.Flag, text string) error {
+	switch err := f.Value.Set(text); {
+	case err == nil:
+		return nil
+	case s.secrets.Lookup(f.Name) != nil:
+		return errors.New("malformed (its value is not shown)")
+	default:
+		return fmt.Errorf("got %q, want %s", text, f.Value.Type())
 	}
-	return err.Error()
 }
 
 // scalar turns a JSON string, number or boolean into the text a flag takes.
