@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"encoding/json"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -228,4 +230,26 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("accepted an unusable registry: %v", r.Check())
 		}
 	})
+}
+
+// The names are those that operators know.
+func TestRootJSON(t *testing.T) {
+	text, err := json.Marshal(recorded(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got["owner_address"] != "0QBgPMq7ye2WRcudRHK_-yjHwMXjeN-UCzAuoo06TR6hmgHV" || got["price_per_token"] != 2.0 || got["cached_tokens_price_multiplier"] != 10000.0 {
+		t.Errorf("%s", text)
+	}
+	want := map[string]any{"seqno": 1.0, "address_for_clients": "[127.0.0.1:11002]", "address_for_workers": "[127.0.0.1:11001]"}
+	if p := got["registered_proxies"].([]any); len(p) != 1 || !reflect.DeepEqual(p[0], want) {
+		t.Errorf("proxies %v, want %v", p, want)
+	}
+	if hash := got["worker_hashes"].([]any)[0].(string); hash != strings.ToUpper(hash) || len(hash) != 64 {
+		t.Errorf("worker hash %s, want 64 digits of upper-case hex", hash)
+	}
 }

@@ -1,0 +1,110 @@
+package proxy
+
+import (
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/opencocoon/cocoon/market"
+	"github.com/opencocoon/cocoon/openai"
+	"github.com/opencocoon/cocoon/tl"
+	"github.com/opencocoon/cocoon/wire"
+)
+
+// refusal is how a request fails: the network's code, and what the caller reads.
+type refusal struct {
+	code int32
+	*openai.Error
+}
+
+// Retry soon: a place becomes free within seconds.
+const retrySoon = 2 * time.Second
+
+func stopping(why string) *refusal {
+	return &refusal{wire.CodeNotReady, openai.Unavailable(openai.CodeNoProxy, retrySoon, "%s; use another proxy or try again", why)}
+}
+
+func badRequest(format string, args ...any) *refusal {
+	return &refusal{wire.CodeProtocol, openai.BadRequest("", openai.CodeInvalidValue, format, args...)}
+}
+
+func unpaid(format string, args ...any) *refusal {
+	return &refusal{wire.CodeError, openai.PaymentRequired(format, args...)}
+}
+
+func timedOut() *refusal {
+	return &refusal{wire.CodeTimeout, openai.Timeout("timeout in proxy: no complete answer within the request's time; raise timeout or ask for less")}
+}
+
+func cancelled() *refusal {
+	return &refusal{wire.CodeCancelled, &openai.Error{Status: openai.StatusClientClosed, Type: openai.TypeInvalidRequest, Code: openai.CodeCancelled, Message: "the caller cancelled the request"}}
+}
+
+func workerLost() *refusal {
+	return &refusal{wire.CodeNotReady, openai.BadGateway(openai.CodeConnectionLost, "the worker was lost before it had finished")}
+}
+
+func badAnswer() *refusal {
+	return &refusal{wire.CodeProtocol, openai.BadGateway(openai.CodeBadAnswer, "the worker broke the protocol")}
+}
+
+func queueFull() *refusal {
+	return &refusal{wire.CodeNotReady, openai.TooManyRequests(retrySoon, "all workers are busy and the queue is full; try again")}
+}
+
+func tooLarge(limit int) *refusal {
+	return &refusal{wire.CodeError, openai.TooLarge(int64(limit), -1)}
+}
+
+// noOffer turns a decision of the market into what the caller reads.
+func noOffer(d market.Decision) *refusal {
+	switch d.Verdict {
+	case market.UnknownModel:
+		return &refusal{wire.CodeProtocol, openai.ModelNotFound(clip(d.Model))}
+	case market.TooDear:
+		return &refusal{wire.CodeNotReady, openai.PriceAboveCeiling(int32(d.Cheapest), int32(min(d.Ceiling, math.MaxInt32)))}
+	case market.Busy:
+		return &refusal{wire.CodeNotReady, openai.TooManyRequests(retrySoon, "all %d workers of the model are busy; try again", d.Offers)}
+	}
+	return &refusal{wire.CodeNotReady, openai.Unavailable(openai.CodeNoWorker, retrySoon, "no worker serves the model '%s' now; try again", clip(d.Model))}
+}
+
+// workerRefused turns a worker's error into what the caller reads. 621 is the
+// worker's verdict on the request itself; its text names what is wrong.
+func workerRefused(code int32, text string) *refusal {
+	text = clip(text)
+	switch code {
+	case wire.CodeProtocol:
+		return &refusal{code, openai.BadRequest("", openai.CodeInvalidValue, "%s", text)}
+	case wire.CodeTimeout:
+		return &refusal{code, openai.Timeout("%s", text)}
+	case wire.CodeNotReady:
+		return &refusal{code, openai.Unavailable(openai.CodeNoWorker, retrySoon, "%s", text)}
+	case wire.CodeCancelled:
+		return cancelled()
+	}
+	return &refusal{code, openai.BadGateway(openai.CodeBadAnswer, "%s", text)}
+}
+
+// clip keeps a peer's text at a length fit for an error.
+func clip(s string) string { return s[:min(len(s), 1000)] }
+
+// head is the refusal as the head of an HTTP answer. Reference clients die
+// of most other forms; see wire.md section 4.5.
+func (f *refusal) head(start, now time.Time) []byte {
+	h := tl.HTTPResponse{HTTPVersion: "HTTP/1.1", StatusCode: int32(f.StatusCode()), Reason: http.StatusText(f.StatusCode())}
+	add := func(name, value string) { h.Headers = append(h.Headers, tl.HTTPHeader{Name: name, Value: value}) }
+	if h.Reason == "" {
+		h.Reason = "Error"
+	}
+	add("Content-Type", "application/json")
+	add("Transfer-Encoding", "chunked")
+	add("X-Cocoon-Error", strconv.Itoa(int(f.code)))
+	if f.RetryAfter > 0 {
+		add("Retry-After", strconv.Itoa(int((f.RetryAfter+time.Second-1)/time.Second)))
+	}
+	add("X-Cocoon-Proxy-Start", unixText(start))
+	add("X-Cocoon-Proxy-End", unixText(now))
+	return tl.Marshal(&h)
+}

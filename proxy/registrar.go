@@ -1,0 +1,30 @@
+package proxy
+
+import (
+	"context"
+	"crypto/sha256"
+
+	"github.com/xssnick/tonutils-go/address"
+)
+
+// Registrar knows clients from the chain.
+//
+//   - Known must say at once whether the client's contract exists and, if so,
+//     the hash of the secret that the client published there.
+//   - Await must return nil once the client has registered on chain with the
+//     nonce, or an error when ctx ends first.
+//   - Both must be safe for concurrent use.
+type Registrar interface {
+	Known(wallet *address.Address) (secretHash [32]byte, ok bool)
+	Await(ctx context.Context, wallet *address.Address, nonce int64) error
+}
+
+// noSecret is what clients without a chain authorise with: nothing.
+var noSecret = sha256.Sum256(nil)
+
+func (p *Proxy) known(wallet *address.Address) ([32]byte, bool) {
+	if p.cfg.Registrar == nil {
+		return noSecret, true
+	}
+	return p.cfg.Registrar.Known(wallet)
+}

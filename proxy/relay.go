@@ -1,0 +1,288 @@
+package proxy
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/opencocoon/cocoon/market"
+	"github.com/opencocoon/cocoon/openai"
+	"github.com/opencocoon/cocoon/tl"
+	"github.com/opencocoon/cocoon/wire"
+)
+
+// relay passes on a part that is not the last one, in the bytes it came in.
+func (r *request) relay(w *worker, data []byte) {
+	r.event(func(l *later) {
+		switch {
+		case r.worker != w:
+		case r.state != answering:
+			r.broken(l)
+		default:
+			part, _ := partBody(data)
+			r.sawBody(part)
+			r.sendPart(data, part)
+		}
+	})
+}
+
+// partBody is the body in a part of which isPlainPart holds.
+func partBody(data []byte) ([]byte, error) {
+	r := tl.NewReader(data[requestIDTo:])
+	return r.Bytes("answer"), r.Err()
+}
+
+func (r *request) sendPart(data, part []byte) {
+	switch {
+	case r.gone || r.muted:
+	case r.client.version == 0:
+		r.send(&tl.ClientQueryAnswerPart{Answer: part, RequestID: r.id})
+	default:
+		asClientPart(data, r.id)
+		r.client.conn.SendRaw(data)
+	}
+}
+
+// sawBody counts, and remembers how the body ends so that an error can follow it.
+func (r *request) sawBody(b []byte) {
+	r.bytesOut += len(b)
+	switch n := len(b); {
+	case n >= 2:
+		r.tail = [2]byte(b[n-2:])
+	case n == 1:
+		r.tail = [2]byte{r.tail[1], b[0]}
+	}
+}
+
+// answer takes any other message of the worker.
+func (r *request) answer(w *worker, a answer) {
+	r.event(func(l *later) {
+		switch {
+		case r.worker != w:
+		case a.failed:
+			r.answerFailed(a, l)
+		case a.first != (r.state == sent):
+			r.broken(l)
+		case a.first:
+			r.answerFirst(a, l)
+		default:
+			r.answerPart(a, l)
+		}
+	})
+}
+
+// answerFailed is the worker's own word that it cannot. Before the first
+// answer another may; 621 is about the request itself, and 602 "too many active
+// queries" is no fault. What a worker says it had delivered by then is booked.
+func (r *request) answerFailed(a answer, l *later) {
+	why, how := workerRefused(a.code, a.text), market.Failed
+	switch a.code {
+	case wire.CodeProtocol, wire.CodeError, wire.CodeCancelled:
+		how = market.Neutral
+	}
+	switch {
+	case r.state == answering:
+		r.finish(why, larger(a.info.TokensUsed, r.progress), how, l)
+	case a.code == wire.CodeProtocol || a.code == wire.CodeTimeout || r.muted:
+		r.finish(why, tl.TokensUsed{}, how, l)
+	default:
+		r.workerFailed(why, how, l)
+	}
+}
+
+func larger(a, b tl.TokensUsed) tl.TokensUsed {
+	if b.TotalTokensUsed > a.TotalTokensUsed {
+		return b
+	}
+	return a
+}
+
+// answerFirst passes on the head. From now on the request stays with its worker.
+func (r *request) answerFirst(a answer, l *later) {
+	h, err := parseHead(a.body)
+	if err != nil {
+		r.p.log.Warn("worker sent a malformed answer", "worker", r.worker.text, "error", err)
+		r.broken(l)
+		return
+	}
+	if r.elsewhere(h.status, l) {
+		return
+	}
+	r.state, r.firstAt, r.status, r.framing = answering, r.p.now(), h.status, h.framing
+	r.forgetQuery()
+	r.sawBody(h.payload)
+	if a.final {
+		r.succeed(a, h.rewrite(true, r.started, r.firstAt), true, l)
+		return
+	}
+	if !r.muted {
+		r.sendFirst(h.rewrite(false, r.started, r.firstAt), l)
+	}
+}
+
+// elsewhere moves a request whose engine is down to another worker, if one is
+// free at this moment; else the engine's own answer is as good as any.
+func (r *request) elsewhere(status int32, l *later) bool {
+	if status != 502 && status != 503 || len(r.tried)+1 >= maxAttempts || r.muted || r.gone {
+		return false
+	}
+	want := r.want()
+	want.Exclude = append(slices.Clone(r.tried), r.offer)
+	offer, _ := r.p.market.Pick(want)
+	if offer == nil {
+		return false
+	}
+	w := r.worker
+	w.cancel(r.workerID)
+	w.release(r.workerID)
+	w.pay(r, r.workerID, 0)
+	r.leave(market.Failed, l)
+	r.failure = &refusal{wire.CodeNotReady, openai.BadGateway(openai.CodeBadAnswer, "the worker's engine answered with status %d", status)}
+	r.p.stats.retried.Inc()
+	if !r.give(offer, l) && r.state != ended {
+		r.dispatch(l)
+	}
+	return true
+}
+
+func (r *request) sendFirst(head []byte, l *later) {
+	var o tl.Object = &tl.ClientQueryAnswerEx{RequestID: r.id, Answer: head}
+	if r.client.version == 0 {
+		o = &tl.ClientQueryAnswer{Answer: head, RequestID: r.id}
+	}
+	if r.send(o) {
+		r.state = sent // nothing of it has reached the client
+		r.fail(tooLarge(len(head)), l)
+	}
+}
+
+// answerPart is a part that is the last one, or one in the older form.
+func (r *request) answerPart(a answer, l *later) {
+	r.sawBody(a.body)
+	if a.final {
+		r.succeed(a, a.body, false, l)
+		return
+	}
+	if r.gone || r.muted {
+		return
+	}
+	var o tl.Object = &tl.ClientQueryAnswerPartEx{RequestID: r.id, Answer: a.body}
+	if r.client.version == 0 {
+		o = &tl.ClientQueryAnswerPart{Answer: a.body, RequestID: r.id}
+	}
+	r.send(o)
+}
+
+// succeed books and passes on the last message.
+func (r *request) succeed(a answer, body []byte, first bool, l *later) {
+	r.busy = time.Duration(max(0, min(a.info.WorkerEndTime-a.info.WorkerStartTime, maxTimeout.Seconds())) * float64(time.Second))
+	booked := r.settle(a.info.TokensUsed)
+	if r.muted {
+		body, first = nil, false
+	}
+	if r.send(r.last(body, first, &a.info)) {
+		r.sendError(tooLarge(len(body)), !first, &a.info)
+	}
+	r.close(true, booked, r.outcome(), l)
+}
+
+// outcome is Served, unless the engine itself is broken: failing fast must not attract work.
+func (r *request) outcome() market.Outcome {
+	switch {
+	case r.status >= 500:
+		return market.Failed
+	case r.status == 429 || r.muted:
+		return market.Neutral
+	}
+	return market.Served
+}
+
+// last is the message that ends a request well.
+func (r *request) last(body []byte, first bool, info *tl.ProxyQueryFinalInfo) tl.Object {
+	switch used := info.TokensUsed; {
+	case r.client.version == 0 && first:
+		return &tl.ClientQueryAnswer{Answer: body, IsCompleted: true, RequestID: r.id, RequestTokensUsed: used}
+	case r.client.version == 0:
+		return &tl.ClientQueryAnswerPart{Answer: body, IsCompleted: true, RequestID: r.id, RequestTokensUsed: used}
+	case first:
+		return &tl.ClientQueryAnswerEx{RequestID: r.id, Answer: body, Flags: 1, FinalInfo: r.finalInfo(info)}
+	}
+	return &tl.ClientQueryAnswerPartEx{RequestID: r.id, Answer: body, Flags: 1, FinalInfo: r.finalInfo(info)}
+}
+
+// finalInfo translates the worker's to the client's version.
+func (r *request) finalInfo(w *tl.ProxyQueryFinalInfo) tl.ClientQueryFinalInfo {
+	info := tl.ClientQueryFinalInfo{TokensUsed: w.TokensUsed}
+	if r.debug {
+		info.Flags |= 1
+		info.ProxyDebug = r.debugText()
+		if json.Valid([]byte(w.WorkerDebug)) { // reference clients die of anything else
+			info.WorkerDebug = w.WorkerDebug
+		}
+	}
+	if r.client.version >= 2 {
+		info.Flags |= 2
+		info.ProxyStartTime, info.ProxyEndTime = unix(r.started), unix(r.p.now())
+		info.WorkerStartTime, info.WorkerEndTime = w.WorkerStartTime, w.WorkerEndTime
+	}
+	return info
+}
+
+func (r *request) debugText() string {
+	first := 0.0
+	if !r.firstAt.IsZero() {
+		first = unix(r.firstAt)
+	}
+	return fmt.Sprintf(`{"type":"proxy_stats","start_time":%.6f,"answer_receive_start_at":%.6f,"answer_receive_end_at":%.6f}`, unix(r.started), first, unix(r.p.now()))
+}
+
+// refuse is the error of a request that was not admitted.
+func (r *request) refuse(why *refusal) { r.sendError(why, false, &tl.ProxyQueryFinalInfo{}) }
+
+// sendError ends the answer with an error, in the form that every client
+// survives: an HTTP answer of its own or, when one has begun, a last piece in that answer's framing.
+func (r *request) sendError(why *refusal, begun bool, info *tl.ProxyQueryFinalInfo) {
+	if r.client.version == 0 {
+		r.send(r.legacyError(why, begun, info))
+		return
+	}
+	body := append(why.JSON(), '\n')
+	if begun {
+		body = append(r.separator(), openai.ErrorEvent(r.framing, why.Error)...)
+	} else {
+		r.send(&tl.ClientQueryAnswerEx{RequestID: r.id, Answer: why.head(r.started, r.p.now())})
+	}
+	r.send(&tl.ClientQueryAnswerPartEx{RequestID: r.id, Answer: body, Flags: 1, FinalInfo: r.finalInfo(info)})
+}
+
+func (r *request) legacyError(why *refusal, begun bool, info *tl.ProxyQueryFinalInfo) tl.Object {
+	if begun {
+		return &tl.ClientQueryAnswerPartError{ErrorCode: why.code, Error: why.Message, RequestID: r.id, RequestTokensUsed: info.TokensUsed}
+	}
+	return &tl.ClientQueryAnswerError{ErrorCode: why.code, Error: why.Message, RequestID: r.id, RequestTokensUsed: info.TokensUsed}
+}
+
+// separator ends the line, or the event, in which the body broke off.
+func (r *request) separator() []byte {
+	switch {
+	case r.bytesOut == 0 || r.framing != openai.SSE && r.tail[1] == '\n' || r.tail == [2]byte{'\n', '\n'}:
+		return nil
+	case r.framing == openai.SSE && r.tail[1] != '\n':
+		return []byte("\n\n")
+	}
+	return []byte("\n")
+}
+
+// progressed notes and passes on what an answer has cost so far. It never goes back.
+func (r *request) progressed(w *worker, m *tl.CocoonQueryProgress) {
+	r.event(func(*later) {
+		if r.worker != w || checkTokens(&m.TokensUsed) != nil || m.TokensUsed.TotalTokensUsed < r.progress.TotalTokensUsed {
+			return
+		}
+		r.progress = m.TokensUsed
+		if r.client.features.Load()&featureProgress != 0 && !r.muted {
+			r.send(&tl.CocoonQueryProgress{RequestID: r.id, TokensUsed: m.TokensUsed})
+		}
+	})
+}
