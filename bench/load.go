@@ -82,7 +82,7 @@ func (l Load) Run(ctx context.Context) (*Result, error) {
 // after each failure.
 func (r *run) work(ctx context.Context) {
 	var c *conn
-	body := bodyWatch{relay: &r.relay}
+	body := bodyWatch{relay: &r.relay, from: r.start}
 	for {
 		due, queued, ok := r.next(ctx)
 		if !ok {
@@ -131,7 +131,7 @@ func (r *run) next(ctx context.Context) (due time.Time, queued, ok bool) {
 // used up.
 func (r *run) one(ctx context.Context, c *conn, body *bodyWatch, due, sent time.Time) bool {
 	counted := !sent.Before(r.start)
-	body.reset(r.Stream, counted)
+	body.reset(r.Stream)
 	deadline := sent.Add(r.Timeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
@@ -192,18 +192,18 @@ func (r *run) result() (*Result, error) {
 // bodyWatch looks at an answer's body as it arrives: when it began, the times
 // an [Engine] stamped into it, and whether it ended as a stream should.
 type bodyWatch struct {
-	relay   *Histogram
-	stream  bool
-	counted bool
-	first   time.Time
-	stamps  int64
-	tail    [16]byte // the last bytes
-	value   int64    // of the stamp being read
-	digits  int      // of it so far; -1 outside a stamp
+	relay  *Histogram
+	from   time.Time // chunks that arrive earlier do not count
+	stream bool
+	first  time.Time
+	stamps int64
+	tail   [16]byte // the last bytes
+	value  int64    // of the stamp being read
+	digits int      // of it so far; -1 outside a stamp
 }
 
-func (b *bodyWatch) reset(stream, counted bool) {
-	*b = bodyWatch{relay: b.relay, stream: stream, counted: counted, digits: -1}
+func (b *bodyWatch) reset(stream bool) {
+	*b = bodyWatch{relay: b.relay, from: b.from, stream: stream, digits: -1}
 }
 
 func (b *bodyWatch) piece(p []byte) {
@@ -241,7 +241,7 @@ func (b *bodyWatch) digit(c byte, now time.Time) {
 	}
 	b.digits = -1
 	b.stamps++
-	if b.counted {
+	if !now.Before(b.from) { // also of streams that began before: they are in full flow
 		b.relay.Record(time.Duration(now.UnixNano() - b.value))
 	}
 }

@@ -56,31 +56,33 @@ func row(w io.Writer, name, at string, res *Result) {
 	fmt.Fprintln(w)
 }
 
-// writeCosts writes one line per process: idle memory, then for each load CPU
-// per 1,000 requests.
+// writeCosts writes memory without load, then for each load the CPU that
+// each process used per 1,000 requests.
 func (r *Report) writeCosts(w io.Writer) {
 	names := slices.SortedFunc(maps.Keys(r.Idle), cmp.Compare)
 	if len(names) == 0 {
 		fmt.Fprintln(w, "CPU and memory per role: n/a (needs a split devnet on Linux)")
 		return
 	}
-	fmt.Fprint(w, "process\tidle MiB")
-	for _, c := range r.Cases {
-		fmt.Fprintf(w, "\tCPU s/1,000: %s", strings.ToLower(c.Name))
-	}
-	fmt.Fprintln(w)
-	sums := make([]float64, len(r.Cases))
+	fmt.Fprintf(w, "\t\t%s\tall\n", strings.Join(names, "\t"))
+	fmt.Fprint(w, "memory without load\tMiB")
+	var all float64
 	for _, name := range names {
-		fmt.Fprintf(w, "%s\t%.1f", name, float64(r.Idle[name])/(1<<20))
-		for i, c := range r.Cases {
-			sums[i] += c.CPU[name]
-			fmt.Fprintf(w, "\t%.3f", c.CPU[name])
+		fmt.Fprintf(w, "\t%.1f", float64(r.Idle[name])/(1<<20))
+		all += float64(r.Idle[name]) / (1 << 20)
+	}
+	fmt.Fprintf(w, "\t%.1f\n", all)
+	for _, c := range r.Cases {
+		fmt.Fprintf(w, "%s\tCPU s/1,000", c.Name)
+		if len(c.CPU) < len(names) {
+			fmt.Fprintln(w, "\tn/a: too few requests to tell")
+			continue
 		}
-		fmt.Fprintln(w)
+		all = 0
+		for _, name := range names {
+			fmt.Fprintf(w, "\t%.3f", c.CPU[name])
+			all += c.CPU[name]
+		}
+		fmt.Fprintf(w, "\t%.3f\n", all)
 	}
-	fmt.Fprint(w, "all\t")
-	for _, s := range sums {
-		fmt.Fprintf(w, "\t%.3f", s)
-	}
-	fmt.Fprintln(w)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -129,7 +130,7 @@ func devnetSubject(dir string) (bench.Subject, error) {
 	if err != nil {
 		return bench.Subject{}, err
 	}
-	return bench.Subject{URL: info.BaseURL, Engine: info.Engine.URL, Processes: func() []bench.Process { return processesOf(dir) }}, nil
+	return bench.Subject{URL: strings.TrimSuffix(info.BaseURL, "/v1"), Engine: info.Engine.URL, Processes: func() []bench.Process { return processesOf(dir) }}, nil
 }
 
 // processesOf reads them anew each time: a restarted process has another PID.
