@@ -23,12 +23,12 @@ const (
 
 // accept greets everybody who comes through a door, until ctx ends. One that
 // does not finish the opening exchange delays nobody.
-func (p *Proxy) accept(ctx context.Context, door net.Listener, greet func(context.Context, net.Conn) error) error {
+func (p *Proxy) accept(ctx context.Context, door net.Listener, connected func() int, greet func(context.Context, net.Conn) error) error {
 	stop := context.AfterFunc(ctx, func() { door.Close() })
 	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	var count atomic.Int64
+	var opening atomic.Int64
 	for {
 		nc, err := door.Accept()
 		if err != nil {
@@ -40,14 +40,14 @@ func (p *Proxy) accept(ctx context.Context, door net.Listener, greet func(contex
 			}
 			return fmt.Errorf("accept at %s: %w", door.Addr(), err)
 		}
-		if count.Add(1) > int64(p.cfg.MaxConnections) {
-			count.Add(-1)
+		if connected()+int(opening.Load()) >= p.cfg.MaxConnections {
 			p.log.Warn("connection refused: too many", "remote", nc.RemoteAddr(), "limit", p.cfg.MaxConnections)
 			nc.Close()
 			continue
 		}
+		opening.Add(1)
 		wg.Go(func() {
-			defer count.Add(-1)
+			defer opening.Add(-1)
 			open, cancel := context.WithTimeout(ctx, openLimit)
 			defer cancel()
 			if err := greet(open, nc); err != nil && ctx.Err() == nil {
@@ -55,6 +55,18 @@ func (p *Proxy) accept(ctx context.Context, door net.Listener, greet func(contex
 			}
 		})
 	}
+}
+
+func (p *Proxy) clientCount() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.clients)
+}
+
+func (p *Proxy) workerCount() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.workers)
 }
 
 // peerOf is who dialled, as far as attestation says; nil if nothing does.

@@ -203,8 +203,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 	doors, shut := context.WithCancel(life)
 	defer shut()
 	var accepting sync.WaitGroup
-	accepting.Go(func() { fatal(p.accept(doors, p.cfg.WorkersListener, p.greetWorker)) })
-	accepting.Go(func() { fatal(p.accept(doors, p.cfg.ClientsListener, p.greetClient)) })
+	accepting.Go(func() { fatal(p.accept(doors, p.cfg.WorkersListener, p.workerCount, p.greetWorker)) })
+	accepting.Go(func() { fatal(p.accept(doors, p.cfg.ClientsListener, p.clientCount, p.greetClient)) })
 	if p.cfg.HTTPListener != nil {
 		wg.Go(func() { fatal(p.serveHTTP(life)) })
 	}

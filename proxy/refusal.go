@@ -73,7 +73,9 @@ func noOffer(d market.Decision) *refusal {
 // workerRefused turns a worker's error into what the caller reads. 621 is the
 // worker's verdict on the request itself; its text names what is wrong.
 func workerRefused(code int32, text string) *refusal {
-	text = clip(text)
+	if text = clip(text); text == "" {
+		text = "the worker gave no reason"
+	}
 	switch code {
 	case wire.CodeProtocol:
 		return &refusal{code, openai.BadRequest("", openai.CodeInvalidValue, "%s", text)}

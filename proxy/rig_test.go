@@ -102,8 +102,8 @@ func inBubble(t *testing.T, configure func(*Config), f func(r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, configure)
+		defer r.finish() // also when f gives up: no goroutine may outlive the bubble
 		f(r)
-		r.finish()
 	})
 }
 
@@ -322,6 +322,7 @@ func (r *rig) worker(o workerOptions) *peer {
 	if o.features != nil {
 		mustAsk[*tl.CocoonFeatures](w, &tl.CocoonGetFeatures{Names: o.features})
 	}
+	synctest.Wait() // the offer is made right behind the last answer
 	return w
 }
 

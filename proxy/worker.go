@@ -384,7 +384,7 @@ func (w *worker) finish(q *wire.Query) *denied {
 	})
 	w.timer.Stop()
 	w.ready.Store(true)
-	q.Answer(&tl.WorkerProxyHandshakeCompleted{})
+	q.Answer(&tl.WorkerProxyHandshakeCompleted{}) // before the offer: no request may overtake it
 	w.p.log.Info("worker connected", "worker", w.text, "model", w.params.Model, "coefficient", w.params.Coefficient,
 		"limit", limit, "remote", w.conn.RemoteAddr(), "version", w.version)
 	w.setEnabled(!fn.IsDisabled)
