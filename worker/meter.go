@@ -47,6 +47,7 @@ type meter struct {
 	told   bool         // something countable was reported
 	done   bool         // the answer is complete
 	marked bool         // an estimated usage has been written
+	object bool         // a valid JSON object has passed, as far as looked at
 	odd    oddity
 
 	text   int64  // bytes of generated text so far
@@ -131,7 +132,7 @@ func (m *meter) document(p openai.Piece) {
 // priced reads a document's usage and returns the document with costs in it;
 // nil leaves it as it is. A whole answer that tells no usage gets an estimate.
 func (m *meter) priced(document []byte) []byte {
-	whole := !m.request.stream && m.framing == openai.Plain && m.sample == nil && !m.free
+	whole := !m.request.stream && m.framing == openai.Plain && m.sample == nil
 	if !whole && !bytes.Contains(document, usageMember) {
 		return nil
 	}
@@ -139,8 +140,12 @@ func (m *meter) priced(document []byte) []byte {
 	if err != nil {
 		return nil
 	}
+	m.object = true
+	if m.free {
+		return nil
+	}
 	usage, err := openai.ParseObject(doc.Get("usage"))
-	if err == nil && !m.free {
+	if err == nil {
 		if u, ok := usage.ReadUsage(); ok {
 			m.count(u)
 			m.price.costs(m.price.adjust(m.bounded(m.seen))).into(usage)
@@ -191,7 +196,7 @@ func (m *meter) used() ledger.Usage {
 }
 
 func (m *meter) bounded(u ledger.Usage) ledger.Usage {
-	if most := int64(len(m.request.body)) + promptSlack; u.Prompt > most {
+	if most := int64(len(m.request.payload)) + promptSlack; u.Prompt > most {
 		m.odd |= oddPrompt
 		u.Prompt = most
 	}

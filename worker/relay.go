@@ -71,7 +71,7 @@ func (j *job) stream(ctx context.Context, r *http.Response, chunk []byte, n int,
 // complete sends the end of an answer, or all of it.
 func (j *job) complete(ctx context.Context, r *http.Response, last []byte) {
 	switch {
-	case !j.begun && j.meter.framing == openai.Plain && j.meter.sample == nil && !j.request.form:
+	case !j.begun && j.meter.framing == openai.Plain && !j.meter.object && !j.request.form:
 		j.answerWith(badAnswer("the engine's answer is not JSON"))
 		return
 	case !j.begun && len(last) == 0:

@@ -23,6 +23,8 @@ type request struct {
 	path   string
 	header http.Header
 	body   []byte
+	// payload is the body as it came.
+	payload []byte
 	// stream is the caller's wish. form marks a multipart body.
 	stream, form bool
 	// limit is the most completion tokens the caller agreed to pay, 0 if it
@@ -39,7 +41,7 @@ type request struct {
 // its right type. Everything else, tools and images and members nobody here
 // has heard of, is the engine's to accept or refuse, and reaches it byte for byte.
 func readRequest(in *tl.HTTPRequest, model string, credentials bool) (*request, *refusal) {
-	r := &request{body: in.Payload, header: engineHeader(in.Headers, credentials)}
+	r := &request{body: in.Payload, payload: in.Payload, header: engineHeader(in.Headers, credentials)}
 	slash := strings.IndexByte(in.URL, '/')
 	if slash < 0 {
 		return nil, badRequest("unsupported method: url has no path")

@@ -25,10 +25,10 @@ func tokensOf(textBytes int64) int64 { return (textBytes + bytesPerToken - 1) / 
 // a little upwards by counting names and punctuation as well.
 func (r *request) estimatePrompt() int64 {
 	if r.form {
-		return max(int64(len(r.body))/bytesPerAudioToken, 1)
+		return max(int64(len(r.payload))/bytesPerAudioToken, 1)
 	}
-	n, media := int64(len(r.body)), int64(0)
-	eachString(r.body, func(name, value []byte) {
+	n, media := int64(len(r.payload)), int64(0)
+	eachString(r.payload, func(name, value []byte) {
 		switch string(name) {
 		case "url", "data", "file_data":
 			n -= int64(len(value))
