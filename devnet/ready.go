@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
+
+	"github.com/opencocoon/cocoon/openai"
 )
 
 const (
@@ -80,6 +83,13 @@ func (n *Network) missing(ctx context.Context, client *http.Client, p *plan) str
 	}
 	if ready < n.config.Proxies {
 		return fmt.Sprintf("the client is connected to %d of %d proxies", ready, n.config.Proxies)
+	}
+	var models openai.ModelList
+	if err := getJSON(ctx, client, p.client.info.HTTP+"/v1/models", &models); err != nil {
+		return "the client cannot list models yet"
+	}
+	if !slices.ContainsFunc(models.Data, func(m openai.Model) bool { return m.ID == n.info.Model }) {
+		return "the client does not see the model " + n.info.Model + " yet"
 	}
 	return ""
 }
