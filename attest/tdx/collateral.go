@@ -1,14 +1,17 @@
 package tdx
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/go-tdx-guest/pcs"
@@ -28,19 +31,72 @@ type Collateral interface {
 // maxCollateral bounds one answer. Intel's largest today is under 100 kB.
 const maxCollateral = 1 << 20
 
-// getter makes a Collateral the library's, and remembers whether it failed.
+// getter makes a Collateral the library's for one verification. It asks for
+// each address once, so that whatever is read later is what was verified.
 type getter struct {
 	ctx    context.Context
 	src    Collateral
-	failed error
+	had    map[string]fetched
+	failed error // why the answer asked for last is missing; nil if it is there
+}
+
+type fetched struct {
+	header map[string][]string
+	body   []byte
+	err    error
 }
 
 func (g *getter) Get(url string) (map[string][]string, []byte, error) {
-	header, body, err := g.src.Get(g.ctx, url)
-	if err != nil {
-		g.failed = err
+	f, ok := g.had[url]
+	if !ok {
+		f.header, f.body, f.err = g.src.Get(g.ctx, url)
+		g.had[url] = f
 	}
-	return header, body, err
+	if g.failed = f.err; f.err != nil {
+		return nil, nil, f.err
+	}
+	return f.header, f.body, onlySigned(url, f.body)
+}
+
+// onlySigned refuses a document that holds anything besides the signed object
+// and its signature. The library checks the signature of the member of exactly
+// that name and then reads values with encoding/json, which also takes a
+// second member of that name, and other spellings of it: unsigned ones.
+func onlySigned(address string, body []byte) error {
+	it, err := locate(address)
+	signed := map[string]string{"Tcb-Info-Issuer-Chain": "tcbInfo", "Sgx-Enclave-Identity-Issuer-Chain": "enclaveIdentity"}[it.header]
+	if err != nil || signed == "" {
+		return nil // a revocation list, signed as a whole
+	}
+	names, err := members(body)
+	if err != nil {
+		return fmt.Errorf("tdx: %s: unmarshal: %w", it.file, err)
+	}
+	if len(names) != 2 || !slices.Contains(names, signed) || !slices.Contains(names, "signature") {
+		return fmt.Errorf("tdx: %s has %d members, want %s and signature alone", it.file, len(names), signed)
+	}
+	return nil
+}
+
+// members are the names in a JSON object, as often as they occur.
+func members(body []byte) (names []string, err error) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, errors.New("not a JSON object")
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return nil, err
+		}
+		names = append(names, name.(string))
+	}
+	_, err = d.Token()
+	return names, err
 }
 
 // item is one of the four answers, as a file in a directory.

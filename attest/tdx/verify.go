@@ -161,10 +161,17 @@ func (e *UnavailableError) Unwrap() error { return e.Err }
 // It must follow a VerifySignature that succeeded: the addresses asked for
 // come from the quote's certificates.
 func (q *Quote) VerifyTCB(ctx context.Context, src Collateral, roots *x509.CertPool, now time.Time) (TCB, error) {
-	get := &getter{ctx: ctx, src: src}
-	err := q.verify(&verify.Options{TrustedRoots: roots, Now: now, GetCollateral: true, CheckRevocations: true, Getter: get})
-	if err != nil && get.failed != nil {
-		return TCB{Status: Unknown}, &UnavailableError{get.failed}
+	get := &getter{ctx: ctx, src: src, had: map[string]fetched{}}
+	check := func(revocations bool) error {
+		return q.verify(&verify.Options{TrustedRoots: roots, Now: now, GetCollateral: true, CheckRevocations: revocations, Getter: get})
+	}
+	err := check(true)
+	if missing := get.failed; err != nil && missing != nil {
+		// Levels may be there and bad while a revocation list is missing: a
+		// source that withholds the list must not turn bad into unknown.
+		if err = check(false); err == nil || get.failed != nil {
+			return TCB{Status: Unknown}, &UnavailableError{missing}
+		}
 	}
 	tcb := q.lookupTCB(get)
 	if err == nil && tcb.Status != upToDate {

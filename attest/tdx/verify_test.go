@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -172,6 +173,19 @@ func (s tampered) Get(ctx context.Context, url string) (map[string][]string, []b
 	return s.change(url, header, body)
 }
 
+// beside puts a copy of the signed TCB info, in which the platform is up to
+// date, under another name behind it. The library finds the signed one by its
+// exact name, and reads values from whichever comes last in any spelling.
+func beside(body []byte, name string) []byte {
+	signed, ok := bytes.CutPrefix(body, []byte(`{"tcbInfo":`))
+	if !ok {
+		return body
+	}
+	info, signature, _ := bytes.Cut(signed, []byte(`,"signature"`))
+	forged := bytes.ReplaceAll(info, []byte("OutOfDate"), []byte("UpToDate"))
+	return fmt.Appendf(nil, `{"tcbInfo":%s,%q:%s,"signature"%s`, info, name, forged, signature)
+}
+
 func TestVerifyTCBRefusesForgedCollateral(t *testing.T) {
 	a, q := simulated(t)
 	if err := a.Publish(insecure.Collateral{TCBStatus: "OutOfDate"}); err != nil {
@@ -189,6 +203,12 @@ func TestVerifyTCBRefusesForgedCollateral(t *testing.T) {
 		}}, "could not verify response body"},
 		{"signed by another authority", other, "verification failed"},
 		{"no issuer chain", tampered{a, func(_ string, _ headers, b []byte) (headers, []byte, error) { return nil, b, nil }}, "Tcb-Info-Issuer-Chain"},
+		{"a second answer beside the signed one", tampered{a, func(_ string, h headers, b []byte) (headers, []byte, error) {
+			return h, beside(b, "TCBINFO"), nil
+		}}, "members"},
+		{"the signed answer twice", tampered{a, func(_ string, h headers, b []byte) (headers, []byte, error) {
+			return h, beside(b, "tcbInfo"), nil
+		}}, "members"},
 		{"not JSON", tampered{a, func(u string, h headers, b []byte) (headers, []byte, error) { return h, []byte("<html>"), nil }}, "unmarshal"},
 		{"a list that is none", tampered{a, func(u string, h headers, b []byte) (headers, []byte, error) {
 			if strings.Contains(u, "pckcrl") {
@@ -221,6 +241,28 @@ func TestVerifyTCBWithoutAnAnswer(t *testing.T) {
 		if !errors.As(err, &unavailable) || tcb.Status != tdx.Unknown {
 			t.Errorf("%s: status %q, error %v, want unknown and unavailable", name, tcb.Status, err)
 		}
+	}
+}
+
+// What is known to be bad stays bad while a part of the collateral is missing.
+func TestVerifyTCBWithoutRevocationLists(t *testing.T) {
+	a, q := simulated(t)
+	silent := tampered{a, func(u string, h map[string][]string, b []byte) (map[string][]string, []byte, error) {
+		if strings.Contains(u, "pckcrl") {
+			return nil, nil, io.ErrUnexpectedEOF
+		}
+		return h, b, nil
+	}}
+	var unavailable *tdx.UnavailableError
+	if _, err := q.VerifyTCB(t.Context(), silent, a.Roots(), time.Now()); !errors.As(err, &unavailable) {
+		t.Errorf("levels in order: error %v, want unavailable", err)
+	}
+	if err := a.Publish(insecure.Collateral{TCBStatus: "Revoked"}); err != nil {
+		t.Fatal(err)
+	}
+	tcb, err := q.VerifyTCB(t.Context(), silent, a.Roots(), time.Now())
+	if err == nil || errors.As(err, &unavailable) || tcb.Status != "Revoked" {
+		t.Errorf("level revoked: status %q, error %v, want a refusal", tcb.Status, err)
 	}
 }
 
