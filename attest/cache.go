@@ -14,8 +14,9 @@ import (
 // neither beyond the cache's life nor beyond the collateral's expiry. Keys,
 // debug attributes and images are judged anew each time.
 //
-// A Cache may be shared by policies; what it knows under one set of roots does
-// not count under another. A nil *Cache remembers nothing.
+// A Cache may be shared by policies; what it knows under one set of roots, or
+// without asking for collateral, does not count under another or for one that
+// asks. A nil *Cache remembers nothing.
 type Cache struct {
 	size int
 
@@ -26,6 +27,7 @@ type Cache struct {
 type cacheKey struct {
 	quote           [32]byte
 	roots, test     *x509.CertPool
+	asks, asksTest  bool // for collateral
 	allowUnknownTCB bool
 }
 
@@ -35,7 +37,7 @@ func NewCache(size int) *Cache {
 }
 
 func (p *Policy) cacheKey(quote []byte) cacheKey {
-	return cacheKey{sha256.Sum256(quote), p.Roots, p.TestRoots, p.AllowUnknownTCB}
+	return cacheKey{sha256.Sum256(quote), p.Roots, p.TestRoots, p.Collateral != nil, p.TestCollateral != nil, p.AllowUnknownTCB}
 }
 
 func (c *Cache) get(id cacheKey, now time.Time) *Verdict {

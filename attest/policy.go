@@ -92,6 +92,7 @@ func (p *Policy) validate(v *Verdict, key ed25519.PublicKey) {
 	m := v.Measurements
 	v.ImageHash = m.ImageHash()
 	v.check(CheckDebug, !m.Debug(), fmt.Sprintf("%#x", m.TDAttributes&0xff), "0x0: the host cannot look inside")
+	v.check(CheckMigration, !m.Migratable(), want(m.Migratable(), "the host can move the guest elsewhere", "off"), "off")
 	p.checkKey(v, key)
 	p.checkImage(v)
 }

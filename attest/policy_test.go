@@ -72,6 +72,8 @@ func TestJudgeRefuses(t *testing.T) {
 	good := quote(t, machine, key)
 	debug := a.Machine("worker")
 	debug.Debug = true
+	migratable := a.Machine("worker")
+	migratable.Migratable = true
 	foreignModule, foreignEnclave := a.Machine("worker"), a.Machine("worker")
 	foreignModule.ForeignModule, foreignEnclave.ForeignEnclave = true, true
 	fits := attest.Policy{Images: only(image), TestRoots: a.Roots(), TestCollateral: a}
@@ -123,6 +125,7 @@ func TestJudgeRefuses(t *testing.T) {
 		{"another's quoting enclave, state unknown", quote(t, foreignEnclave, key), key, now, func(p *attest.Policy) { p.TestCollateral, p.AllowUnknownTCB = nil, true }, attest.CheckEnclave},
 		{"another's TDX module, state unknown", quote(t, foreignModule, key), key, now, func(p *attest.Policy) { p.TestCollateral, p.AllowUnknownTCB = nil, true }, attest.CheckModule},
 		{"debug attribute", quote(t, debug, key), key, now, nil, attest.CheckDebug},
+		{"a host that may move the guest", quote(t, migratable, key), key, now, nil, attest.CheckMigration},
 		{"another key", good, newKey(t), now, nil, attest.CheckReportData},
 		{"no key", good, nil, now, nil, attest.CheckReportData},
 		{"a key of another size", quote(t, machine, key[:31]), key[:31], now, nil, attest.CheckReportData},
@@ -408,6 +411,32 @@ func TestCache(t *testing.T) {
 	q.TestRoots = nil
 	if _, err := q.Judge(t.Context(), good, key, now); err == nil {
 		t.Error("a quote remembered under a test root was accepted without it")
+	}
+}
+
+// A finding of a policy that asks nobody is no answer for one that asks.
+func TestCacheIsSharedByPoliciesThatAskTheSame(t *testing.T) {
+	a, err := insecure.NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Publish(insecure.Collateral{RevokePCK: true}); err != nil {
+		t.Fatal(err)
+	}
+	key, now, roots := newKey(t), time.Now(), a.Roots()
+	bad := quote(t, a.Machine("x"), key)
+	for name, p := range map[string]*attest.Policy{
+		"roots":      {AnyImage: true, Roots: roots, AllowUnknownTCB: true},
+		"test roots": {AnyImage: true, TestRoots: roots, AllowUnknownTCB: true},
+	} {
+		p.Cache = attest.NewCache(8)
+		if _, err := p.Judge(t.Context(), bad, key, now); err != nil {
+			t.Fatalf("%s, asking nobody: %v", name, err)
+		}
+		asks := *p
+		asks.Collateral, asks.TestCollateral = a, a
+		v, err := asks.Judge(t.Context(), bad, key, now)
+		mustRefuse(t, v, err, attest.CheckTCB)
 	}
 }
 

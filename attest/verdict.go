@@ -27,6 +27,7 @@ const (
 	CheckModule     = "tdx module"       // the vendor's own
 	CheckTCB        = "tcb"              // platform up to date, nothing revoked
 	CheckDebug      = "debug attributes" // off
+	CheckMigration  = "migration"        // off
 	CheckReportData = "report data"      // binds the peer's key
 	CheckImage      = "image hash"       // is wanted
 )

@@ -36,10 +36,10 @@ func (Fake) Quote(_ context.Context, reportData [64]byte) ([]byte, error) {
 // Machine is a simulated TDX guest that runs an image. Its files, keys and
 // memory are in plain sight.
 type Machine struct {
-	// Debug sets the debug attribute in its quotes. ForeignModule and
-	// ForeignEnclave say that TDX module or quoting enclave are not the
-	// vendor's. All three are for showing that such machines are refused.
-	Debug, ForeignModule, ForeignEnclave bool
+	// Debug and Migratable set these attributes in its quotes. ForeignModule
+	// and ForeignEnclave say that TDX module or quoting enclave are not the
+	// vendor's. All four are for showing that such machines are refused.
+	Debug, Migratable, ForeignModule, ForeignEnclave bool
 
 	authority *Authority
 	image     string
@@ -63,6 +63,9 @@ func (m *Machine) Quote(ctx context.Context, reportData [64]byte) ([]byte, error
 	body.ReportData = reportData
 	if m.Debug {
 		body.TDAttributes |= 1
+	}
+	if m.Migratable {
+		body.TDAttributes |= 1 << 29
 	}
 	if m.ForeignModule {
 		body.MRSignerSeam[0] = 1

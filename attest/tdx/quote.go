@@ -67,6 +67,11 @@ type Body struct {
 // bits of the group "TD under debug" is set.
 func (b *Body) Debug() bool { return b.TDAttributes&0xff != 0 }
 
+// Migratable tells whether the host may move the guest to another machine,
+// with its memory and registers. Who guards the move is a service TD of the
+// host's choice, which a quote of version 4 does not name.
+func (b *Body) Migratable() bool { return b.TDAttributes&(1<<29) != 0 }
+
 // IntelModule tells whether the guest ran under a production TDX module
 // signed by Intel.
 func (b *Body) IntelModule() bool {
