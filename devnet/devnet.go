@@ -20,6 +20,8 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"github.com/opencocoon/cocoon/node"
 )
 
 // Names of roles.
@@ -65,6 +67,8 @@ type Config struct {
 	// door, in tests, puts something between a proxy's door and those who
 	// dial it, and returns the address they shall dial.
 	door func(name, address string) string
+	// queueWait, in tests, is how long requests wait for a worker.
+	queueWait node.Duration
 }
 
 // limit keeps a slip of the finger from taking the machine down.

@@ -199,7 +199,7 @@ func (n *Network) planRoles(p *plan, e *EngineInfo) error {
 func (n *Network) planProxy(p *plan, name string, ports *portPicker, root *contract.Root) {
 	s := &node.Proxy{
 		Common:        n.common(p, name, ports.pick()),
-		WorkersListen: ports.pick(), ClientsListen: ports.pick(),
+		WorkersListen: ports.pick(), ClientsListen: ports.pick(), QueueWait: n.config.queueWait,
 	}
 	s.SimulatedImage = proxyImage
 	seqno := uint32(len(root.Proxies) + 1)

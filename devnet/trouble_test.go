@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/opencocoon/cocoon/engine/enginetest"
+	"github.com/opencocoon/cocoon/node"
 )
 
 // The table "bad input and trouble": what a caller gets, over the whole
@@ -166,14 +167,14 @@ func TestCallerLeaves(t *testing.T) {
 }
 
 func TestNoWorker(t *testing.T) {
-	n := startNet(t, enginetest.Fast(), Config{})
+	n := startNet(t, enginetest.Fast(), Config{queueWait: node.Duration(500 * time.Millisecond)})
 	n.cables["proxy-1 workers"].unplug()
 	n.eventually("the proxy noticing", func() bool {
 		var s proxyStats
 		n.stats("proxy-1", &s)
 		return len(s.WorkerConnections) == 0
 	})
-	a := n.chat(`,"timeout":2`)
+	a := n.chat("")
 	if a.Status != 503 || a.Header.Get("Retry-After") == "" || a.errorCode() == "" {
 		t.Errorf("got %d %v %s, want 503 with Retry-After", a.Status, a.Header, a.Body)
 	}
