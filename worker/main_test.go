@@ -246,6 +246,12 @@ func (h *proxyConn) next() tl.Object {
 	case o := <-h.packets:
 		return o
 	case err := <-h.closed:
+		h.closed <- err
+		select {
+		case o := <-h.packets: // it came before the end
+			return o
+		default:
+		}
 		h.p.t.Fatalf("connection closed: %v", err)
 	case <-time.After(time.Minute):
 		h.p.t.Fatal("worker says nothing")

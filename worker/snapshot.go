@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/stats"
 )
 
@@ -13,11 +14,12 @@ import (
 // leaves out (active requests, limits, the engine's health). Money and tokens
 // are whole numbers; addresses are texts.
 type Snapshot struct {
-	Status  Status        `json:"status"`
-	Stats   Stats         `json:"stats"`
-	Local   Local         `json:"localconfig"`
-	Engine  Engine        `json:"engine"`
-	Proxies []ProxyStatus `json:"proxies"`
+	Status  Status         `json:"status"`
+	Stats   Stats          `json:"stats"`
+	Local   Local          `json:"localconfig"`
+	Root    *contract.Root `json:"root_contract_config"`
+	Engine  Engine         `json:"engine"`
+	Proxies []ProxyStatus  `json:"proxies"`
 }
 
 // Status says whether the worker serves.
@@ -94,6 +96,7 @@ func (w *Worker) Snapshot() Snapshot {
 		Stats: w.stats.values(),
 		Local: Local{RootAddress: w.cfg.RootAddress.String(), OwnerAddress: ownerText(w.cfg.OwnerAddress), Model: w.cfg.Model,
 			Coefficient: w.coefficient, CheckImages: w.cfg.CheckImages, Connections: w.cfg.Connections},
+		Root:    w.cfg.Registry.Root(),
 		Engine:  Engine{URL: w.engine, Healthy: w.engineErr == nil && w.idle&engineDown == 0},
 		Proxies: []ProxyStatus{},
 	}
