@@ -42,6 +42,7 @@ func devnetVerb() *cobra.Command {
 		if !*asJSON {
 			c.Progress = func(text string) { fmt.Fprintln(out, text) }
 		}
+		calmCollector()
 		ctx := cmd.Context()
 		network, err := devnet.Start(ctx, c)
 		if ctx.Err() != nil {

@@ -38,6 +38,7 @@ func roleVerb(cmd *cobra.Command, s *settings, role node.Role) {
 		if len(s.idle) > 0 {
 			log.Info("settings without effect here", "keys", strings.Join(s.idle, ", "))
 		}
+		calmCollector()
 		ctx := cmd.Context()
 		if *supervised {
 			ctx = untilEOF(ctx, cmd.InOrStdin())
