@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +28,7 @@ type Listener struct {
 	wg   sync.WaitGroup
 
 	mu       sync.Mutex // guards halfOpen
-	halfOpen list.List  // of context.CancelCauseFunc, oldest first
+	halfOpen list.List  // of negotiation, oldest first
 
 	accepted, failed atomic.Int64
 }
@@ -126,16 +127,22 @@ func (l *Listener) acceptLoop() {
 	}
 }
 
-// begin negotiates with a new connection. With too many at it the oldest has
-// to go: an honest peer takes a fraction of a second, so whoever floods us
-// mostly pushes himself out.
+// negotiation is a place among the half open.
+type negotiation struct {
+	host   netip.Prefix // whom it counts for
+	cancel context.CancelCauseFunc
+}
+
+// begin negotiates with a new connection. With too many at it one has to go:
+// the oldest of the host that has most. An honest peer takes a fraction of a
+// second, so whoever floods us pushes himself out.
 func (l *Listener) begin(nc net.Conn) {
 	ctx, cancel := context.WithCancelCause(l.ctx)
 	l.mu.Lock()
 	for l.halfOpen.Len() >= l.cfg.MaxHalfOpen {
-		l.halfOpen.Remove(l.halfOpen.Front()).(context.CancelCauseFunc)(errCrowded)
+		l.halfOpen.Remove(l.mostCrowding()).(negotiation).cancel(errCrowded)
 	}
-	place := l.halfOpen.PushBack(cancel)
+	place := l.halfOpen.PushBack(negotiation{hostOf(nc.RemoteAddr()), cancel})
 	l.mu.Unlock()
 
 	l.wg.Go(func() {
@@ -143,6 +150,29 @@ func (l *Listener) begin(nc net.Conn) {
 		defer l.leave(place)
 		l.serve(ctx, nc)
 	})
+}
+
+func (l *Listener) mostCrowding() *list.Element {
+	var worst *list.Element
+	have, most := map[netip.Prefix]int{}, 0
+	for e := l.halfOpen.Back(); e != nil; e = e.Prev() { // the oldest of a host is counted last
+		host := e.Value.(negotiation).host
+		if have[host]++; have[host] >= most {
+			worst, most = e, have[host]
+		}
+	}
+	return worst
+}
+
+// hostOf is the address, of IPv6 the network: its owner has all of it.
+func hostOf(a net.Addr) netip.Prefix {
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return netip.Prefix{}
+	}
+	ip := ap.Addr().Unmap().WithZone("")
+	p, _ := ip.Prefix(min(ip.BitLen(), 64))
+	return p
 }
 
 func (l *Listener) leave(place *list.Element) {

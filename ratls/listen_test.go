@@ -74,6 +74,36 @@ func TestThousandHalfOpen(t *testing.T) {
 	settled(t, before)
 }
 
+// A flood from one host pushes itself out and nobody else.
+func TestFloodFromOneHost(t *testing.T) {
+	const limit = 8
+	l, _ := everybody(t, func(c *ratls.Config) { c.MaxHalfOpen, c.Log = limit, nil })
+	honest := dialRaw(t, l)
+	if _, err := io.ReadFull(honest, make([]byte, 24)); err != nil { // its challenge: it is being served
+		t.Fatal(err)
+	}
+	other := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	var flood []net.Conn
+	for range 4 * limit {
+		nc, err := other.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Skipf("no second address on loopback: %v", err)
+		}
+		defer nc.Close()
+		flood = append(flood, nc)
+	}
+	for i, nc := range flood[:3*limit] {
+		nc.SetReadDeadline(time.Now().Add(20 * time.Second))
+		if _, err := io.ReadAll(nc); isTimeout(err) {
+			t.Fatalf("connection %d of the flood is still open", i)
+		}
+	}
+	honest.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+	if _, err := honest.Read(make([]byte, 1)); !isTimeout(err) {
+		t.Errorf("the honest peer was pushed out: %v", err)
+	}
+}
+
 func isTimeout(err error) bool {
 	var ne net.Error
 	return errors.As(err, &ne) && ne.Timeout()

@@ -48,7 +48,7 @@ type Config struct {
 	// waiting to be accepted. Zero means 20 s.
 	HandshakeTimeout time.Duration
 	// MaxHalfOpen is how many connections a listener negotiates at a time. One
-	// more closes the oldest. Zero means 256.
+	// more closes the oldest of the host that has most. Zero means 256.
 	MaxHalfOpen int
 	// Now dates certificates and verdicts. Nil means time.Now.
 	Now func() time.Time
@@ -75,7 +75,7 @@ func (c *Config) withDefaults() *Config {
 	d.Difficulty = or(d.Difficulty, wire.DefaultDifficulty)
 	d.MaxDifficulty = or(d.MaxDifficulty, wire.DefaultMaxDifficulty)
 	d.HandshakeTimeout = or(d.HandshakeTimeout, defaultTimeout)
-	d.MaxHalfOpen = or(d.MaxHalfOpen, defaultHalfOpen)
+	d.MaxHalfOpen = max(or(d.MaxHalfOpen, defaultHalfOpen), 1)
 	d.Policy = or(d.Policy, &attest.Policy{})
 	d.Log = or(d.Log, slog.New(slog.DiscardHandler))
 	if d.Now == nil {
