@@ -36,6 +36,7 @@ var (
 
 const (
 	maxCertificate = 64 << 10 // a quote of 32 KiB and room for the rest
+	maxExtensions  = 64       // the reference writes seven; each is compared with all before it
 	// backdate makes up for verifiers whose clocks are slow; the reference's
 	// tolerate nothing. skew is what we tolerate in certificates that were not
 	// back-dated, which are those of the reference.
@@ -126,6 +127,9 @@ func parseCertificate(der []byte) (*certificate, error) {
 	c := &certificate{key: x.TBS.PublicKey.Bits.Bytes, notBefore: x.TBS.Validity.NotBefore, notAfter: x.TBS.Validity.NotAfter}
 	if err := x.checkSelfSigned(); err != nil {
 		return nil, err
+	}
+	if n := len(x.TBS.Extensions); n > maxExtensions {
+		return nil, fmt.Errorf("certificate: %d extensions, want at most %d", n, maxExtensions)
 	}
 	for i, e := range x.TBS.Extensions {
 		if slices.ContainsFunc(x.TBS.Extensions[:i], func(o pkix.Extension) bool { return o.Id.Equal(e.Id) }) {

@@ -270,11 +270,16 @@ func TestParseCertificateRefuses(t *testing.T) {
 	add := func(e ...pkix.Extension) func(*x509.Certificate) {
 		return func(c *x509.Certificate) { c.ExtraExtensions = append(c.ExtraExtensions, e...) }
 	}
+	var many []pkix.Extension // comparing each with each would take longer than the proof of work
+	for i := range 6000 {
+		many = append(many, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, i}})
+	}
 	for _, c := range []struct {
 		name string
 		der  []byte
 		want string
 	}{
+		{"thousands of extensions", sign(add(many...)), "extensions, want at most"},
 		{"nothing", nil, "certificate"},
 		{"half", good[:len(good)/2], "certificate"},
 		{"trailing bytes", append(bytes.Clone(good), 0), "1 bytes too many"},
