@@ -38,6 +38,11 @@ func (c *Client) Handler() http.Handler {
 // ServeHTTP implements [http.Handler].
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header()["X-Request-Id"] = []string{newRequestID()}
+	body := &stallReader{r: r, control: http.NewResponseController(w), stall: g.c.cfg.Stall}
+	if r.ContentLength != 0 {
+		// net/http reads what a handler leaves of a body, however long that takes.
+		body.renew()
+	}
 	if e := g.admit(w, r); e != nil {
 		openai.WriteError(w, e)
 		return
@@ -53,7 +58,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path == pathDebug:
 		g.debugRecord(w, r)
 	default:
-		g.serveAPI(w, r)
+		g.serveAPI(w, r, body)
 	}
 }
 
@@ -104,13 +109,13 @@ func (g *gateway) knows(r *http.Request) bool {
 	return found == 1
 }
 
-func (g *gateway) serveAPI(w http.ResponseWriter, r *http.Request) {
+func (g *gateway) serveAPI(w http.ResponseWriter, r *http.Request, body *stallReader) {
 	if e := route(r.Method, r.URL.Path); e != nil {
 		openai.WriteError(w, e)
 		return
 	}
 	if isInference(r.URL.Path) {
-		g.infer(w, r)
+		g.infer(w, r, body)
 		return
 	}
 	doc, err := g.c.modelsDocument(r.Context(), r.URL.Path)
@@ -128,19 +133,15 @@ func writeDocument(w http.ResponseWriter, doc []byte) {
 	w.Write(doc)
 }
 
-// fail answers with an error. A caller who has left gets none.
+// fail answers with an error. If the caller has left, nobody reads it.
 func (g *gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
-		return
-	}
 	e := openai.AsError(err)
 	g.c.cfg.Log.Info("request failed", "path", r.URL.Path, "status", e.StatusCode(), "code", e.Code, "id", w.Header().Get("X-Request-Id"))
 	openai.WriteError(w, e)
 }
 
-func (g *gateway) infer(w http.ResponseWriter, r *http.Request) {
-	control := http.NewResponseController(w)
-	body, held, err := g.readBody(control, r)
+func (g *gateway) infer(w http.ResponseWriter, r *http.Request, from *stallReader) {
+	body, held, err := g.readBody(from)
 	if err != nil {
 		g.fail(w, r, err)
 		return
@@ -158,28 +159,37 @@ func (g *gateway) infer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer a.close()
-	g.relay(w, r, control, a)
+	g.relay(w, r, from.control, a)
 }
 
-// stallReader renews the deadline before each read, so that a slow upload may
+// stallReader renews the deadline while it reads, so that a slow upload may
 // last and a dead one may not.
 type stallReader struct {
 	r       *http.Request
 	control *http.ResponseController
 	stall   time.Duration
+	renewed time.Time
 }
 
-func (s stallReader) Read(p []byte) (int, error) {
-	s.control.SetReadDeadline(time.Now().Add(s.stall))
+func (s *stallReader) renew() {
+	if now := time.Now(); now.Sub(s.renewed) > s.stall/8 {
+		s.renewed = now
+		s.control.SetReadDeadline(now.Add(s.stall))
+	}
+}
+
+func (s *stallReader) Read(p []byte) (int, error) {
+	s.renew()
 	return s.r.Body.Read(p)
 }
 
-func (g *gateway) readBody(control *http.ResponseController, r *http.Request) ([]byte, int64, error) {
-	body, held, err := g.c.readBody(stallReader{r, control, g.c.cfg.Stall}, r.ContentLength)
-	control.SetReadDeadline(time.Time{})
+func (g *gateway) readBody(from *stallReader) ([]byte, int64, error) {
+	body, held, err := g.c.readBody(from, from.r.ContentLength)
 	var e *openai.Error
 	switch {
-	case err == nil || errors.As(err, &e):
+	case err == nil:
+		from.control.SetReadDeadline(time.Time{}) // from here on a read only notices that the caller leaves
+	case errors.As(err, &e):
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = &openai.Error{Status: 408, Type: openai.TypeInvalidRequest, Code: openai.CodeTimeout, Message: "the request body stopped coming"}
 	default:

@@ -74,7 +74,7 @@ func (a *account) verified(p tl.ProxySignedPaymentClass) error {
 func (a *account) known(data []byte) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return bytes.Equal(a.data, data)
+	return len(data) > 0 && bytes.Equal(a.data, data)
 }
 
 // owed takes the payment that follows each request. Verifying costs more than
