@@ -38,6 +38,7 @@ const (
 	defaultLife  = 24 * time.Hour
 	quoteTimeout = time.Minute // for the platform to make a quote
 	renewRetry   = time.Minute // after a renewal that failed, about
+	clockLook    = time.Minute / 2
 )
 
 // NewIdentity makes a key, lets platform quote it and signs a certificate.
@@ -90,25 +91,39 @@ func (id *Identity) Renew(ctx context.Context) error {
 
 // Run renews the identity until ctx ends. A renewal that fails is tried again
 // long before the certificate expires; Run itself returns only the end of ctx.
+//
+// It looks at the clock now and then instead of setting a timer to the hour of
+// renewal: timers stand still while a machine sleeps, and do not notice when
+// its clock is set.
 func (id *Identity) Run(ctx context.Context) error {
-	timer := time.NewTimer(jitter(id.opts.Life / 2))
+	timer := time.NewTimer(id.nextLook())
 	defer timer.Stop()
-	for {
+	for due := id.halfLife(); ; timer.Reset(id.nextLook()) {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timer.C:
 		}
-		next := jitter(id.opts.Life / 2)
+		now := id.opts.Now().Round(0) // without the reading of the timers' clock
+		if now.Before(due) && !now.Before(id.Certificate().Leaf.NotBefore) {
+			continue
+		}
 		if err := id.Renew(ctx); err != nil {
-			next = jitter(min(renewRetry, id.opts.Life/16))
-			id.opts.Log.Warn("certificate not renewed", "err", err, "expires", id.Certificate().Leaf.NotAfter, "retry", next)
+			due = now.Add(jitter(min(renewRetry, id.opts.Life/16)))
+			id.opts.Log.Warn("certificate not renewed", "err", err, "expires", id.Certificate().Leaf.NotAfter, "retry", due)
 		} else {
+			due = id.halfLife()
 			id.opts.Log.Debug("certificate renewed", "expires", id.Certificate().Leaf.NotAfter)
 		}
-		timer.Reset(next)
 	}
 }
+
+// halfLife is about when half of the certificate's life is over.
+func (id *Identity) halfLife() time.Time {
+	return id.Certificate().Leaf.NotAfter.Add(-jitter(id.opts.Life / 2))
+}
+
+func (id *Identity) nextLook() time.Duration { return min(clockLook, id.opts.Life/32) }
 
 // jitter is d, a tenth more or less, so that a fleet that started together
 // does not renew together.

@@ -27,10 +27,12 @@ func (m *moody) Quote(_ context.Context, data [64]byte) ([]byte, error) {
 }
 
 // run keeps an identity fresh within a bubble of fake time.
-func run(t *testing.T, f func(id *Identity, platform *moody)) {
+func run(t *testing.T, f func(id *Identity, platform *moody)) { runWith(t, nil, f) }
+
+func runWith(t *testing.T, opts *IdentityOptions, f func(id *Identity, platform *moody)) {
 	synctest.Test(t, func(t *testing.T) {
 		platform := &moody{}
-		id, err := NewIdentity(t.Context(), platform, nil)
+		id, err := NewIdentity(t.Context(), platform, opts)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,6 +88,23 @@ func TestIdentityRenewalRetries(t *testing.T) {
 			t.Error("not renewed although the platform is back")
 		}
 	})
+}
+
+// A machine that slept, or whose clock was set, has a certificate that every
+// peer refuses: it must not wait for half a day of its own timer.
+func TestIdentityFollowsTheClock(t *testing.T) {
+	for _, jump := range []time.Duration{30 * time.Hour, -time.Hour} {
+		var set atomic.Int64
+		now := func() time.Time { return time.Now().Add(time.Duration(set.Load())) }
+		runWith(t, &IdentityOptions{Now: now}, func(id *Identity, _ *moody) {
+			set.Store(int64(jump))
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if leaf := id.Certificate().Leaf; now().After(leaf.NotAfter) || now().Before(leaf.NotBefore) {
+				t.Errorf("a minute after a jump of %v: valid %v to %v, now is %v", jump, leaf.NotBefore, leaf.NotAfter, now())
+			}
+		})
+	}
 }
 
 func TestIdentityNeedsItsPlatform(t *testing.T) {
