@@ -142,11 +142,13 @@ func (j *job) finalInfo() tl.ProxyQueryFinalInfo {
 	return info
 }
 
-// debugRecord is what a caller who asked for it learns about the worker.
+// debugRecord is what a caller who asked for it learns about the worker. The
+// first four members are the network's.
 type debugRecord struct {
-	Start        float64  `json:"start"`
-	EngineHead   float64  `json:"engine_head,omitempty"`
-	End          float64  `json:"end"`
+	Type         string   `json:"type"`
+	Start        float64  `json:"start_time"`
+	EngineHead   float64  `json:"answer_receive_start_at,omitempty"`
+	End          float64  `json:"answer_receive_end_at"`
 	EngineStatus int      `json:"engine_status,omitempty"`
 	Estimated    bool     `json:"estimated"`
 	Odd          []string `json:"odd,omitempty"`
@@ -158,7 +160,7 @@ type debugRecord struct {
 }
 
 func (j *job) debugText(now time.Time) string {
-	d := debugRecord{Start: seconds(j.started), End: seconds(now), EngineStatus: j.status, Retried: j.retried}
+	d := debugRecord{Type: "worker_stats", Start: seconds(j.started), End: seconds(now), EngineStatus: j.status, Retried: j.retried}
 	if !j.replied.IsZero() {
 		d.EngineHead = seconds(j.replied)
 	}

@@ -316,3 +316,12 @@ func (h *proxyConn) wantDisabled(want int32) {
 		h.p.t.Fatalf("got %#v, want enabledDisabled %d", m, want)
 	}
 }
+
+func parsed(t testing.TB, text string) *address.Address {
+	t.Helper()
+	a, err := contract.ParseAddress(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}

@@ -104,7 +104,7 @@ func (m *meter) piece(p openai.Piece) {
 		m.document(p)
 	default:
 		if m.framing == openai.Plain || len(p.Raw) > maxStreamDocument {
-			m.text += int64(len(bytes.TrimSpace(p.Raw))) // no JSON, or too long to read
+			m.text += inked(p.Raw) // no JSON, or too long to read
 		}
 		m.write(p.Raw)
 	}

@@ -142,7 +142,7 @@ func TestDebugSendsTheHeadAlone(t *testing.T) {
 			t.Errorf("head with %q and %d parts, want it alone", a.first, len(a.parts))
 		}
 		var record map[string]any
-		if err := json.Unmarshal([]byte(a.info.WorkerDebug), &record); err != nil || record["start"] == nil {
+		if err := json.Unmarshal([]byte(a.info.WorkerDebug), &record); err != nil || record["type"] != "worker_stats" {
 			t.Errorf("debug record %q: %v", a.info.WorkerDebug, err)
 		}
 		s.stop()

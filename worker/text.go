@@ -62,6 +62,16 @@ func spoken(doc []byte) (n int64) {
 	return n
 }
 
+// inked counts the bytes that are not white space.
+func inked(text []byte) (n int64) {
+	for _, c := range text {
+		if c > ' ' {
+			n++
+		}
+	}
+	return n
+}
+
 // eachString calls f for each member of doc, at any depth, whose value is a
 // string; both come without quotes and with escapes as written. It is one quick
 // pass for estimates: bad JSON gives odd strings, never a panic.
