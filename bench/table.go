@@ -13,7 +13,9 @@ import (
 // WriteTable writes the report for people.
 func (r *Report) WriteTable(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "load\tat\trequests/s\tp50 ms\tp90\tp99\tmax\tfirst chunk p50\tp99\tchunk relay p50\tp99\t")
+	if len(r.Cases) > 0 {
+		fmt.Fprintln(tw, "load\tat\trequests/s\tp50 ms\tp90\tp99\tmax\tfirst chunk p50\tp99\tchunk relay p50\tp99\t")
+	}
 	for _, c := range r.Cases {
 		row(tw, c.Name, "network", c.Network)
 		if c.Engine != nil {
@@ -23,7 +25,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 			fmt.Fprintf(tw, "\tratio\t%.3f\t+%.2f\t\t\t\t%s\n", c.Ratio.RequestsPerSecond, c.Ratio.AddedP50, added(c))
 		}
 	}
-	fmt.Fprintln(tw)
+	if len(r.Cases) > 0 {
+		fmt.Fprintln(tw)
+	}
 	r.writeCosts(tw)
 	if err := tw.Flush(); err != nil {
 		return err

@@ -140,10 +140,3 @@ func (c *cable) setDown(down bool) {
 	defer c.mu.Unlock()
 	c.down = down
 }
-
-// busy is how many lines there are.
-func (c *cable) busy() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.lines)
-}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,7 +69,11 @@ func (a *Attestation) platform(guest bool) (attest.Platform, error) {
 	case a.NoAttestation || !guest:
 		return attest.NoPlatform{}, nil
 	default:
-		return attest.NewGuest()
+		guest, err := attest.NewGuest()
+		if err != nil {
+			return nil, fmt.Errorf("%w; run in a TDX guest, or name an --insecure-… mode", err)
+		}
+		return guest, nil
 	}
 }
 

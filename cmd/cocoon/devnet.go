@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -42,7 +43,7 @@ func devnetVerb() *cobra.Command {
 		if !*asJSON {
 			c.Progress = func(text string) { fmt.Fprintln(out, text) }
 		}
-		calmCollector()
+		defer runtime.KeepAlive(ballast())
 		ctx := cmd.Context()
 		network, err := devnet.Start(ctx, c)
 		if ctx.Err() != nil {

@@ -94,7 +94,8 @@ func exitCode(err error, begun bool) int {
 // complaint is the one line on stderr: which verb, what happened, what to do.
 func complaint(cmd *cobra.Command, err error, begun bool) string {
 	path := cmd.CommandPath()
-	line := path + ": " + strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	text := strings.TrimPrefix(strings.TrimSpace(err.Error()), cmd.Name()+": ")
+	line := path + ": " + strings.ReplaceAll(text, "\n", "; ")
 	if exitCode(err, begun) == exitUsage {
 		line += "; see `" + path + " --help`"
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -38,7 +39,7 @@ func roleVerb(cmd *cobra.Command, s *settings, role node.Role) {
 		if len(s.idle) > 0 {
 			log.Info("settings without effect here", "keys", strings.Join(s.idle, ", "))
 		}
-		calmCollector()
+		defer runtime.KeepAlive(ballast())
 		ctx := cmd.Context()
 		if *supervised {
 			ctx = untilEOF(ctx, cmd.InOrStdin())
