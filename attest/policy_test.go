@@ -479,14 +479,16 @@ func TestVerdictExpires(t *testing.T) {
 	}
 	now := time.Now()
 	soon := now.Add(10 * time.Minute).Truncate(time.Second)
-	if err := a.Publish(insecure.Collateral{NextUpdate: soon}); err != nil {
-		t.Fatal(err)
-	}
-	key := newKey(t)
-	p := &attest.Policy{AnyImage: true, TestRoots: a.Roots(), TestCollateral: a, Cache: attest.NewCache(1)}
-	v, err := p.Judge(t.Context(), quote(t, a.Machine("x"), key), key, now)
-	if err != nil || !v.Expires.Equal(soon) {
-		t.Errorf("%v, expires %v, want %v", err, v.Expires, soon)
+	for name, say := range map[string]insecure.Collateral{"all": {NextUpdate: soon}, "revocation lists": {ListsUntil: soon}} {
+		if err := a.Publish(say); err != nil {
+			t.Fatal(err)
+		}
+		key := newKey(t)
+		p := &attest.Policy{AnyImage: true, TestRoots: a.Roots(), TestCollateral: a, Cache: attest.NewCache(1)}
+		v, err := p.Judge(t.Context(), quote(t, a.Machine("x"), key), key, now)
+		if err != nil || !v.Expires.Equal(soon) {
+			t.Errorf("%s: %v, expires %v, want %v", name, err, v.Expires, soon)
+		}
 	}
 }
 

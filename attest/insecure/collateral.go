@@ -32,6 +32,7 @@ type Collateral struct {
 	TCBStatus  string    // default UpToDate; also OutOfDate, SWHardeningNeeded, …
 	Advisories []string  // listed with the level
 	NextUpdate time.Time // when all of it expires
+	ListsUntil time.Time // when the revocation lists expire; zero: with the rest
 	RevokePCK  bool      // the platform's certificate is on the list
 }
 
@@ -42,6 +43,9 @@ func (a *Authority) Publish(c Collateral) error {
 	}
 	if c.NextUpdate.IsZero() {
 		c.NextUpdate = a.root.cert.NotAfter
+	}
+	if c.ListsUntil.IsZero() {
+		c.ListsUntil = c.NextUpdate
 	}
 	tcbInfo, err := a.signJSON("tcbInfo", a.tcbInfo(c))
 	if err != nil {
@@ -78,7 +82,7 @@ func (a *Authority) issued() time.Time { return a.root.cert.NotBefore }
 
 func (a *Authority) revocations(by signatory, c Collateral, entries []x509.RevocationListEntry) ([]byte, error) {
 	return x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
-		Number: big.NewInt(1), ThisUpdate: a.issued(), NextUpdate: c.NextUpdate, RevokedCertificateEntries: entries,
+		Number: big.NewInt(1), ThisUpdate: a.issued(), NextUpdate: c.ListsUntil, RevokedCertificateEntries: entries,
 	}, by.cert, by.key)
 }
 

@@ -3,6 +3,7 @@ package tdx
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/go-tdx-guest/pcs"
 )
@@ -56,6 +58,32 @@ func (g *getter) Get(url string) (map[string][]string, []byte, error) {
 		return nil, nil, f.err
 	}
 	return f.header, f.body, onlySigned(url, f.body)
+}
+
+// expires is the earliest end of what was fetched. It means something only
+// once that was verified: a part that does not say when it ends is refused.
+func (g *getter) expires() (first time.Time) {
+	for _, f := range g.had {
+		if end := nextUpdate(f.body); first.IsZero() || end.Before(first) {
+			first = end
+		}
+	}
+	return first
+}
+
+func nextUpdate(body []byte) time.Time {
+	if list, err := x509.ParseRevocationList(body); err == nil {
+		return list.NextUpdate
+	}
+	var document map[string]json.RawMessage
+	var signed struct{ NextUpdate time.Time }
+	json.Unmarshal(body, &document)
+	for name, value := range document {
+		if name != "signature" {
+			json.Unmarshal(value, &signed)
+		}
+	}
+	return signed.NextUpdate
 }
 
 // onlySigned refuses a document that holds anything besides the signed object

@@ -26,7 +26,7 @@ func (q *Quote) lookupTCB(get *getter) TCB {
 	if err != nil || json.Unmarshal(body, &info) != nil {
 		return tcb
 	}
-	tcb.NextUpdate = info.TcbInfo.NextUpdate
+	tcb.NextUpdate = get.expires()
 	if level, ok := q.platformLevel(info.TcbInfo.TcbLevels, pck.TCB); ok {
 		tcb.Status, tcb.Advisories = string(level.TcbStatus), level.AdvisoryIDs
 	}

@@ -138,7 +138,7 @@ type TCB struct {
 	Status string
 	// Advisories name the known weaknesses of this level.
 	Advisories []string
-	// NextUpdate is when the collateral expires.
+	// NextUpdate is when the first part of the collateral expires.
 	NextUpdate time.Time
 }
 
