@@ -2,8 +2,8 @@ package client
 
 import (
 	"context"
-	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/opencocoon/cocoon/openai"
@@ -60,7 +60,12 @@ var keptBack = map[string]bool{
 
 // unixText is Unix seconds with six decimals, as in the network's own headers.
 func unixText(t time.Time) string {
-	return fmt.Sprintf("%d.%06d", t.Unix(), t.Nanosecond()/1000)
+	b := strconv.AppendInt(make([]byte, 0, 24), t.UnixMicro(), 10)
+	if len(b) < 7 {
+		return "0.000000" // only a test's clock stands at 1970
+	}
+	whole := len(b) - 6
+	return string(b[:whole]) + "." + string(b[whole:])
 }
 
 // next waits for the next part of the body. The chunks may be empty; end means

@@ -144,9 +144,9 @@ func (l *link) begin(rq *request, left time.Duration) (*call, *failure) {
 		return nil, connectionLost()
 	}
 	l.calls[k.id] = k
-	l.mu.Unlock()
 	l.outstanding.Add(1)
-	k.timer = time.AfterFunc(left, k.expire)
+	k.timer = time.AfterFunc(left, k.expire) // may strike at once; it then waits for mu
+	l.mu.Unlock()
 	if err := l.send(rq.message(l, k.id, left), len(rq.query), left); err != nil {
 		l.take(k)
 		k.discard()

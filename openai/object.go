@@ -43,7 +43,7 @@ type member struct {
 // [MaxMembers] members, all names different, and nothing behind it. Text must
 // not change while the object is in use.
 func ParseObject(text []byte) (*Object, error) {
-	o := &Object{text: text, members: make([]member, 0, 12)}
+	o := &Object{text: text, members: make([]member, 0, 8)}
 	at := skipSpace(text, 0)
 	if at >= len(text) || text[at] != '{' {
 		if _, err := skipValue(text, at, 0); err != nil {
