@@ -312,9 +312,13 @@ func TestNobodyReads(t *testing.T) {
 }
 
 func TestMemoryOfAllAnswersIsBounded(t *testing.T) {
+	begun := make(chan bool)
 	p := &scriptedProxy{version: 4, onQuery: func(s *session, q *tl.ClientRunQueryEx) {
 		s.head(q.RequestID, response200("text/event-stream"))
-		s.part(q.RequestID, "data: "+strings.Repeat("x", 40_000)+"\n\n")
+		go func() {
+			<-begun // the caller has the head and reads no further
+			s.part(q.RequestID, "data: "+strings.Repeat("x", 40_000)+"\n\n")
+		}()
 	}}
 	n := newNetwork(t, p)
 	cfg := n.config()
@@ -323,6 +327,7 @@ func TestMemoryOfAllAnswersIsBounded(t *testing.T) {
 	for range 4 {
 		post(t, t.Context(), c, pathChat, streamBody)
 	}
+	close(begun)
 	await(t, "two answers given up", func() bool {
 		ready, _ := c.readyLinks()
 		return len(ready) == 1 && ready[0].outstanding.Load() == 2

@@ -69,6 +69,30 @@ func TestGatewayAnswers(t *testing.T) {
 	}
 }
 
+func TestGatewayTranscription(t *testing.T) {
+	p := &scriptedProxy{version: 4}
+	_, url := newNetwork(t, p).gateway(p.net.config())
+	form := func(parts ...string) string {
+		text := ""
+		for i := 0; i < len(parts); i += 2 {
+			text += "--B\r\nContent-Disposition: form-data; name=\"" + parts[i] + "\"; filename=\"f\"\r\n\r\n" + parts[i+1] + "\r\n"
+		}
+		return text + "--B--\r\n"
+	}
+	audio := "RIFF\x00\r\n\xff--B"
+	res, body := do(t, "POST", url+pathTranscriptions, form("file", audio, "timeout", "9", "model", "m"), "Content-Type", "multipart/form-data; boundary=B")
+	if res.StatusCode != 200 {
+		t.Fatalf("%d %s", res.StatusCode, body)
+	}
+	var r tl.HTTPRequest
+	if err := tl.Unmarshal(p.seen()[0].Query, &r); err != nil || r.URL != pathTranscriptions || string(r.Payload) != form("file", audio, "model", "m") {
+		t.Errorf("forwarded %s %q, %v", r.URL, r.Payload, err)
+	}
+	if r.Headers[0].Value != "multipart/form-data; boundary=B" {
+		t.Errorf("forwarded headers %v", r.Headers)
+	}
+}
+
 // Each chunk must arrive before the next is made.
 func TestGatewayStreams(t *testing.T) {
 	next := make(chan bool)

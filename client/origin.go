@@ -58,18 +58,17 @@ var (
 	corsVary    = []string{"Origin"}
 )
 
+// setHeader writes what a browser wants to read. Without an origin nobody
+// reads it, except that caches must know that the answer depends on it.
 func (o origins) setHeader(h http.Header, origin string, allowed bool) {
-	switch {
-	case o.any:
-		h["Access-Control-Allow-Origin"] = corsAny
-	case origin != "":
+	if !o.any {
 		h["Vary"] = corsVary
-		if !allowed {
+		if origin == "" || !allowed {
 			return
 		}
 		h["Access-Control-Allow-Origin"] = []string{origin}
-	default:
-		h["Vary"] = corsVary
+	} else {
+		h["Access-Control-Allow-Origin"] = corsAny
 	}
 	h["Access-Control-Allow-Methods"] = corsMethods
 	h["Access-Control-Allow-Headers"] = corsHeaders

@@ -170,7 +170,7 @@ func (c *Client) changed(ctx context.Context, t *target, s wire.State) {
 	switch s.Phase {
 	case wire.Up:
 		l := s.Conn.Data.(*link)
-		if l.isClosed() || ctx.Err() != nil {
+		if l.isClosed() || c.targets[t.addr] != t { // lost again, or retired meanwhile
 			return
 		}
 		t.link, t.lastErr = l, nil
