@@ -68,6 +68,11 @@ func (b balance) check(since balance) error {
 	return nil
 }
 
+// or is the higher of both in each counter.
+func (b balance) or(c balance) balance {
+	return balance{max(b.signed, c.signed), max(b.db, c.db), max(b.most, c.most)}
+}
+
 var errNoPayment = errors.New("signed payment is missing, want one, if need be over zero tokens")
 
 // pay verifies a signed promise, keeps it if it is the highest, and returns

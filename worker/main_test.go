@@ -48,6 +48,12 @@ func leftover(patience time.Duration) string {
 	}
 }
 
+// running says whether some goroutine is inside a function.
+func running(name string) bool {
+	buf := make([]byte, 1<<20)
+	return strings.Contains(string(buf[:runtime.Stack(buf, true)]), name)
+}
+
 const fullModel = enginetest.Model + "@abc:0123"
 
 func account(b byte) *address.Address {

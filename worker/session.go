@@ -228,6 +228,9 @@ func (s *session) poll(ctx context.Context) error {
 		s.w.cfg.Log.Warn("worker: no payment status", "proxy", s.address, "reason", err)
 		return nil
 	}
-	_, err = s.account.take(known, status.SignedPayment, status.DbTokens, status.MaxTokens)
+	got, err := s.account.take(known, status.SignedPayment, status.DbTokens, status.MaxTokens)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known = s.known.or(got) // packets behind the answer may have been read already
 	return err
 }
