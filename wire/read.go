@@ -34,10 +34,11 @@ func (c *Conn) readOne() error {
 	if err != nil || c.silent.Load() {
 		return err
 	}
-	return c.dispatch(m)
+	c.dispatch(m)
+	return nil
 }
 
-func (c *Conn) dispatch(m message) error {
+func (c *Conn) dispatch(m message) {
 	switch m.kind {
 	case idPacket:
 		c.handler.Packet(c, m.data)
@@ -49,9 +50,11 @@ func (c *Conn) dispatch(m message) error {
 		text := m.data[:min(len(m.data), maxErrorText)]
 		c.resolve(m.id, reply{err: &QueryError{Code: m.code, Message: string(text)}})
 	case idPing:
-		return c.queue(outgoing{kind: idPong, id: m.id})
+		// Its failure ends nothing here: either the connection has ended, and the next read says
+		// so, or it is being flushed, and what is queued must still go out.
+		c.queue(outgoing{kind: idPong, id: m.id})
 	}
-	return nil // tcp.pong asks for nothing; a late tcp.connect or tcp.connected is ignored
+	// tcp.pong asks for nothing; a late tcp.connect or tcp.connected is ignored
 }
 
 func whyReadEnded(err error) error {
