@@ -55,6 +55,9 @@ const (
 	failuresToEject = 3
 	firstBackOff    = time.Second
 	longestBackOff  = time.Minute
+	// A request without an answer is the worker's failure after so long, and so many times the usual.
+	shortestLate = 5 * time.Second
+	lateFactor   = 4
 	// maxModels bounds the models that are remembered after their last worker left.
 	maxModels = 1024
 	// maxRemembered bounds the failing workers remembered per model after they disconnect, for rememberFor each.
@@ -261,8 +264,12 @@ type Outcome int
 const (
 	// Served means the worker answered.
 	Served Outcome = iota
-	// Failed means the worker is to blame: it broke the protocol, died, or let the time pass.
+	// Failed means the worker is to blame: it broke the protocol or died.
 	Failed
+	// Late means that the time passed without an answer. It counts as Failed if the request had
+	// several times as long as requests of the model usually take; callers who allow
+	// little time must not be able to discredit a worker.
+	Late
 	// Neutral means nobody can tell: the caller left or sent nonsense.
 	Neutral
 )
@@ -274,6 +281,9 @@ func (m *Market) Done(o *Offer, how Outcome, first, total time.Duration) []Grant
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	o.running--
+	if how == Late && o.pool.service > 0 && total > max(shortestLate, lateFactor*o.pool.service) {
+		how = Failed
+	}
 	switch how {
 	case Served:
 		o.recover()

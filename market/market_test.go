@@ -266,6 +266,29 @@ func TestOneDeathIsOneFailure(t *testing.T) {
 	}
 }
 
+// A late answer is a failure only if there was ample time, by the model's own measure.
+func TestLate(t *testing.T) {
+	for _, x := range []struct {
+		usual, took time.Duration
+		want        int
+	}{
+		{0, time.Hour, 0}, {time.Second, time.Millisecond, 0}, {time.Second, 5 * time.Second, 0}, {time.Second, 6 * time.Second, 1},
+		{10 * time.Second, 40 * time.Second, 0}, {10 * time.Second, 41 * time.Second, 1},
+	} {
+		m, _ := market(1)
+		o := offer(m, 1000, 10)
+		if x.usual > 0 {
+			m.Pick(anyone)
+			m.Done(o, Served, x.usual, x.usual)
+		}
+		m.Pick(anyone)
+		m.Done(o, Late, 0, x.took)
+		if got := m.Info(o).Failures; got != x.want {
+			t.Errorf("usual %s, took %s: %d failures, want %d", x.usual, x.took, got, x.want)
+		}
+	}
+}
+
 // When every worker rests, the one whose rest ends first is tried all the same, alone.
 func TestLastResort(t *testing.T) {
 	m, c := market(1)
@@ -355,7 +378,7 @@ func TestAgainstPlainSearch(t *testing.T) {
 				m.SetCoefficient(offers[r.IntN(len(offers))], uint32(r.IntN(20))*100)
 			case k < 7 && len(running) > 0:
 				i := r.IntN(len(running))
-				m.Done(running[i], Outcome(r.IntN(3)), time.Duration(r.IntN(1000)), time.Duration(r.IntN(1000)))
+				m.Done(running[i], Outcome(r.IntN(4)), time.Duration(r.IntN(1000)), time.Duration(r.IntN(1000)))
 				running = append(running[:i], running[i+1:]...)
 			default:
 				w := Want{Model: "m", MaxCoefficient: uint32(r.IntN(22)) * 100, MinVersion: int32(r.IntN(3))}

@@ -115,6 +115,11 @@ func TestWorkerAdmission(t *testing.T) {
 			w.refusedAndClosed(row.name, err, row.code, row.text)
 		}
 		q := workerHello()
+		q.Params.Model = strings.Repeat("m", maxModel+1)
+		w = r.dial(r.workers, image)
+		_, err = w.ask(q)
+		w.refusedAndClosed("long model", err, 621, "invalid worker hash or worker type")
+		q = workerHello()
 		q.Params.Coefficient = maxCoefficient
 		w = r.dial(r.workers, image)
 		_, err = w.ask(q)

@@ -80,6 +80,8 @@ func (r *request) answerFailed(a answer, l *later) {
 	switch a.code {
 	case wire.CodeProtocol, wire.CodeError, wire.CodeCancelled:
 		how = market.Neutral
+	case wire.CodeTimeout:
+		how = market.Late
 	}
 	switch {
 	case r.state == answering:
@@ -187,12 +189,13 @@ func (r *request) succeed(a answer, body []byte, first bool, l *later) {
 	r.close(true, booked, r.outcome(), l)
 }
 
-// outcome is Served, unless the engine itself is broken: failing fast must not attract work.
+// outcome is Served, unless the engine is down or failed: failing fast must not
+// attract work. A plain 500 is held against nobody, because a question may cause it.
 func (r *request) outcome() market.Outcome {
 	switch {
-	case r.status >= 500:
+	case r.status == 502 || r.status == 503:
 		return market.Failed
-	case r.status == 429 || r.muted:
+	case r.status >= 500 || r.status == 429 || r.muted:
 		return market.Neutral
 	}
 	return market.Served

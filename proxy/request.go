@@ -433,7 +433,7 @@ func (r *request) broken(l *later) {
 func (r *request) fail(why *refusal, l *later) {
 	how := market.Neutral
 	if r.state == sent && why.code == wire.CodeTimeout {
-		how = market.Failed
+		how = market.Late
 	}
 	if r.worker != nil {
 		r.worker.cancel(r.workerID)

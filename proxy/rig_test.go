@@ -140,6 +140,9 @@ func (r *rig) finish() {
 	}
 	synctest.Wait()
 	r.sound()
+	if r.t.Failed() {
+		r.t.Logf("log:\n%s", r.log)
+	}
 	for _, secret := range []string{prompt, "the answer"} {
 		if strings.Contains(r.log.String(), secret) {
 			r.t.Errorf("the log holds %q", secret)

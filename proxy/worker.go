@@ -21,6 +21,12 @@ import (
 // maxCoefficient is the highest price the network lets a worker ask, in thousandths, plus one.
 const maxCoefficient = 1_000_000_000
 
+// What a worker may say about itself is kept while it is connected, so it is bounded.
+const (
+	maxModel       = 1 << 10
+	maxDescription = 16 << 10
+)
+
 // worker is one connection of a worker. It implements wire.Handler.
 type worker struct {
 	p        *Proxy
@@ -250,6 +256,9 @@ func (w *worker) connect(q *wire.Query) *denied {
 		return deny(0, "%w", err)
 	}
 	w.params = fn.Params
+	if len(w.params.MachineDescriptionJson) > maxDescription {
+		w.params.MachineDescriptionJson = ""
+	}
 	if err := w.admit(t); err != nil {
 		return err
 	}
@@ -270,7 +279,7 @@ func (w *worker) admit(t *terms) *denied {
 		return deny(wire.CodeError, "too old worker")
 	case params.IsTest != t.IsTest:
 		return deny(wire.CodeError, "test mode mismatch")
-	case params.Model == "":
+	case params.Model == "" || len(params.Model) > maxModel:
 		return deny(wire.CodeProtocol, "invalid worker hash or worker type")
 	case params.Coefficient < 0 || params.Coefficient >= maxCoefficient:
 		return deny(wire.CodeProtocol, "invalid coefficient value")
