@@ -184,11 +184,14 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request) {
 	q := &Request{Request: r, Payload: payload, Hash: sha256.Sum256(payload),
 		Cancelled: make(chan struct{}), Ended: make(chan struct{})}
 	script := s.record(q)
-	// The context ends also when this function returns, so the order of the
-	// two events matters: the script's return is looked at first.
 	stop := context.AfterFunc(r.Context(), func() { close(q.Cancelled) })
-	defer close(q.Ended)
-	defer stop()
+	defer func() {
+		// A script that noticed may be back before the function above ran.
+		if stop() && r.Context().Err() != nil {
+			close(q.Cancelled)
+		}
+		close(q.Ended)
+	}()
 	script(w, q)
 }
 
