@@ -1,7 +1,7 @@
 // Package proxy is the matchmaker between clients and workers.
 //
 // Start with [New] and [Proxy.Run]. Workers and clients dial in, each kind at
-// its own door, and shake hands (client.go, worker.go). A request of a client
+// its own door, and shake hands (client_handshake.go, worker_handshake.go). A request of a client
 // ([request]) reserves its worst case in the ledger, is given a worker by the
 // market, and from then on every message of the worker is passed on with
 // another constructor and request id in front, never parsed further than its

@@ -1,0 +1,86 @@
+package proxy
+
+import (
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/opencocoon/cocoon/market"
+	"github.com/opencocoon/cocoon/tl"
+	"github.com/opencocoon/cocoon/wire"
+)
+
+// dispatch gives the request to the best worker there is, or lets it wait, or fails it.
+func (r *request) dispatch(l *later) {
+	for {
+		offer, d := r.p.market.Pick(r.want())
+		if offer == nil {
+			r.noOffer(d, l)
+			return
+		}
+		if r.give(offer, l) || r.state == ended {
+			return
+		}
+	}
+}
+
+func (r *request) want() market.Want {
+	return market.Want{Model: r.model, MaxCoefficient: r.ceiling, Exclude: r.tried, Client: r.client.account}
+}
+
+// give hands the request to one worker. False means that it could not be sent
+// there and another may be tried.
+func (r *request) give(offer *market.Offer, l *later) bool {
+	w := offer.Ref.(*worker)
+	rand.Read(r.workerID[:])
+	r.state, r.worker, r.offer, r.sentAt = sent, w, offer, r.p.now()
+	if !w.requests.add(r.workerID, r) {
+		r.leave(market.Neutral, l) // it is just closing
+		return false
+	}
+	s, err := r.p.book.WorkerStatus(w.account)
+	if err == nil {
+		err = w.conn.Send(w.runQuery(r, s.Payment))
+	}
+	if err == nil {
+		r.given = true
+		return true
+	}
+	w.release(r.workerID)
+	r.leave(market.Neutral, l)
+	if errors.Is(err, wire.ErrTooLarge) {
+		r.fail(tooLarge(len(r.query)), l)
+	} else {
+		r.p.log.Debug("request not sent to worker", "worker", w.text, "error", err)
+	}
+	return false
+}
+
+// leave gives the worker's place back.
+func (r *request) leave(how market.Outcome, l *later) {
+	now := r.p.now()
+	first := now.Sub(r.sentAt)
+	if !r.firstAt.IsZero() {
+		first = r.firstAt.Sub(r.sentAt)
+	}
+	l.grants = append(l.grants, r.p.market.Done(r.offer, how, first, now.Sub(r.sentAt))...)
+	r.tried = append(r.tried, r.offer)
+	r.offer, r.worker = nil, nil
+}
+
+// runQuery is the request as this worker's version has it.
+func (w *worker) runQuery(r *request, payment []byte) tl.Object {
+	w.mu.Lock()
+	price := int64(w.price)
+	w.mu.Unlock()
+	timeout := time.Until(r.deadline).Seconds() * workerShare
+	if w.version == 0 {
+		return &tl.ProxyRunQuery{Query: r.query, SignedPayment: signed(payment), Coefficient: price, Timeout: timeout, RequestID: r.workerID}
+	}
+	q := &tl.ProxyRunQueryEx{Query: r.query, SignedPayment: signed(payment), Coefficient: price, Timeout: timeout, RequestID: r.workerID,
+		Flags: 1, EnableDebug: r.debug}
+	if w.version >= 3 {
+		q.Flags |= 2 // with a key of zeros: not encrypted
+	}
+	return q
+}

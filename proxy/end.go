@@ -1,0 +1,157 @@
+package proxy
+
+import (
+	"errors"
+	"time"
+
+	"github.com/opencocoon/cocoon/market"
+	"github.com/opencocoon/cocoon/tl"
+	"github.com/opencocoon/cocoon/wire"
+)
+
+// spent says whether there is no time for another attempt.
+func (r *request) spent() bool {
+	return len(r.tried) >= maxAttempts || r.muted || r.gone || time.Until(r.deadline) < 10*time.Millisecond
+}
+
+// workerFailed moves the request to another worker if no answer has begun,
+// and fails it otherwise.
+func (r *request) workerFailed(why *refusal, how market.Outcome, l *later) {
+	if r.state == answering {
+		r.finish(why, r.progress, how, l)
+		return
+	}
+	w := r.worker
+	w.release(r.workerID)
+	w.pay(r, r.workerID, 0)
+	r.leave(how, l)
+	r.failure = why
+	if r.spent() {
+		r.fail(why, l)
+		return
+	}
+	r.p.stats.retried.Inc()
+	r.dispatch(l)
+}
+
+// workerGone is the loss of the worker's connection.
+func (r *request) workerGone(w *worker) {
+	r.event(func(l *later) {
+		if r.worker == w {
+			r.workerFailed(workerLost(), market.Failed, l)
+		}
+	})
+}
+
+// workerBroke is a message that cannot be read, or comes out of order.
+func (r *request) workerBroke(w *worker) {
+	r.event(func(l *later) {
+		if r.worker == w {
+			r.broken(l)
+		}
+	})
+}
+
+func (r *request) broken(l *later) {
+	r.worker.cancel(r.workerID)
+	r.workerFailed(badAnswer(), market.Failed, l)
+}
+
+// fail ends the request with an error of ours. What the worker had reported by then is booked.
+func (r *request) fail(why *refusal, l *later) {
+	how := market.Neutral
+	if r.state == sent && why.code == wire.CodeTimeout {
+		how = market.Late
+	}
+	if r.worker != nil {
+		r.worker.cancel(r.workerID)
+	}
+	r.finish(why, r.progress, how, l)
+}
+
+// finish books what was used, ends the answer with an error, and closes.
+func (r *request) finish(why *refusal, used tl.TokensUsed, how market.Outcome, l *later) {
+	begun := r.state == answering
+	if !begun {
+		used = tl.TokensUsed{}
+	}
+	booked := r.settle(used)
+	r.sendError(why, begun, &tl.ProxyQueryFinalInfo{TokensUsed: used})
+	r.close(false, booked, how, l)
+}
+
+// settle books, before anybody is told.
+func (r *request) settle(report tl.TokensUsed) (booked int64) {
+	r.used = report
+	used := report.TotalTokensUsed
+	if r.worker == nil || used <= 0 {
+		if err := r.p.book.Release(r.hold); err != nil {
+			r.p.log.Error("ledger", "client", r.client.text, "error", err)
+		}
+		return 0
+	}
+	booked, err := r.p.book.Settle(r.hold, r.worker.account, used)
+	if err != nil { // the contract was changed under it: the old accounts are gone
+		r.p.log.Error("ledger", "client", r.client.text, "worker", r.worker.text, "error", err)
+		r.p.book.Release(r.hold)
+		return 0
+	}
+	r.p.stats.booked.Add(booked)
+	if booked < used {
+		r.p.log.Warn("worker reports more than the client can pay", "worker", r.worker.text, "client", r.client.text, "reported", used, "booked", booked)
+	}
+	return booked
+}
+
+// close gives everything back and sends the payments. The request has ended.
+func (r *request) close(success bool, booked int64, how market.Outcome, l *later) {
+	r.state = ended
+	r.timer.Stop()
+	if r.patience != nil {
+		r.patience.Stop()
+	}
+	r.forgetQuery()
+	r.client.requests.remove(r.id)
+	if w := r.worker; w != nil {
+		w.count(r, success)
+		w.pay(r, r.workerID, booked)
+		w.release(r.workerID)
+		r.leave(how, l)
+	}
+	if r.given {
+		r.payClient(booked)
+	}
+	r.p.stats.count(r, success)
+	r.p.end()
+}
+
+func (r *request) forgetQuery() {
+	r.p.held.Add(-int64(len(r.query)))
+	r.query = nil
+}
+
+// pay tells the worker what the request brought.
+func (w *worker) pay(r *request, id tl.Int256, booked int64) {
+	s, err := w.p.book.WorkerStatus(w.account)
+	if err != nil {
+		w.p.log.Error("payment", "worker", w.text, "error", err)
+		return
+	}
+	w.conn.Send(&tl.ProxyWorkerRequestPayment{RequestID: id, SignedPayment: signed(s.Payment), DbTokens: s.DB, MaxTokens: s.Max,
+		RequestTokens: booked, RequestClientOwner: r.client.text})
+}
+
+// payClient tells the client what the request cost.
+func (r *request) payClient(booked int64) {
+	s, err := r.p.book.ClientStatus(r.client.account)
+	if err != nil {
+		r.p.log.Error("payment", "client", r.client.text, "error", err)
+		return
+	}
+	r.send(&tl.ProxyClientRequestPayment{RequestID: r.id, SignedPayment: signed(s.Payment), DbTokens: s.DB, MaxTokens: s.Max, RequestTokens: booked})
+}
+
+// send passes a message to the client, if it is there. The connection's own end tells of any failure but one.
+func (r *request) send(o tl.Object) (doesNotFit bool) {
+	return !r.gone && errors.Is(r.client.conn.Send(o), wire.ErrTooLarge)
+}

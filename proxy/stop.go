@@ -1,0 +1,58 @@
+package proxy
+
+import (
+	"github.com/opencocoon/cocoon/tl"
+)
+
+// expire ends the time of the whole request.
+func (r *request) expire() {
+	r.event(func(l *later) {
+		r.stopWaiting()
+		r.fail(timedOut(), l)
+	})
+}
+
+// abort fails the request for a reason from outside.
+func (r *request) abort(why *refusal) {
+	r.event(func(l *later) {
+		r.stopWaiting()
+		r.fail(why, l)
+	})
+}
+
+// stopWaiting leaves the queue. Should a grant be on its way at this moment,
+// granted finds the request ended and passes the place on.
+func (r *request) stopWaiting() {
+	if r.state == waiting {
+		r.p.market.Cancel(r.waiter)
+	}
+}
+
+// cancel is the client's word that nobody wants the answer any more. The
+// worker stops and reports what it has delivered, and that is booked.
+func (r *request) cancel() { r.event(r.stopWork) }
+
+// callerGone is cancel without anybody left to read the end.
+func (r *request) callerGone() {
+	r.event(func(l *later) {
+		r.gone = true
+		r.stopWork(l)
+	})
+}
+
+func (r *request) stopWork(l *later) {
+	r.muted = true
+	if r.state == waiting {
+		r.stopWaiting()
+		r.fail(cancelled(), l)
+		return
+	}
+	r.worker.cancel(r.workerID)
+}
+
+// cancel tells a worker that knows how to stop.
+func (w *worker) cancel(id tl.Int256) {
+	if w.features.Load()&featureCancel != 0 {
+		w.conn.Send(&tl.CocoonCancelQuery{RequestID: id})
+	}
+}

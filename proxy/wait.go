@@ -1,0 +1,72 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/opencocoon/cocoon/market"
+	"github.com/opencocoon/cocoon/tl"
+)
+
+// noOffer fails the request or lets it wait, if waiting can help.
+func (r *request) noOffer(d market.Decision, l *later) {
+	canWait := d.Verdict == market.Busy || d.Verdict == market.NoWorker && r.failure == nil
+	switch {
+	case !canWait && r.failure != nil:
+		r.fail(r.failure, l)
+	case !canWait || r.muted:
+		r.fail(noOffer(d), l)
+	default:
+		r.enqueue(d, l)
+	}
+}
+
+func (r *request) enqueue(d market.Decision, l *later) {
+	w := &market.Waiter{Want: r.want(), Ref: r}
+	dropped, err := r.p.market.Enqueue(w)
+	if err != nil {
+		r.fail(queueFull(), l)
+		return
+	}
+	r.state, r.waiter, r.verdict, r.position = waiting, w, d, 0
+	r.patience = time.AfterFunc(r.p.cfg.QueueWait, r.waitOver)
+	r.tellPosition()
+	l.dropped, l.match = dropped, r.model // something may have become free between the pick and now
+}
+
+// tellPosition tells a client that knows how where its request stands.
+func (r *request) tellPosition() {
+	if r.gone || r.client.features.Load()&featureQueue == 0 {
+		return
+	}
+	n, wait := r.p.market.Place(r.waiter)
+	if n == 0 || n == r.position {
+		return
+	}
+	r.position = n
+	r.client.conn.Send(&tl.CocoonQueuePosition{RequestID: r.id, Position: int32(n), WaitSeconds: wait.Seconds()})
+}
+
+// granted ends the wait.
+func (r *request) granted(g market.Grant) {
+	var l later
+	r.mu.Lock()
+	if r.state == waiting && r.waiter == g.Waiter {
+		r.patience.Stop()
+		if !r.give(g.Offer, &l) && r.state != ended {
+			r.dispatch(&l)
+		}
+	} else { // ended meanwhile: the place goes to the next
+		l.grants = r.p.market.Done(g.Offer, market.Neutral, 0, 0)
+	}
+	r.mu.Unlock()
+	l.do(r.p)
+}
+
+// waitOver ends the patience of the queue.
+func (r *request) waitOver() {
+	r.event(func(l *later) {
+		if r.state == waiting && r.p.market.Cancel(r.waiter) {
+			r.fail(noOffer(r.verdict), l)
+		}
+	})
+}
