@@ -44,7 +44,7 @@ func (s *Worker) Check() error {
 		p.Add("model %q: want name@commit:hash, as the registry lists it", s.Model)
 	}
 	if s.Coefficient < 0 {
-		p.Add("coefficient %d: want 0 or more; 1000 is the network's price", s.Coefficient)
+		p.Add("coefficient %d: want 0 or more (1000 is the network's price)", s.Coefficient)
 	}
 	if s.MaxActiveRequests < 0 || s.ProxyConnections < 0 {
 		p.Add("max_active_requests and proxy_connections cannot be negative")

@@ -15,6 +15,12 @@ func clientVerb() *cobra.Command {
 			"  cocoon client --config client.json",
 	}
 	var c node.Client
+	roleVerb(cmd, clientSettings(cmd, &c), &c)
+	return cmd
+}
+
+// clientSettings binds a client's settings to cmd's flags, files and variables.
+func clientSettings(cmd *cobra.Command, c *node.Client) *settings {
 	s := newSettings(cmd)
 	referenceNames(s)
 	s.renamed["check_proxy_hashes"] = rename{"insecure-any-proxy-image", inverted}
@@ -32,8 +38,7 @@ func clientVerb() *cobra.Command {
 	f.Int32Var(&c.MaxCoefficient, "max-coefficient", 0, "highest price, in thousandths, of requests that name none (default 4000)")
 	durationFlag(f, &c.Timeout, "timeout", "time for requests that name none (default 2m)")
 	s.secrets.StringVar(&c.Secret, "secret-string", "", "")
-	roleVerb(cmd, s, &c)
-	return cmd
+	return s
 }
 
 func proxyVerb() *cobra.Command {
@@ -43,6 +48,12 @@ func proxyVerb() *cobra.Command {
 		Example: "  cocoon proxy --config proxy.json",
 	}
 	var c node.Proxy
+	roleVerb(cmd, proxySettings(cmd, &c), &c)
+	return cmd
+}
+
+// proxySettings binds a proxy's settings to cmd's flags, files and variables.
+func proxySettings(cmd *cobra.Command, c *node.Proxy) *settings {
 	s := newSettings(cmd)
 	referenceNames(s)
 	s.renamed["check_worker_hashes"] = rename{"insecure-any-worker-image", inverted}
@@ -56,8 +67,7 @@ func proxyVerb() *cobra.Command {
 	f.IntVar(&c.Difficulty, "pow-difficulty", 0, "proof of work that callers do, in `bits` (default 20)")
 	f.IntVar(&c.QueueLimit, "queue-limit", 0, "requests that may wait per model (default 256)")
 	durationFlag(f, &c.QueueWait, "queue-wait", "how long they may wait for a worker (default 10s)")
-	roleVerb(cmd, s, &c)
-	return cmd
+	return s
 }
 
 func workerVerb() *cobra.Command {
@@ -69,6 +79,12 @@ func workerVerb() *cobra.Command {
 			"  cocoon worker --config worker.json --engine http://127.0.0.1:8000 --coefficient 900",
 	}
 	var c node.Worker
+	roleVerb(cmd, workerSettings(cmd, &c), &c)
+	return cmd
+}
+
+// workerSettings binds a worker's settings to cmd's flags, files and variables.
+func workerSettings(cmd *cobra.Command, c *node.Worker) *settings {
 	s := newSettings(cmd)
 	referenceNames(s)
 	s.renamed["check_proxy_hashes"] = rename{"insecure-any-proxy-image", inverted}
@@ -84,8 +100,7 @@ func workerVerb() *cobra.Command {
 	f.StringVar(&c.Via, "connect-to-proxy-via", "", "SOCKS5 `address` of a router on this machine (default connect directly)")
 	f.BoolVar(&c.AnyProxyImage, "insecure-any-proxy-image", false, "believe proxies whatever image they run")
 	s.secrets.StringVar(&c.EngineKey, "engine-key", "", "")
-	roleVerb(cmd, s, &c)
-	return cmd
+	return s
 }
 
 func engineVerb() *cobra.Command {
