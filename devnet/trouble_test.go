@@ -4,19 +4,26 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/opencocoon/cocoon/attest"
+	"github.com/opencocoon/cocoon/attest/insecure"
 	"github.com/opencocoon/cocoon/engine/enginetest"
 	"github.com/opencocoon/cocoon/node"
+	"github.com/opencocoon/cocoon/ratls"
+	"github.com/opencocoon/cocoon/tl"
 )
 
 // The table "bad input and trouble": what a caller gets, over the whole
@@ -304,6 +311,62 @@ func tlsTo(address string) {
 	if nc, err := d.DialContext(ctx, "tcp", address); err == nil {
 		nc.Close()
 	}
+}
+
+// Whoever got through proof of work and TLS may still send anything.
+func TestGarbageBehindTheDoor(t *testing.T) {
+	n := startNet(t, enginetest.Fast(), Config{})
+	identity, err := ratls.NewIdentity(t.Context(), attest.NoPlatform{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots, err := insecure.LoadRoots(n.net.Info().TestRoot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := &ratls.Config{Identity: identity, Policy: &attest.Policy{AnyImage: true, AllowUnknownTCB: true, TestRoots: roots}}
+	hello := tl.TCPConnect{ID: 7}
+	frame := func(size uint32, seqno uint32, payload []byte) []byte {
+		b := binary.LittleEndian.AppendUint32(nil, size)
+		return append(binary.LittleEndian.AppendUint32(b, seqno), payload...)
+	}
+	first := hello.AppendTL(nil)
+	opening := frame(uint32(len(first)), 0, first)
+	for name, garbage := range map[string][]byte{
+		"nothing":          nil,
+		"text":             []byte("GET / HTTP/1.1\r\n\r\n"),
+		"a frame of zero":  frame(0, 0, nil),
+		"a frame too big":  frame(1<<30, 0, nil),
+		"wrong number":     frame(uint32(len(first)), 5, first),
+		"twice":            append(bytes.Clone(opening), frame(uint32(len(first)), 1, first)...),
+		"unknown object":   append(bytes.Clone(opening), frame(8, 1, []byte("nonsense"))...),
+		"half a frame":     append(bytes.Clone(opening), frame(1<<20, 1, first)...),
+		"early query":      append(bytes.Clone(opening), frame(uint32(len(first)), 1, (&tl.TCPQuery{ID: 1, Data: first}).AppendTL(nil)[:12])...),
+		"packet of zeros":  append(bytes.Clone(opening), frame(12, 1, (&tl.TCPPacket{Data: make([]byte, 4)}).AppendTL(nil))...),
+		"packet, then end": append(bytes.Clone(opening), frame(12, 1, (&tl.TCPPacket{Data: []byte{1, 2, 3, 4}}).AppendTL(nil))...),
+	} {
+		nc, err := ratls.Dial(t.Context(), n.net.Info().Nodes[0].Clients, cfg)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		_, _ = nc.Write(garbage) // it may be refused half-way
+		_ = nc.Conn.(*tls.Conn).CloseWrite()
+		_ = nc.SetReadDeadline(time.Now().Add(testPatience))
+		if _, err := io.Copy(io.Discard, nc); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: the connection stayed open", name)
+		}
+		nc.Close()
+	}
+	// And through the door for workers nobody comes who is not one.
+	nc, err := ratls.Dial(t.Context(), n.net.Info().Nodes[0].Workers, cfg)
+	if err == nil {
+		_ = nc.SetReadDeadline(time.Now().Add(testPatience))
+		if _, err = nc.Read(make([]byte, 1)); err == nil {
+			t.Error("a worker without attestation was let in")
+		}
+		nc.Close()
+	}
+	n.mustWork()
 }
 
 func TestThousandHalfOpenConnections(t *testing.T) {
