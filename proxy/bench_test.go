@@ -14,10 +14,7 @@ import (
 )
 
 // benchPeer is a worker that answers at once, or a client that waits for ends.
-type benchPeer struct {
-	answer []tl.Object
-	ends   chan tl.Int256
-}
+type benchPeer struct{ ends chan tl.Int256 }
 
 func (p *benchPeer) Query(_ *wire.Conn, q *wire.Query) { q.Fail(0, "") }
 func (p *benchPeer) Closed(*wire.Conn, error)          {}

@@ -166,21 +166,21 @@ func (p *Proxy) check() error {
 	var problems []error
 	missing := func(name string, absent bool) {
 		if absent {
-			problems = append(problems, fmt.Errorf("%s is missing", name))
+			problems = append(problems, fmt.Errorf("config: %s is missing", name))
 		}
 	}
 	missing("WorkersListener", p.cfg.WorkersListener == nil)
 	missing("ClientsListener", p.cfg.ClientsListener == nil)
 	missing("Registry", p.cfg.Registry == nil)
 	if len(p.cfg.Key) != ed25519.PrivateKeySize {
-		problems = append(problems, fmt.Errorf("Key has %d bytes, want %d", len(p.cfg.Key), ed25519.PrivateKeySize))
+		problems = append(problems, fmt.Errorf("config: Key has %d bytes, want %d", len(p.cfg.Key), ed25519.PrivateKeySize))
 	}
 	var err error
 	if p.owner, err = contract.ParseAddress(p.cfg.OwnerAddress); err != nil {
-		problems = append(problems, fmt.Errorf("OwnerAddress: %w", err))
+		problems = append(problems, fmt.Errorf("config: OwnerAddress: %w", err))
 	}
 	if p.root, err = contract.ParseAddress(p.cfg.RootAddress); err != nil {
-		problems = append(problems, fmt.Errorf("RootAddress: %w", err))
+		problems = append(problems, fmt.Errorf("config: RootAddress: %w", err))
 	}
 	return errors.Join(problems...)
 }
