@@ -1,0 +1,67 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/http"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencocoon/cocoon/attest"
+	"github.com/opencocoon/cocoon/attest/insecure"
+	"github.com/opencocoon/cocoon/attest/tdx"
+	"github.com/opencocoon/cocoon/client"
+	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/devnet"
+	"github.com/opencocoon/cocoon/ratls"
+)
+
+// A program that talks to a devnet (`cocoon devnet --data DIR`) without its
+// gateway: the transport verifies the proxy, asks and pays by itself. On a real
+// network the three lines about test roots fall away.
+func ExampleClient_Transport() {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	info, err := devnet.ReadInfo("DIR")
+	if err != nil {
+		log.Fatal(err)
+	}
+	registry, err := contract.OpenFile(info.Registry, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	testRoots, err := insecure.LoadRoots(info.TestRoot)
+	if err != nil {
+		log.Fatal(err)
+	}
+	identity, err := ratls.NewIdentity(ctx, attest.NoPlatform{}, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	c, err := client.New(client.Config{
+		Registry: registry,
+		RATLS: &ratls.Config{Identity: identity, Policy: &attest.Policy{
+			Images:         func(h attest.Hash) bool { return registry.Root().AllowsProxyImage(h) },
+			TestRoots:      testRoots,
+			TestCollateral: tdx.Dir(filepath.Join(filepath.Dir(info.TestRoot), insecure.CollateralDir)),
+		}},
+		CheckImages:         true,
+		Wallet:              info.Nodes[0].Owner,
+		RootAddress:         info.Contracts["root"],
+		InsecureEmptySecret: true, // a registry file is a network without a chain
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	go c.Run(ctx)
+
+	web := &http.Client{Transport: c.Transport()} // for openai-go: option.WithHTTPClient(web)
+	answer, err := web.Post("http://cocoon/v1/chat/completions", "application/json",
+		strings.NewReader(`{"model":"`+info.Model+`","messages":[{"role":"user","content":"Hello!"}]}`))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer answer.Body.Close()
+	fmt.Println(answer.Status)
+}
