@@ -54,7 +54,7 @@ func get(ctx context.Context, client *http.Client, url string) (http.Header, []b
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return nil, nil, fmt.Errorf("engine: %w", err)
+		return nil, nil, errors.New("engine: address is not a URL") // which may hold a password
 	}
 	resp, err := client.Do(req)
 	if err != nil {
@@ -64,11 +64,11 @@ func get(ctx context.Context, client *http.Client, url string) (http.Header, []b
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxModelList+1))
 	switch {
 	case err != nil:
-		return nil, nil, fmt.Errorf("engine: %s: %w", url, err)
+		return nil, nil, fmt.Errorf("engine: %s: %w", req.URL.Redacted(), err)
 	case resp.StatusCode != http.StatusOK:
-		return nil, nil, fmt.Errorf("engine: %s answers %d, want 200", url, resp.StatusCode)
+		return nil, nil, fmt.Errorf("engine: %s answers %d, want 200", req.URL.Redacted(), resp.StatusCode)
 	case len(body) > maxModelList:
-		return nil, nil, fmt.Errorf("engine: %s is longer than %d bytes", url, maxModelList)
+		return nil, nil, fmt.Errorf("engine: %s is longer than %d bytes", req.URL.Redacted(), maxModelList)
 	}
 	return resp.Header, body, nil
 }

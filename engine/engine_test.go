@@ -131,6 +131,17 @@ func TestCheckSeesDown(t *testing.T) {
 	}
 }
 
+func TestErrorsHideThePassword(t *testing.T) {
+	s := enginetest.New(t, enginetest.Fast())
+	s.SetDown(true)
+	base := strings.Replace(s.URL, "http://", "http://user:hunter2@", 1)
+	for _, address := range []string{base, "http://user:hunter2@127.0.0.1:1", "http://user:hunter2@\x7f"} {
+		if err := Check(t.Context(), address, Client(1)); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("error %v, want one without the password", err)
+		}
+	}
+}
+
 func TestDetectPrefersOrder(t *testing.T) {
 	first, second := enginetest.New(t, enginetest.Fast()), enginetest.New(t, enginetest.Fast())
 	second.SetModel("second")

@@ -67,8 +67,7 @@ func (j *job) finish(ctx context.Context, r *http.Response, last []byte) {
 // end is the last message of an answer that has begun.
 func (j *job) end(last []byte) {
 	j.out += int64(len(last))
-	j.ended = true
-	j.s.c.Send(&tl.ProxyQueryAnswerPartEx{RequestID: j.query.RequestID, Answer: last, Flags: flagFinal, FinalInfo: j.finalInfo()})
+	j.last(&tl.ProxyQueryAnswerPartEx{RequestID: j.query.RequestID, Answer: last, Flags: flagFinal, FinalInfo: j.finalInfo()})
 }
 
 // answerWhole sends a complete answer, as one message if it is short. With
@@ -95,15 +94,15 @@ func (j *job) sendWhole(status int, header []tl.HTTPHeader, body []byte) {
 		j.end(body)
 		return
 	}
-	j.begun, j.ended, j.out = true, true, int64(len(body))
-	j.s.c.Send(&tl.ProxyQueryAnswerEx{RequestID: j.query.RequestID, Answer: j.head(status, header, body, true),
+	j.begun, j.out = true, int64(len(body))
+	j.last(&tl.ProxyQueryAnswerEx{RequestID: j.query.RequestID, Answer: j.head(status, header, body, true),
 		Flags: flagFinal, FinalInfo: j.finalInfo()})
 }
 
 // fail ends a request that has no answer. It costs nothing.
 func (j *job) fail(r *refusal) {
-	j.ended, j.meter = true, nil
-	j.s.c.Send(answerError(j.query.RequestID, r, j.finalInfo()))
+	j.meter = nil
+	j.last(answerError(j.query.RequestID, r, j.finalInfo()))
 }
 
 // head is the http.response in front. The client chunks the body anew unless

@@ -57,7 +57,7 @@ func (j *job) post(ctx context.Context, body []byte) (*http.Response, error) {
 		r.Header["Idempotency-Key"] = []string{}
 	}
 	j.status = 0
-	response, err := j.w.http.Do(r)
+	response, err := j.w.http.Transport.RoundTrip(r) // no redirects, no cookies: nothing a client would add
 	if err == nil {
 		j.status, j.replied = response.StatusCode, j.w.cfg.Now()
 	}

@@ -29,16 +29,16 @@ type job struct {
 	started time.Time
 	debug   bool
 
-	request *request // nil until it has passed the rules
-	meter   *meter   // nil until the engine has answered
-	retried bool     // asked again without stream_options
-	status  int      // the engine's
-	replied time.Time
-	begun   bool // the proxy has a first answer; errors go into the body now
-	ended   bool // and the last
-	ok      bool // a complete answer of the engine
-	out     int64
-	told    time.Time // last progress
+	admitted bool     // occupies a slot and its id
+	request  *request // nil until it has passed the rules
+	meter    *meter   // nil until the engine has answered
+	retried  bool     // asked again without stream_options
+	status   int      // the engine's
+	replied  time.Time
+	begun    bool // the proxy has a first answer; errors go into the body now
+	ok       bool // a complete answer of the engine
+	out      int64
+	told     time.Time // last progress
 }
 
 // begin admits a request, on the goroutine that reads the connection. An error
@@ -57,17 +57,37 @@ func (s *session) begin(q *tl.ProxyRunQueryEx) error {
 		return nil
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	if err := s.enlist(q.RequestID, cancel); err != nil {
-		s.w.slots.release()
+	err := s.enlist(q.RequestID, cancel)
+	if err != nil {
+		s.w.slots.free()
+		s.w.slots.end()
 		return err
 	}
+	j.admitted = true
 	s.w.background.Go(func() {
-		defer s.w.slots.release()
-		defer s.delist(q.RequestID)
+		defer s.w.slots.end()
+		defer j.leave()
 		defer cancel(nil)
 		j.run(ctx)
 	})
 	return nil
+}
+
+// leave makes room for the next request, before the proxy can know that there
+// is some.
+func (j *job) leave() {
+	if !j.admitted {
+		return
+	}
+	j.admitted = false
+	j.s.delist(j.query.RequestID)
+	j.w.slots.free()
+}
+
+// last sends the last message of the answer.
+func (j *job) last(o tl.Object) {
+	j.leave()
+	j.s.c.Send(o)
 }
 
 // admit checks what needs no look at the request itself, and takes a slot.
@@ -144,7 +164,7 @@ func (j *job) broken(ctx context.Context) {
 	cause := context.Cause(ctx)
 	switch {
 	case errors.Is(cause, errLost):
-		j.ended = true // nobody is left to tell
+		return // nobody is left to tell
 	case errors.Is(cause, errCancelled):
 		j.breakOff(&refusal{wire.CodeCancelled, "worker: cancelled"}, nil)
 	case errors.Is(cause, errTimeout):

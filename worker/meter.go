@@ -133,7 +133,7 @@ func (m *meter) document(p openai.Piece) {
 // nil leaves it as it is. A whole answer that tells no usage gets an estimate.
 func (m *meter) priced(document []byte) []byte {
 	whole := !m.request.stream && m.framing == openai.Plain && m.sample == nil
-	if !whole && !bytes.Contains(document, usageMember) {
+	if !whole && !hasUsage(document) {
 		return nil
 	}
 	doc, err := openai.ParseObject(document)
@@ -160,6 +160,23 @@ func (m *meter) priced(document []byte) []byte {
 		return doc.Bytes()
 	}
 	return nil
+}
+
+// hasUsage looks for a member "usage" that is an object; most chunks of a
+// stream have none, or null. Inside a string its quotes would be escaped.
+func hasUsage(document []byte) bool {
+	for {
+		_, rest, found := bytes.Cut(document, usageMember)
+		if !found {
+			return false
+		}
+		if i := skip(rest, 0); i < len(rest) && rest[i] == ':' {
+			if i = skip(rest, i+1); i < len(rest) && rest[i] != 'n' {
+				return true
+			}
+		}
+		document = rest
+	}
 }
 
 var usageMember = []byte(`"usage"`)

@@ -18,8 +18,9 @@ type refusal struct {
 func (r *refusal) Error() string { return r.text }
 
 // badRequest blames the request. The prefix is the network's (wire.md §5.4).
+// Names in it are the caller's and may be of any length.
 func badRequest(format string, args ...any) *refusal {
-	return &refusal{wire.CodeProtocol, "worker: invalid http request: " + fmt.Sprintf(format, args...)}
+	return &refusal{wire.CodeProtocol, "worker: invalid http request: " + clip(fmt.Sprintf(format, args...), 300)}
 }
 
 // answerError is the message that ends a request which has no answer yet.
@@ -28,10 +29,10 @@ func answerError(id tl.Int256, r *refusal, info tl.ProxyQueryFinalInfo) *tl.Prox
 	return &tl.ProxyQueryAnswerErrorEx{RequestID: id, ErrorCode: r.code, Error: r.text, Flags: flagFinal, FinalInfo: info}
 }
 
-// clip keeps a name that a peer chose from filling an error text.
-func clip(name string) string {
-	if len(name) > 64 {
-		return name[:64] + "…"
+// clip keeps what a peer chose from filling an error text.
+func clip(text string, limit int) string {
+	if len(text) > limit {
+		return text[:limit] + "…"
 	}
-	return name
+	return text
 }

@@ -55,7 +55,7 @@ func readRequest(in *tl.HTTPRequest, model string, credentials bool) (*request, 
 	case pathTranscribe:
 		bad = r.readForm(model)
 	default:
-		bad = badRequest("unsupported method %q, want %s, %s or %s", clip(r.path), pathChat, pathCompletion, pathTranscribe)
+		bad = badRequest("unsupported method %q, want %s, %s or %s", clip(r.path, 64), pathChat, pathCompletion, pathTranscribe)
 	}
 	if bad != nil {
 		return nil, bad

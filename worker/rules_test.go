@@ -155,6 +155,7 @@ func TestRefusals(t *testing.T) {
 		{pathChat, `{"model":"m","messages":[],"max_tokens":1.5}`, `"max_tokens"`},
 		{pathChat, `{"model":"m","messages":[],"n":99999999999999999999}`, `"n"`},
 		{pathChat, `{"model":"m","messages":[],"stream":true,"stream":false}`, `"stream"`},
+		{pathChat, `{"` + strings.Repeat("x", 5000) + `":1,"` + strings.Repeat("x", 5000) + `":1}`, "member"},
 		{"no path", `{"model":"m","messages":[]}`, "url"},
 		{"/v1/models", `{"model":"m","messages":[]}`, "/v1/models"},
 		{"/v1/chat/completions/", `{"model":"m","messages":[]}`, "unsupported"},
@@ -167,7 +168,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s %.60s: %v, want 621 naming %s", c.path, c.body, bad, c.names)
 			continue
 		}
-		if strings.Contains(bad.text, "secret") || len(bad.text) > 300 {
+		if strings.Contains(bad.text, "secret") || len(bad.text) > 400 {
 			t.Errorf("%s %.60s: refusal says too much: %s", c.path, c.body, bad)
 		}
 	}

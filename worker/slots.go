@@ -5,12 +5,16 @@ import (
 	"sync"
 )
 
-// slots counts running requests and lets no more in than there are slots.
+// slots lets no more requests in than there are slots. A slot is free again
+// when the last message of an answer is about to be sent, because the proxy may
+// fill it the moment it has that message; the request has ended a little
+// later, when the message has been queued.
 type slots struct {
-	mu    sync.Mutex // guards all below
-	limit int
-	used  int
-	quiet chan struct{} // closed while none is used
+	mu      sync.Mutex // guards all below
+	limit   int
+	used    int
+	running int
+	quiet   chan struct{} // closed while none is running
 }
 
 func newSlots(limit int) *slots {
@@ -19,35 +23,44 @@ func newSlots(limit int) *slots {
 	return s
 }
 
-// take occupies a slot if one is free.
+// take occupies a slot if one is free, and begins a request.
 func (s *slots) take() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.used >= s.limit {
 		return false
 	}
-	if s.used == 0 {
+	if s.running == 0 {
 		s.quiet = make(chan struct{})
 	}
 	s.used++
+	s.running++
 	return true
 }
 
-func (s *slots) release() {
+// free gives a slot back, end ends its request; each once.
+func (s *slots) free() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.used--; s.used == 0 {
+	s.used--
+}
+
+func (s *slots) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running--; s.running == 0 {
 		close(s.quiet)
 	}
 }
 
+// active is how many slots are occupied.
 func (s *slots) active() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.used
 }
 
-// wait returns when no slot is used, or with ctx's error.
+// wait returns when no request runs, or with ctx's error.
 func (s *slots) wait(ctx context.Context) error {
 	s.mu.Lock()
 	quiet := s.quiet

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -97,7 +98,7 @@ func (w *Worker) Snapshot() Snapshot {
 		Local: Local{RootAddress: w.cfg.RootAddress.String(), OwnerAddress: ownerText(w.cfg.OwnerAddress), Model: w.cfg.Model,
 			Coefficient: w.coefficient, CheckImages: w.cfg.CheckImages, Connections: w.cfg.Connections},
 		Root:    w.cfg.Registry.Root(),
-		Engine:  Engine{URL: w.engine, Healthy: w.engineErr == nil && w.idle&engineDown == 0},
+		Engine:  Engine{URL: redacted(w.engine), Healthy: w.engineErr == nil && w.idle&engineDown == 0},
 		Proxies: []ProxyStatus{},
 	}
 	if w.engineErr != nil {
@@ -108,6 +109,15 @@ func (w *Worker) Snapshot() Snapshot {
 	}
 	slices.SortFunc(s.Proxies, func(a, b ProxyStatus) int { return strings.Compare(a.Address, b.Address) })
 	return s
+}
+
+// redacted hides a password in the engine's address.
+func redacted(base string) string {
+	u, err := url.Parse(base)
+	if err != nil {
+		return ""
+	}
+	return u.Redacted()
 }
 
 func (c *counters) values() Stats {
