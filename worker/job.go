@@ -73,13 +73,14 @@ func (s *session) begin(q *tl.ProxyRunQueryEx) error {
 	return nil
 }
 
-// leave makes room for the next request, before the proxy can know that there
-// is some.
+// leave books the request and makes room for the next one, before the proxy can
+// know that there is some.
 func (j *job) leave() {
 	if !j.admitted {
 		return
 	}
 	j.admitted = false
+	j.w.stats.end(j)
 	j.s.delist(j.query.RequestID)
 	j.w.slots.free()
 }
@@ -131,7 +132,6 @@ func (s *session) delist(id tl.Int256) {
 // run takes the request through the worker. Whatever happens, the proxy gets
 // exactly one end, unless it is gone.
 func (j *job) run(ctx context.Context) {
-	defer j.w.stats.end(j)
 	budget := time.Duration(math.Min(j.query.Timeout*hopShare*float64(time.Second), float64(maxTimeout)))
 	ctx, cancel := context.WithTimeoutCause(ctx, budget, errTimeout)
 	defer cancel()

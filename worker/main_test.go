@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -309,11 +310,19 @@ func (s *stand) connected() *proxyConn {
 		if h.disabled {
 			h.wantDisabled(0)
 		}
+		for !s.up() { // the worker is done a moment after the proxy
+			time.Sleep(time.Millisecond)
+		}
 		return h
 	case <-time.After(time.Minute):
 		s.t.Fatal("worker does not connect")
 	}
 	return nil
+}
+
+// up says whether the worker counts a proxy as connected.
+func (s *stand) up() bool {
+	return slices.ContainsFunc(s.w.Snapshot().Proxies, func(p ProxyStatus) bool { return p.Connected })
 }
 
 func (h *proxyConn) wantDisabled(want int32) {
