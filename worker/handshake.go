@@ -23,8 +23,6 @@ const (
 	maxVersion = 4
 	// versionTimes is the first in which final info carries times.
 	versionTimes = 2
-	// versionKeys is the first in which a request may carry a private key.
-	versionKeys = 3
 )
 
 // Bits of the flags words.

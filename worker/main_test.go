@@ -100,14 +100,13 @@ type proxy struct {
 
 	conns chan *proxyConn
 
-	mu      sync.Mutex // guards all below
-	params  []tl.WorkerParams
-	claims  []tl.WorkerCompareBalanceWithProxy
-	asked   []string
-	dials   []string
-	polled  tl.WorkerPaymentStatus
-	noPoll  bool
-	disable bool
+	mu     sync.Mutex // guards all below
+	params []tl.WorkerParams
+	claims []tl.WorkerCompareBalanceWithProxy
+	asked  []string
+	dials  []string
+	polled tl.WorkerPaymentStatus
+	noPoll bool
 }
 
 // proxyConn is one connection of a worker.
