@@ -39,6 +39,9 @@ func (r *request) give(offer *market.Offer, l *later) bool {
 		return false
 	}
 	s, err := r.p.book.WorkerStatus(w.account)
+	if !w.conn.Fits(len(r.query)) {
+		err, r.failure = errNoRoom, queueFull()
+	}
 	if err == nil {
 		err = w.conn.Send(w.runQuery(r, s.Payment))
 	}
@@ -56,6 +59,10 @@ func (r *request) give(offer *market.Offer, l *later) bool {
 	return false
 }
 
+// errNoRoom keeps one large question too many from ending the connection, and
+// with it the answers of everybody else.
+var errNoRoom = errors.New("too much waits to be written to the worker")
+
 // leave gives the worker's place back.
 func (r *request) leave(how market.Outcome, l *later) {
 	now := r.p.now()
@@ -65,13 +72,13 @@ func (r *request) leave(how market.Outcome, l *later) {
 	}
 	l.grants = append(l.grants, r.p.market.Done(r.offer, how, first, now.Sub(r.sentAt))...)
 	r.tried = append(r.tried, r.offer)
-	r.offer, r.worker = nil, nil
+	r.offer, r.worker, r.progress = nil, nil, tl.TokensUsed{} // the next worker is paid for its own work only
 }
 
 // runQuery is the request as this worker's version has it.
 func (w *worker) runQuery(r *request, payment []byte) tl.Object {
 	w.mu.Lock()
-	price := int64(w.price)
+	price := int64(min(w.price, r.ceiling)) // it may have risen since the market chose
 	w.mu.Unlock()
 	timeout := time.Until(r.deadline).Seconds() * workerShare
 	if w.version == 0 {

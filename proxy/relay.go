@@ -178,7 +178,9 @@ func (r *request) answerPart(a answer, l *later) {
 
 // succeed books and passes on the last message.
 func (r *request) succeed(a answer, body []byte, first bool, l *later) {
-	r.busy = time.Duration(max(0, min(a.info.WorkerEndTime-a.info.WorkerStartTime, maxTimeout.Seconds())) * float64(time.Second))
+	if busy := a.info.WorkerEndTime - a.info.WorkerStartTime; busy > 0 && busy <= maxTimeout.Seconds() { // false for what is no number
+		r.busy = time.Duration(busy * float64(time.Second))
+	}
 	booked := r.settle(a.info.TokensUsed)
 	if r.muted {
 		body, first = nil, false

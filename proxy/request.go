@@ -117,11 +117,12 @@ func (r *request) event(f func(l *later)) {
 func (c *client) run(q *tl.ClientRunQueryEx) {
 	r := &request{p: c.p, client: c, id: q.RequestID, model: q.ModelName, ceiling: uint32(q.MaxCoefficient),
 		debug: q.Flags&1 != 0 && q.EnableDebug, started: c.p.now(), query: q.Query, bytesIn: len(q.Query)}
-	if !c.requests.add(r.id, r) {
-		c.p.log.Warn("client uses a request id twice, ignored", "client", c.text)
-		return
-	}
 	r.event(func(l *later) {
+		if !c.requests.add(r.id, r) { // under mu: whoever finds it there finds all of it
+			r.state = ended
+			c.p.log.Warn("client uses a request id twice, ignored", "client", c.text)
+			return
+		}
 		if why := r.admit(q); why != nil {
 			r.p.stats.rejected.Inc()
 			r.state = ended

@@ -22,6 +22,10 @@ func (c *counters) init(now func() time.Time) {
 	c.time, c.workerTime = stats.NewTimer(now), stats.NewTimer(now)
 }
 
+// maxCounted is the most that statistics take from one report, so that lies
+// cannot make a counter overflow.
+const maxCounted = 1 << 40
+
 // count notes a request that has ended. One that no worker was given is a rejection.
 func (c *counters) count(r *request, success bool) {
 	if !r.given {
@@ -39,11 +43,11 @@ func (c *counters) count(r *request, success bool) {
 	c.time.Add(r.p.now().Sub(r.started))
 	c.workerTime.Add(r.busy)
 	if r.used.TotalTokensUsed > 0 {
-		c.total.Add(r.used.TotalTokensUsed)
-		c.prompt.Add(r.used.PromptTokensUsed)
-		c.cached.Add(r.used.CachedTokensUsed)
-		c.completion.Add(r.used.CompletionTokensUsed)
-		c.reasoning.Add(r.used.ReasoningTokensUsed)
+		c.total.Add(min(r.used.TotalTokensUsed, maxCounted))
+		c.prompt.Add(min(r.used.PromptTokensUsed, maxCounted))
+		c.cached.Add(min(r.used.CachedTokensUsed, maxCounted))
+		c.completion.Add(min(r.used.CompletionTokensUsed, maxCounted))
+		c.reasoning.Add(min(r.used.ReasoningTokensUsed, maxCounted))
 	}
 }
 

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"time"
+
 	"github.com/opencocoon/cocoon/tl"
 )
 
@@ -41,18 +43,26 @@ func (r *request) callerGone() {
 }
 
 func (r *request) stopWork(l *later) {
+	again := r.muted
 	r.muted = true
 	if r.state == waiting {
 		r.stopWaiting()
 		r.fail(cancelled(), l)
 		return
 	}
-	r.worker.cancel(r.workerID)
+	if !again && r.worker.cancel(r.workerID) {
+		r.timer.Reset(min(time.Until(r.deadline), cancelGrace))
+	}
 }
 
+// cancelGrace is how long a worker that was told to stop may take to say what
+// it has delivered. Without a limit it could keep the client's tokens reserved.
+const cancelGrace = 10 * time.Second
+
 // cancel tells a worker that knows how to stop.
-func (w *worker) cancel(id tl.Int256) {
-	if w.features.Load()&featureCancel != 0 {
+func (w *worker) cancel(id tl.Int256) (told bool) {
+	if told = w.features.Load()&featureCancel != 0; told {
 		w.conn.Send(&tl.CocoonCancelQuery{RequestID: id})
 	}
+	return told
 }

@@ -23,6 +23,9 @@ const maxCoefficient = 1_000_000_000
 const (
 	maxModel       = 1 << 10
 	maxDescription = 16 << 10
+	// workerQueued bounds what waits to be written to one worker: some of the
+	// largest questions at a time.
+	workerQueued = 128 << 20
 )
 
 // worker is one connection of a worker. It implements wire.Handler.
@@ -67,6 +70,9 @@ func (p *Proxy) greetWorker(ctx context.Context, nc net.Conn) error {
 	w.stats.init(p.now)
 	cfg := p.cfg.Wire
 	cfg.Peer = w.peer
+	if cfg.MaxQueued == 0 {
+		cfg.MaxQueued = workerQueued
+	}
 	conn, err := wire.Server(ctx, nc, w, cfg)
 	if err != nil {
 		return err

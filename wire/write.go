@@ -154,6 +154,14 @@ func (c *Conn) wrote(n int) {
 	}
 }
 
+// Fits says whether a message of n bytes leaves a quarter of MaxQueued free, so
+// that the next few Sends cannot end the connection either.
+func (c *Conn) Fits(n int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.pending)+c.inflight+n <= c.cfg.MaxQueued/4*3
+}
+
 // Room waits while 256 KiB or more are queued. A sender that produces
 // faster than the peer may take, such as the relay of a long answer, calls it
 // before each Send instead of running into MaxQueued. It returns early with

@@ -1,0 +1,172 @@
+package proxy
+
+import (
+	"math"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/opencocoon/cocoon/tl"
+)
+
+// Whoever looks through the tables of requests may meet one that has only just
+// arrived: it must be there as a whole or not at all.
+func TestRequestIsWholeOnceItCanBeSeen(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		r.worker(workerOptions{version: 4}).serve(1)
+		c := r.client(4, allFeatures)
+		synctest.Wait()
+		var serving *client
+		clients, _ := r.p.connections()
+		serving = clients[0]
+		stop := make(chan struct{})
+		var looking sync.WaitGroup
+		for range 2 {
+			looking.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					for _, x := range serving.requests.all() {
+						x.abort(stopping("test"))
+					}
+				}
+			})
+		}
+		const questions = 3000
+		go func() {
+			for n := range questions {
+				c.conn.Send(question(n))
+			}
+		}()
+		for ended := 0; ended < questions; {
+			if part, ok := (<-c.in).(*tl.ClientQueryAnswerPartEx); ok && part.Flags&1 != 0 {
+				ended++
+			}
+		}
+		close(stop)
+		looking.Wait()
+	})
+}
+
+// What one worker said it had delivered is not owed to the next.
+func TestProgressEndsWithItsWorker(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		liar := r.worker(workerOptions{version: 4, features: allFeatures, coefficient: 500})
+		honest := r.worker(workerOptions{version: 4, features: allFeatures})
+		c := r.client(4, nil)
+		q := question(1)
+		c.send(q)
+		liar.send(&tl.CocoonQueryProgress{RequestID: liar.given().RequestID, TokensUsed: used(1_000_000)})
+		liar.conn.CloseAfterFlush(nil)
+		id := honest.given().RequestID
+		honest.head(id)
+		honest.send(&tl.CocoonQueryProgress{RequestID: id, TokensUsed: used(7)})
+		honest.conn.CloseAfterFlush(nil)
+		if a := c.answer(q.RequestID, true); a.paid.RequestTokens != 7 {
+			t.Errorf("%d tokens were booked, the worker had delivered 7", a.paid.RequestTokens)
+		}
+	})
+}
+
+// A price that rises between the choice of a worker and the request's way to
+// it must not rise above what the caller accepted.
+func TestPriceStaysBelowTheCeiling(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		w := r.worker(workerOptions{version: 4, coefficient: 1000})
+		c := r.client(4, nil)
+		_, workers := r.p.connections()
+		workers[0].mu.Lock()
+		workers[0].price = 900_000 // as setPrice does, before the market hears of it
+		workers[0].mu.Unlock()
+		q := question(1)
+		q.MaxCoefficient = 1500
+		c.send(q)
+		given := w.given()
+		if given.Coefficient > 1500 {
+			t.Errorf("the request went out at %d, its caller allows 1500", given.Coefficient)
+		}
+		w.head(given.RequestID)
+		w.end(given.RequestID, 1)
+		c.answer(q.RequestID, true)
+	})
+}
+
+// Large questions of some must not cost a worker its connection, and with it
+// the answers of all others.
+func TestFloodOfLargeQuestionsLeavesTheWorker(t *testing.T) {
+	inBubble(t, func(c *Config) { c.Wire.MaxQueued = 1 << 20 }, func(r *rig) {
+		w := r.worker(workerOptions{version: 4, limit: 1000})
+		w.in = make(chan tl.Object) // its reading goroutine blocks at the first packet
+		c := r.client(4, nil)
+		big := httpRequest()
+		big.Payload = make([]byte, 200<<10)
+		for n := range 20 {
+			q := question(n)
+			q.Query = tl.Marshal(big)
+			q.MaxTokens, q.Timeout = 0, 300
+			c.send(q)
+		}
+		time.Sleep(5 * time.Second)
+		if err := w.conn.Err(); err != nil {
+			t.Errorf("the worker was cut off: %v", err)
+		}
+		if _, workers := r.p.connections(); len(workers) != 1 {
+			t.Errorf("%d workers are connected, want 1", len(workers))
+		}
+		go func() {
+			for range w.in {
+			}
+		}()
+		w.conn.Close(nil)
+		<-w.closed
+		close(w.in)
+	})
+}
+
+// Numbers from workers are added up in statistics that only grow.
+func TestNonsenseNumbersStayOutOfStatistics(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		w := r.worker(workerOptions{version: 4})
+		for n, info := range []tl.ProxyQueryFinalInfo{
+			{Flags: 2, WorkerStartTime: math.NaN(), WorkerEndTime: 1},
+			{Flags: 2, WorkerStartTime: math.Inf(-1), WorkerEndTime: math.Inf(1)},
+			{TokensUsed: tl.TokensUsed{PromptTokensUsed: math.MaxInt64, TotalTokensUsed: math.MaxInt64}},
+			{TokensUsed: tl.TokensUsed{PromptTokensUsed: math.MaxInt64, TotalTokensUsed: math.MaxInt64}},
+		} {
+			c, q := r.client(4, nil), question(n) // the claims of the last two take all that one has
+			c.send(q)
+			id := w.given().RequestID
+			w.head(id)
+			w.send(&tl.ProxyQueryAnswerPartEx{RequestID: id, Flags: 1, FinalInfo: info})
+			want[*tl.ProxyWorkerRequestPayment](w)
+			c.answer(q.RequestID, true)
+		}
+		s := r.p.Snapshot().Stats
+		for name, v := range map[string]float64{"worker time": s.WorkerTime[0], "total": s.Total[0], "prompt": s.Prompt[0]} {
+			if v < 0 {
+				t.Errorf("%s is %v", name, v)
+			}
+		}
+	})
+}
+
+// A worker that ignores the word that nobody wants its answer cannot keep the
+// client's tokens reserved until the request's own time is over.
+func TestIgnoredCancelFreesTheReservation(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		w := r.worker(workerOptions{version: 4, features: allFeatures})
+		c := r.client(4, allFeatures)
+		q := question(1)
+		q.Timeout = 3600
+		c.send(q)
+		w.head(w.given().RequestID)
+		want[*tl.ClientQueryAnswerEx](c)
+		c.send(&tl.CocoonCancelQuery{RequestID: q.RequestID})
+		time.Sleep(time.Minute)
+		r.sound()
+	})
+}
