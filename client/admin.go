@@ -80,14 +80,17 @@ func (c *Client) page() *stats.Page {
 		state = stats.Badge{Level: stats.Bad, Text: "no proxy is connected"}
 	}
 	connections := stats.Table{Title: "Proxies", Empty: "the registry lists no proxy",
-		Columns: []string{"address", "state", "attestation", "version", "running", "since", "reason"}}
+		Columns: []string{"address", "state", "attestation", "protocol", "running", "connected", "reason"}}
 	for _, p := range s.Connections {
 		badge := stats.Badge{Level: stats.Warn, Text: p.Phase}
-		since := any("")
+		since, proof := any(""), stats.Badge{Level: stats.OK, Text: p.Attestation}
+		if p.Verdict == nil || p.Verdict.Insecure {
+			proof.Level = stats.Bad
+		}
 		if p.Ready {
 			badge, since = stats.Badge{Level: stats.OK, Text: "ready"}, time.Unix(p.Since, 0)
 		}
-		connections.Rows = append(connections.Rows, []any{p.Address, badge, p.Attestation, p.Version, p.Running, since, p.Error})
+		connections.Rows = append(connections.Rows, []any{p.Address, badge, proof, p.Version, p.Running, since, p.Error})
 	}
 	accounts := stats.Table{Title: "Accounts (adjusted tokens)", Empty: "none yet",
 		Columns: []string{"client contract", "counted", "stored", "signed"}}

@@ -80,7 +80,7 @@ func (p *Proxy) page() *stats.Page {
 		Facts: []stats.Fact{
 			{Name: "contract", Value: s.Contract.Address}, {Name: "owner", Value: s.Local.OwnerAddress},
 			{Name: "registry version", Value: s.Root.Version}, {Name: "price per token, nanoTON", Value: s.Root.PricePerToken},
-			{Name: "worker fee per token, nanoTON", Value: s.Root.WorkerFeePerToken}, {Name: "images are checked", Value: strconv.FormatBool(s.Local.CheckImages)},
+			{Name: "worker fee per token, nanoTON", Value: s.Root.WorkerFeePerToken}, {Name: "images are checked", Value: s.Local.CheckImages},
 			{Name: "running", Value: s.Running}, {Name: "waiting", Value: s.Waiting}, {Name: "client connections", Value: s.ClientConn},
 		},
 		Tables: []stats.Table{
@@ -97,7 +97,7 @@ func (p *Proxy) page() *stats.Page {
 
 func workerTable(conns []WorkerConn) stats.Table {
 	t := stats.Table{Title: "Workers", Empty: "none connected",
-		Columns: []string{"model", "owner", "from", "state", "price", "running", "limit", "requests/s (10 min)", "proof"}}
+		Columns: []string{"model", "owner", "from", "state", "price, thousandths", "running", "limit", "per second (10 min)", "proof"}}
 	for _, w := range conns {
 		state, proof := stats.Badge{Level: stats.OK, Text: "serving"}, stats.Badge{Level: stats.OK, Text: w.Verdict}
 		if !w.Enabled {
@@ -114,12 +114,12 @@ func workerTable(conns []WorkerConn) stats.Table {
 }
 
 func accountTable(s Snapshot) stats.Table {
-	t := stats.Table{Title: "Accounts, adjusted tokens", Empty: "none yet", Columns: []string{"kind", "address", "contract", "total", "open", "reserved", "available"}}
+	t := stats.Table{Title: "Accounts, adjusted tokens", Empty: "none yet", Columns: []string{"kind", "owner", "contract", "total", "open", "reserved", "available"}}
 	for _, c := range s.Clients {
 		t.Rows = append(t.Rows, []any{"client", c.OwnerAddress, c.Contract, c.Used, c.ToCharge, c.Reserved, c.Available})
 	}
 	for _, w := range s.Workers {
-		t.Rows = append(t.Rows, []any{"worker", w.OwnerAddress, w.Contract, w.Earned, w.Unpaid, 0, 0})
+		t.Rows = append(t.Rows, []any{"worker", w.OwnerAddress, w.Contract, w.Earned, w.Unpaid, "", ""})
 	}
 	return t
 }

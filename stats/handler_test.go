@@ -110,7 +110,8 @@ func TestPage(t *testing.T) {
 	w := ask(h, "GET", "/stats?refresh=5", "")
 	page := w.Body.String()
 	for _, want := range []string{
-		"&lt;script&gt;alert(1)", "1m30s", "1\u2009234\u2009567", "0.25", "no peers", `class="badge warn"`,
+		"&lt;script&gt;alert(1)", "1m30s", "1\u2009234\u2009567", "0.250", "no peers", `class="badge warn"`,
+		`class="over">per second`, `<th scope="col" class="n">total`, `<th scope="col"></th>`,
 		`http-equiv="refresh" content="5"`, `data-action="/request/payout"`,
 	} {
 		if !strings.Contains(page, want) {
@@ -144,12 +145,59 @@ func TestFormatCell(t *testing.T) {
 		v    any
 		want string
 	}{
-		{1234, "1\u2009234"}, {int64(-1234567), "-1\u2009234\u2009567"}, {uint64(999), "999"}, {0.001234, "0.00123"}, {123.6, "124"},
+		{1234, "1\u2009234"}, {int64(-1234567), "-1\u2009234\u2009567"}, {uint64(999), "999"}, {0.001234, "0.001"}, {123.6, "124"}, {-1.234, "-1.23"}, {12.34, "12.3"}, {123456.7, "123\u2009457"},
+		{0.0004, "0"}, {1e-13, "0"}, {0.0, "0"}, {true, "yes"}, {false, "no"},
 		{1500 * time.Microsecond, "1.5ms"}, {3*time.Hour + 500*time.Millisecond, "3h0m1s"}, {"x", "x"},
-		{time.Time{}, "never"}, {time.Unix(0, 0), "1970-01-01 00:00:00 UTC"},
 	} {
 		if got := formatCell(c.v); got != c.want {
 			t.Errorf("formatCell(%v) = %q, want %q", c.v, got, c.want)
 		}
+	}
+}
+
+func TestAgo(t *testing.T) {
+	for _, c := range []struct {
+		d    time.Duration
+		want string
+	}{
+		{0, "just now"}, {-time.Millisecond, "just now"}, {59 * time.Second, "59 s ago"}, {3*time.Minute + 59*time.Second, "3 min ago"},
+		{25 * time.Hour, "1 d ago"}, {-90 * time.Minute, "in 1 h"},
+	} {
+		if got := ago(c.d); got != c.want {
+			t.Errorf("ago(%v) = %q, want %q", c.d, got, c.want)
+		}
+	}
+}
+
+// Long words are drawn by their ends, and nothing of the text is lost.
+func TestCellsFold(t *testing.T) {
+	hash := strings.Repeat("0123456789abcdef", 4)
+	for _, c := range []struct{ text, drawn, full string }{
+		{"short", "short", ""},
+		{strings.Repeat("two words ", 9), strings.Repeat("two words ", 9), ""},
+		{hash, "012345…abcdef", hash},
+		{"org/model@main:" + hash, "org/model@main:012345…abcdef", "org/model@main:" + hash},
+		{"from " + hash + " to " + hash + ".", "from 012345…abcdef to 012345…abcdef.", "from " + hash + " to " + hash + "."},
+	} {
+		drawn, whole := "", ""
+		cell := newCell(c.text)
+		for _, p := range cell.Pieces {
+			if whole += p.Text; p.Folded {
+				p.Text = "…"
+			}
+			drawn += p.Text
+		}
+		if drawn != c.drawn || whole != c.text || cell.Full() != c.full {
+			t.Errorf("%q is drawn %q of %q with title %q; want %q with %q", c.text, drawn, whole, cell.Full(), c.drawn, c.full)
+		}
+	}
+	if c := newCell(time.Unix(0, 0)); c.Full() != "1970-01-01 00:00:00 UTC" || !strings.HasSuffix(c.Pieces[0].Text, " d ago") {
+		t.Errorf("a time is %+v", c)
+	}
+	if c := newCell(time.Time{}); c.Pieces[0].Text != "never" {
+		t.Errorf("no time is %+v", c)
+	}
+	if c := newCell(Badge{Bad, "INSECURE: simulated"}); c.Word != "INSECURE" || c.Pieces[0].Text != "simulated" {
+		t.Errorf("a badge is %+v", c)
 	}
 }

@@ -4,12 +4,10 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
-	"fmt"
 	"html/template"
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -23,7 +21,8 @@ const (
 	Bad  Level = "bad"
 )
 
-// Badge is a word with a colour, for a state that should catch the eye.
+// Badge is a word with a colour, for a state that should catch the eye. What
+// follows ": " in its text stands beside the coloured word.
 type Badge struct {
 	Level Level
 	Text  string
@@ -47,20 +46,33 @@ type Fact struct {
 	Value any
 }
 
-// Table is a titled table. A cell is a string, a number, a time.Duration, a
-// time.Time or a [Badge]; numbers are aligned right and grouped by thousands.
+// Table is a titled table. A cell is a string, a number, a bool, a
+// time.Duration, a time.Time or a [Badge]. Numbers are aligned right, grouped
+// by thousands, and 0 below 0.0005; long addresses and hashes are shown by
+// their two ends; a time is how long ago it was.
 type Table struct {
 	Title   string
 	Columns []string
-	Rows    [][]any
+	// Over, if any, are headings above Columns.
+	Over []Heading
+	Rows [][]any
 	// Empty is shown in place of a table without rows.
 	Empty string
+}
+
+// Heading is a heading over several columns.
+type Heading struct {
+	Text    string
+	Columns int
 }
 
 // Rates is a table of counters, one per row: the total, then what happened
 // per second in each of [Windows].
 func Rates(title string, rows ...RateRow) Table {
-	t := Table{Title: title, Columns: []string{"", "total", "1 s", "10 s", "1 min", "10 min", "1 h", "1 d"}}
+	t := Table{
+		Title: title, Columns: []string{"", "total", "1 s", "10 s", "1 min", "10 min", "1 h", "1 day"},
+		Over: []Heading{{"", 2}, {"per second, on average over the last", len(Windows)}},
+	}
 	for _, r := range rows {
 		cells := []any{r.Name}
 		for _, v := range r.Values {
@@ -86,7 +98,7 @@ var (
 	pageJS string
 
 	pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-		"cell": formatCell, "numeric": isNumber, "badge": asBadge,
+		"cell": newCell, "numeric": isNumber, "numbers": Table.numbers,
 	}).Parse(pageHTML))
 
 	// contentPolicy lets exactly the page's own style and script run, so that
@@ -100,14 +112,26 @@ func sourceHash(s string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
+// numbers says whether a column holds numbers, so that its heading stands
+// where they do.
+func (t Table) numbers(column int) bool {
+	for _, row := range t.Rows {
+		if column < len(row) && isNumber(row[column]) {
+			return true
+		}
+	}
+	return false
+}
+
 func (p *Page) render(w io.Writer, actions []Action, refresh int) error {
 	return pageTemplate.Execute(w, struct {
 		*Page
 		Actions []Action
 		Refresh int
+		AsOf    string
 		Style   template.CSS
 		Script  template.JS
-	}{p, actions, refresh, template.CSS(pageCSS), template.JS(pageJS)})
+	}{p, actions, refresh, stamp(time.Now()), template.CSS(pageCSS), template.JS(pageJS)})
 }
 
 // refreshSeconds reads ?refresh=N, 1 to 3600; anything else means never.
@@ -117,72 +141,4 @@ func refreshSeconds(r *http.Request) int {
 		return 0
 	}
 	return n
-}
-
-func isNumber(v any) bool {
-	switch v.(type) {
-	case int, int32, int64, uint32, uint64, float64, time.Duration:
-		return true
-	}
-	return false
-}
-
-func asBadge(v any) *Badge {
-	if b, ok := v.(Badge); ok {
-		return &b
-	}
-	return nil
-}
-
-// formatCell writes a value the way a person reads it.
-func formatCell(v any) string {
-	switch v := v.(type) {
-	case float64:
-		return formatFloat(v)
-	case time.Duration:
-		return v.Round(roundTo(v)).String()
-	case time.Time:
-		if v.IsZero() {
-			return "never"
-		}
-		return v.UTC().Format("2006-01-02 15:04:05 UTC")
-	case int, int32, int64, uint32, uint64:
-		return group(fmt.Sprint(v))
-	default:
-		return fmt.Sprint(v)
-	}
-}
-
-func formatFloat(v float64) string {
-	switch {
-	case v == float64(int64(v)):
-		return group(strconv.FormatInt(int64(v), 10))
-	case v >= 100 || v <= -100:
-		return group(strconv.FormatInt(int64(v+0.5), 10))
-	default:
-		return strconv.FormatFloat(v, 'g', 3, 64)
-	}
-}
-
-// group puts a thin space between thousands.
-func group(digits string) string {
-	sign := ""
-	if strings.HasPrefix(digits, "-") {
-		sign, digits = "-", digits[1:]
-	}
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "\u2009" + digits[i:]
-	}
-	return sign + digits
-}
-
-func roundTo(d time.Duration) time.Duration {
-	switch {
-	case d >= time.Minute:
-		return time.Second
-	case d >= time.Second:
-		return 10 * time.Millisecond
-	default:
-		return 10 * time.Microsecond
-	}
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/ratls"
 	"github.com/opencocoon/cocoon/stats"
 )
@@ -69,13 +70,17 @@ func (w *Worker) page() *stats.Page {
 		{Name: "engine", Value: s.Engine.URL}, {Name: "paid to", Value: s.Local.OwnerAddress},
 	}
 	proxies := stats.Table{Title: "Proxies", Empty: "the registry names no proxy",
-		Columns: []string{"address", "state", "attestation", "running", "counted", "stored", "signed"}}
+		Columns: []string{"address", "state", "attestation", "running", "tokens counted", "stored", "signed"}}
 	for _, x := range s.Proxies {
 		state := stats.Badge{Level: stats.OK, Text: "connected"}
 		if !x.Connected {
 			state = stats.Badge{Level: stats.Bad, Text: "not connected: " + x.Error}
 		}
-		proxies.Rows = append(proxies.Rows, []any{x.Address, state, x.Level, x.Running, x.Counted, x.Stored, x.Signed})
+		proof := stats.Badge{Level: stats.OK, Text: x.Level}
+		if x.Verdict == nil || x.Verdict.Insecure {
+			proof.Level = stats.Bad
+		}
+		proxies.Rows = append(proxies.Rows, []any{x.Address, state, proof, x.Running, x.Counted, x.Stored, x.Signed})
 	}
 	c := s.Stats
 	rates := stats.Rates("Rates", stats.RateRow{Name: "requests", Values: c.Queries}, stats.RateRow{Name: "answered", Values: c.Success},
@@ -118,12 +123,12 @@ func (w *Worker) metrics() []stats.Metric {
 	}
 }
 
-// level is how far the proxy has proven itself.
-func (s *session) level() string {
-	if peer, _ := s.c.Peer().(*ratls.Peer); peer != nil && peer.Verdict != nil {
-		return peer.Verdict.Level
+// verdict is how far the proxy has proven itself, nil if nobody judged it.
+func (s *session) verdict() *attest.Verdict {
+	if peer, _ := s.c.Peer().(*ratls.Peer); peer != nil {
+		return peer.Verdict
 	}
-	return ""
+	return nil
 }
 
 // listenHTTP opens the pages' address; nil means there are none.

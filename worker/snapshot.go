@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/stats"
 )
@@ -71,18 +72,20 @@ type Engine struct {
 
 // ProxyStatus is a proxy the worker works for, or tries to.
 type ProxyStatus struct {
-	Address         string `json:"address"`
-	Connected       bool   `json:"connected"`
-	Error           string `json:"error,omitempty"` // why the last connection or attempt ended
-	ProxyContract   string `json:"proxy_sc_address,omitempty"`
-	ProxyKey        string `json:"proxy_public_key,omitempty"` // upper-case hex
-	Contract        string `json:"sc_address,omitempty"`
-	Level           string `json:"attestation_level,omitempty"`
-	ProtocolVersion int32  `json:"protocol_version"`
-	Signed          int64  `json:"earned_tokens_committed_to_blockchain"`
-	Stored          int64  `json:"earned_tokens_committed_to_proxy_db"`
-	Counted         int64  `json:"earned_tokens_max_known"`
-	Running         int    `json:"running_request"`
+	Address       string `json:"address"`
+	Connected     bool   `json:"connected"`
+	Error         string `json:"error,omitempty"` // why the last connection or attempt ended
+	ProxyContract string `json:"proxy_sc_address,omitempty"`
+	ProxyKey      string `json:"proxy_public_key,omitempty"` // upper-case hex
+	Contract      string `json:"sc_address,omitempty"`
+	Level         string `json:"attestation_level,omitempty"`
+	// Verdict is how the proxy was judged.
+	Verdict         *attest.Verdict `json:"verdict,omitempty"`
+	ProtocolVersion int32           `json:"protocol_version"`
+	Signed          int64           `json:"earned_tokens_committed_to_blockchain"`
+	Stored          int64           `json:"earned_tokens_committed_to_proxy_db"`
+	Counted         int64           `json:"earned_tokens_max_known"`
+	Running         int             `json:"running_request"`
 	// Since is the connection's age in seconds.
 	Since float64 `json:"connected_seconds"`
 }
@@ -145,7 +148,9 @@ func (t *target) status() ProxyStatus {
 	p.Connected, p.Error, p.ProtocolVersion = true, "", s.version
 	p.ProxyContract, p.Contract = s.account.proxy.String(), s.account.contract.String()
 	p.ProxyKey = fmt.Sprintf("%X", []byte(s.account.key))
-	p.Level = s.level()
+	if p.Verdict = s.verdict(); p.Verdict != nil {
+		p.Level = p.Verdict.Level
+	}
 	p.Signed, p.Stored, p.Counted = have.signed, have.db, have.most
 	s.mu.Lock()
 	p.Running = len(s.jobs)
