@@ -2,7 +2,9 @@ package devnet
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -25,7 +27,7 @@ func TestStartSaysWhatIsWrong(t *testing.T) {
 		want string
 	}{
 		{"listen", Config{Listen: "nonsense", Engine: engine}, "want host:port"},
-		{"taken", Config{Listen: taken.Addr().String(), Engine: engine}, "--listen 127.0.0.1:0"},
+		{"taken", Config{Listen: taken.Addr().String(), Engine: engine}, taken.Addr().String() + " is taken by another program"},
 		{"engine", Config{Engine: "http://127.0.0.1:1"}, "leave --engine out"},
 		{"engine's model", Config{Engine: engine, Model: "nobody"}, `serves [fake/model], not "nobody"`},
 		{"model", Config{Engine: EngineBuiltin, Model: "nobody"}, `not "nobody"`},
@@ -62,6 +64,9 @@ func TestDirectoryIsUsedAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		info, err := ReadInfo(dir)
+		if want := "fake/model@unpinned:" + strings.Repeat("0", 64); info.FullModel != want {
+			t.Errorf("the model of a foreign engine is %s, want %s", info.FullModel, want)
+		}
 		if err != nil || info.BaseURL != n.Info().BaseURL {
 			t.Errorf("network.json: %+v, %v", info, err)
 		}
@@ -114,5 +119,22 @@ func TestFilesOfSecretsAreTheOwnersAlone(t *testing.T) {
 		if mode := info.Mode().Perm(); mode&0o077 != 0 {
 			t.Errorf("%s has mode %o, want nothing for others", name, mode)
 		}
+	}
+}
+
+// The built-in engine's model is named by the file that is really served.
+func TestBuiltinModelIsPinned(t *testing.T) {
+	file, err := os.ReadFile("../engine/builtin/cocoon-demo-3m.gguf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n Network
+	n.config.Progress = func(string) {}
+	if _, err := n.planEngine(&plan{}, EngineBuiltin); err != nil {
+		t.Fatal(err)
+	}
+	sum := fmt.Sprintf("%x", sha256.Sum256(file))
+	if want := n.info.Model + "@" + sum[:12] + ":" + sum; n.info.FullModel != want {
+		t.Errorf("got %s, want %s", n.info.FullModel, want)
 	}
 }

@@ -21,9 +21,12 @@ func (n *Network) engine(ctx context.Context, p *plan) (*EngineInfo, error) {
 	case "":
 		info, err := engine.Detect(ctx)
 		if err == nil && len(info.Models) > 0 {
+			n.config.Progress("found an engine on this machine; --engine builtin chooses the built-in one instead")
 			return n.useEngine(info)
 		}
-		if err != nil && !errors.Is(err, engine.ErrNoneFound) {
+		if err == nil {
+			n.config.Progress(fmt.Sprintf("found %s at %s, which serves no model; taking the built-in engine", info.Kind, info.BaseURL))
+		} else if !errors.Is(err, engine.ErrNoneFound) {
 			return nil, err
 		}
 		return n.planEngine(p, EngineBuiltin)
@@ -43,6 +46,7 @@ func (n *Network) useEngine(info *engine.Info) (*EngineInfo, error) {
 	if !slices.Contains(info.Models, n.info.Model) {
 		return nil, fmt.Errorf("devnet: the engine at %s serves [%s], not %q; choose with --model", info.BaseURL, strings.Join(info.Models, ", "), n.info.Model)
 	}
+	n.info.FullModel = unpinned(n.info.Model)
 	n.config.Progress(fmt.Sprintf("engine: %s at %s, model %s", info.Kind, info.BaseURL, n.info.Model))
 	return &EngineInfo{URL: info.BaseURL, Kind: info.Kind}, nil
 }
@@ -51,12 +55,13 @@ func (n *Network) useEngine(info *engine.Info) (*EngineInfo, error) {
 func (n *Network) planEngine(p *plan, kind string) (*EngineInfo, error) {
 	var ports portPicker
 	s := &node.Engine{Listen: ports.pick(), Bench: kind == EngineBench}
-	if n.info.Model = bench.EngineModel; !s.Bench {
+	n.info.Model, n.info.FullModel = bench.EngineModel, unpinned(bench.EngineModel)
+	if !s.Bench {
 		model, err := builtin.Default()
 		if err != nil {
 			return nil, err
 		}
-		n.info.Model = model.Name()
+		n.info.Model, n.info.FullModel = model.Name(), pinned(model.Name(), builtin.DefaultSum())
 	}
 	if n.config.Model != "" && n.config.Model != n.info.Model {
 		return nil, fmt.Errorf("devnet: the %s engine serves %q, not %q", kind, n.info.Model, n.config.Model)
@@ -65,3 +70,11 @@ func (n *Network) planEngine(p *plan, kind string) (*EngineInfo, error) {
 	n.config.Progress(fmt.Sprintf("engine: %s, model %s", kind, n.info.Model))
 	return &EngineInfo{URL: "http://" + s.Listen, Kind: kind}, ports.err
 }
+
+// pinned is the full name of a model whose file we have: the commit is the
+// beginning of the file's SHA-256, because the file has no other history.
+func pinned(name string, sum [32]byte) string { return fmt.Sprintf("%s@%x:%x", name, sum[:6], sum) }
+
+// unpinned is the full name of a model of which only the name is known: its
+// engine is somebody else's, and nobody here has seen the weights.
+func unpinned(name string) string { return name + "@unpinned:" + strings.Repeat("0", 64) }

@@ -19,6 +19,10 @@ type Info struct {
 	BaseURL string `json:"base_url"`
 	// Model is the model that the workers serve.
 	Model string `json:"model"`
+	// FullModel is its name as workers announce it and the registry lists it:
+	// name@commit:hash. For a model whose file nobody here has, commit is
+	// "unpinned" and the hash all zeros.
+	FullModel string `json:"full_model"`
 	// Engine is the engine behind the workers.
 	Engine EngineInfo `json:"engine"`
 	// PID is the devnet's own process.

@@ -9,7 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
+	"syscall"
 
 	"github.com/xssnick/tonutils-go/address"
 
@@ -100,20 +100,19 @@ func (n *Network) prepare(ctx context.Context) (*plan, error) {
 // registry that makes them a network.
 func (n *Network) planRoles(p *plan, e *EngineInfo) error {
 	n.info.Engine = *e
-	model := n.info.Model + "@devnet:" + strings.Repeat("0", 64)
 	root := &contract.Root{
 		Owner: wallet("owner"), Version: 1, ParamsVersion: 1, StructVersion: 1, IsTest: true,
 		PricePerToken: pricePerToken, WorkerFeePerToken: workerFee,
 		ProxyImages:  set(insecure.ImageHash(proxyImage)),
 		WorkerImages: set(insecure.ImageHash(workerImage)),
-		Models:       set(contract.ModelHash(model)),
+		Models:       set(contract.ModelHash(n.info.FullModel)),
 	}
 	var ports portPicker
 	for i := 1; i <= n.config.Proxies; i++ {
 		n.planProxy(p, fmt.Sprintf("proxy-%d", i), &ports, root)
 	}
 	for i := 1; i <= n.config.Workers; i++ {
-		n.planWorker(p, fmt.Sprintf("worker-%d", i), &ports, model)
+		n.planWorker(p, fmt.Sprintf("worker-%d", i), &ports, n.info.FullModel)
 	}
 	listen, err := n.clientAddress(&ports)
 	if err != nil {
@@ -191,8 +190,11 @@ func (n *Network) clientAddress(ports *portPicker) (string, error) {
 		return net.JoinHostPort(host, port), ports.err
 	}
 	l, err := net.Listen("tcp", n.config.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return "", fmt.Errorf("devnet: %s is taken by another program, perhaps another devnet; stop it, or choose another address with --listen (127.0.0.1:0 is any free port)", n.config.Listen)
+	}
 	if err != nil {
-		return "", fmt.Errorf("devnet: %w; stop the other program, or choose a free port with --listen 127.0.0.1:0", err)
+		return "", fmt.Errorf("devnet: %w; choose another address with --listen (127.0.0.1:0 is any free port)", err)
 	}
 	return n.config.Listen, l.Close()
 }

@@ -14,6 +14,7 @@
 package builtin
 
 import (
+	"crypto/sha256"
 	_ "embed"
 	"sync"
 )
@@ -26,3 +27,6 @@ var loadDemo = sync.OnceValues(func() (*Model, error) { return Load(demo) })
 // Default returns the demonstration model. It is read at the first call and
 // then shared.
 func Default() (*Model, error) { return loadDemo() }
+
+// DefaultSum is the SHA-256 of the demonstration model's file.
+func DefaultSum() [sha256.Size]byte { return sha256.Sum256(demo) }
