@@ -82,7 +82,7 @@ func (c *Client) try(ctx context.Context, rq *request, l *link) (*answer, error)
 	if left <= 0 {
 		return nil, timedOut(0)
 	}
-	k, f := l.begin(rq, left)
+	k, f := l.begin(ctx, rq, left)
 	if f != nil {
 		return nil, f
 	}
@@ -106,7 +106,9 @@ func (c *Client) explain(ctx context.Context, rq *request, l *link, t taken) *fa
 		f.elsewhere, f.lost = false, false // the answer had begun, and work was done
 	}
 	if f.code == wire.CodeProtocol && t.head == nil {
-		l.refresh(ctx, time.Second)
+		ctx, cancel := context.WithTimeout(ctx, rq.left())
+		l.refresh(ctx, tableFresh)
+		cancel()
 		if !l.table.has(rq.options.Model) {
 			f.as, f.elsewhere = openai.ModelNotFound(rq.options.Model), true
 		}

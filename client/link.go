@@ -48,7 +48,7 @@ type link struct {
 	pay   chan bool // a payment waits to be verified
 
 	outstanding atomic.Int64
-	big         sync.Mutex // held while a big query is queued
+	big         chan struct{} // full while a big query is queued
 
 	mu     sync.Mutex // guards below
 	calls  map[tl.Int256]*call
@@ -61,7 +61,8 @@ func newLink(c *Client, addr string, conn *wire.Conn) *link {
 	if peer == nil {
 		peer = &ratls.Peer{}
 	}
-	return &link{c: c, addr: addr, conn: conn, peer: peer, calls: map[tl.Int256]*call{}, pay: make(chan bool, 1)}
+	return &link{c: c, addr: addr, conn: conn, peer: peer, calls: map[tl.Int256]*call{}, pay: make(chan bool, 1),
+		big: make(chan struct{}, 1), table: table{asking: make(chan struct{}, 1)}}
 }
 
 // level is what the proxy's verdict rests on, in words.
@@ -135,7 +136,7 @@ func (handler) Closed(conn *wire.Conn, _ error) {
 
 // begin sends a query and returns the call that collects its answer. It ends
 // at the latest when left has passed.
-func (l *link) begin(rq *request, left time.Duration) (*call, *failure) {
+func (l *link) begin(ctx context.Context, rq *request, left time.Duration) (*call, *failure) {
 	k := newCall(l, rq.options.Stream)
 	rand.Read(k.id[:])
 	l.mu.Lock()
@@ -147,7 +148,7 @@ func (l *link) begin(rq *request, left time.Duration) (*call, *failure) {
 	l.outstanding.Add(1)
 	k.timer = time.AfterFunc(left, k.expire) // may strike at once; it then waits for mu
 	l.mu.Unlock()
-	if err := l.send(rq.message(l, k.id, left), len(rq.query), left); err != nil {
+	if err := l.send(ctx, rq.message(l, k.id, left), len(rq.query), left); err != nil {
 		l.take(k)
 		k.discard()
 		return nil, sendFailure(err)
@@ -157,12 +158,16 @@ func (l *link) begin(rq *request, left time.Duration) (*call, *failure) {
 
 // send queues a query. Big ones queue one behind another, so that together
 // they cannot outgrow the connection's limit.
-func (l *link) send(query tl.Object, size int, left time.Duration) error {
+func (l *link) send(ctx context.Context, query tl.Object, size int, left time.Duration) error {
 	if size > bigQuery {
-		ctx, cancel := context.WithTimeout(context.Background(), left)
+		ctx, cancel := context.WithTimeout(ctx, left)
 		defer cancel()
-		l.big.Lock()
-		defer l.big.Unlock()
+		select {
+		case l.big <- struct{}{}:
+			defer func() { <-l.big }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 		if err := l.conn.Room(ctx); err != nil {
 			return err
 		}

@@ -23,7 +23,7 @@ const (
 
 // table is what one proxy serves: its enabled workers by model.
 type table struct {
-	asking sync.Mutex // one question at a time
+	asking chan struct{} // one question at a time: whoever asks has put something in
 	models atomic.Pointer[modelTable]
 }
 
@@ -48,10 +48,17 @@ func (t *table) rank(model string) int {
 }
 
 // refresh asks the proxy what it serves, unless that was asked within maxAge.
-// On failure the old table stays.
+// On failure the old table stays. It takes no longer than tableLimit, however
+// many wait for their turn.
 func (l *link) refresh(ctx context.Context, maxAge time.Duration) {
-	l.table.asking.Lock()
-	defer l.table.asking.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, tableLimit)
+	defer cancel()
+	select {
+	case l.table.asking <- struct{}{}:
+		defer func() { <-l.table.asking }()
+	case <-ctx.Done():
+		return
+	}
 	now := l.c.cfg.Now()
 	if old := l.table.models.Load(); old != nil && now.Sub(old.at) < maxAge {
 		return

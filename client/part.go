@@ -86,6 +86,9 @@ func readHead(data []byte) (*tl.HTTPResponse, *failure) {
 	if len(head.Headers) > maxHeaders || size > maxHeaderBytes {
 		return nil, badAnswer("the head of the answer is too large")
 	}
+	if encoding := header(head, "Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return nil, badAnswer("the answer is compressed though nobody asked") // and unpacks to who knows what
+	}
 	return head, nil
 }
 

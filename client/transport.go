@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/opencocoon/cocoon/openai"
 )
@@ -78,7 +79,8 @@ func (c *Client) roundTrip(r *http.Request) (*http.Response, error) {
 func (a *answer) response(r *http.Request) *http.Response {
 	res := response(r, a.status(), http.Header{}, nil)
 	a.setHeader(res.Header)
-	b := &body{a: a, ctx: r.Context()}
+	b := &body{a: a}
+	b.ctx, b.cancel = context.WithCancel(r.Context())
 	res.Body, res.ContentLength = b, -1
 	if a.pending.end || a.pending.failed != nil {
 		b.fetch() // cannot wait: it is all there
@@ -102,10 +104,13 @@ func errorResponse(r *http.Request, e *openai.Error) *http.Response {
 	return response(r, e.StatusCode(), h, doc)
 }
 
-// body reads an answer's body.
+// body reads an answer's body. Close may be called while a Read waits.
 type body struct {
-	a      *answer
 	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu     sync.Mutex // guards below; held while a Read waits, until ctx ends
+	a      *answer
 	chunks [][]byte
 	end    bool
 	err    error
@@ -113,6 +118,8 @@ type body struct {
 
 // Read implements [io.Reader].
 func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	for len(b.chunks) == 0 {
 		switch {
 		case b.err != nil:
@@ -155,6 +162,9 @@ var errBodyClosed = errors.New("client: read of a closed body")
 // Close ends the answer; if it has not come to its end, the request is
 // cancelled.
 func (b *body) Close() error {
+	b.cancel()
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.a.close()
 	if b.err == nil {
 		b.err = errBodyClosed
