@@ -88,6 +88,7 @@ func TestUsage(t *testing.T) {
 		{"decreasing", usage(`{"prompt_tokens":9,"completion_tokens":7}`) + usage(`{"prompt_tokens":8,"completion_tokens":4}`), 0, ledger.Usage{Prompt: 9, Completion: 7}, oddDecreasing, false},
 		{"parts above wholes", usage(`{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":50},"completion_tokens":4,"reasoning_tokens":40}`), 0, ledger.Usage{Prompt: 9, Cached: 9, Completion: 4, Reasoning: 4}, 0, false},
 		{"limit", usage(`{"prompt_tokens":9,"completion_tokens":11}`), 10, ledger.Usage{Prompt: 9, Completion: 10}, oddLimit, false},
+		{"limit named in words that the engine reads otherwise", strings.Repeat(text, 10) + usage(`{"prompt_tokens":9,"completion_tokens":20}`), 1, ledger.Usage{Prompt: 9, Completion: 10}, oddLimit, false},
 		{"more than its text", text + usage(`{"prompt_tokens":9,"completion_tokens":100000}`), 0, ledger.Usage{Prompt: 9, Completion: 100000}, oddText, false},
 		{"beyond reason", text + usage(`{"prompt_tokens":9,"completion_tokens":99999999999}`), 0, ledger.Usage{Prompt: 9, Completion: 8 + maxUnseen}, oddText, false},
 		{"usage is a list", text + usage(`[1]`), 0, ledger.Usage{Prompt: 17, Completion: 2}, 0, true},

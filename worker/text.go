@@ -11,6 +11,9 @@ import (
 // every answer that carries one says "estimated".
 const bytesPerToken = 4
 
+// longToken is a length, in bytes, that the tokens of a text seldom exceed on average.
+const longToken = 8
+
 // bytesPerAudioToken and mediaTokens stand for what is no text: a recording
 // at usual bit rates gives about 16 tokens per second, an image some hundreds
 // however many bytes encode it.

@@ -28,7 +28,9 @@ func (m *meter) bounded(u ledger.Usage) ledger.Usage {
 	}
 	if u.Completion > m.request.limit && m.request.limit > 0 {
 		m.odd |= oddLimit
-		u.Completion = m.request.limit
+		// Engines know more spellings and names of the limit than we, and a
+		// caller may use one: text far beyond the limit is no lie of the engine.
+		u.Completion = min(u.Completion, max(m.request.limit, m.text/longToken))
 	}
 	u.Cached, u.Reasoning = min(u.Cached, u.Prompt), min(u.Reasoning, u.Completion)
 	if u.Completion-u.Reasoning > m.text+textSlack {
