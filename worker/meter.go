@@ -51,6 +51,7 @@ type meter struct {
 	odd    oddity
 
 	text   int64  // bytes of generated text so far
+	heard  int64  // those of them in documents that could be read
 	deltas int64  // documents that carried some
 	prompt int64  // estimate, 0 until somebody asks
 	sample []byte // first document, whose names an added one repeats
@@ -113,6 +114,7 @@ func (m *meter) piece(p openai.Piece) {
 func (m *meter) document(p openai.Piece) {
 	if n := m.request.spoken(p.JSON); n > 0 {
 		m.text += n
+		m.heard += n
 		m.deltas++
 	}
 	doc := m.priced(p.JSON)

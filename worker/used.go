@@ -30,7 +30,7 @@ func (m *meter) bounded(u ledger.Usage) ledger.Usage {
 		m.odd |= oddLimit
 		// Engines know more spellings and names of the limit than we, and a
 		// caller may use one: text far beyond the limit is no lie of the engine.
-		u.Completion = min(u.Completion, max(m.request.limit, m.text/longToken))
+		u.Completion = min(u.Completion, max(m.request.limit, m.heard/longToken))
 	}
 	u.Cached, u.Reasoning = min(u.Cached, u.Prompt), min(u.Reasoning, u.Completion)
 	if u.Completion-u.Reasoning > m.text+textSlack {
