@@ -48,7 +48,8 @@ type RefusedError struct{ Reason string }
 func (e *RefusedError) Error() string { return e.Reason }
 
 // Handler serves /stats, /jsonstats, /metrics and the control actions.
-// Every other path is answered with a JSON 404.
+// Every other path is answered with a JSON 404. On a loopback address, names
+// that anybody may register are refused with 403.
 func Handler(cfg Config) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", http.HandlerFunc(notFound))
@@ -69,7 +70,7 @@ func Handler(cfg Config) http.Handler {
 	for _, a := range cfg.Actions {
 		mux.Handle(a.Path, RequireToken(cfg.Token, a))
 	}
-	return mux
+	return ownPages(mux)
 }
 
 // ServeHTTP runs the action; [RequireToken] has let the request through.
