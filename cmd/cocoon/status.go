@@ -4,41 +4,61 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"sync"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/opencocoon/cocoon/devnet"
 )
 
-// statusReport is what `cocoon status --json` prints.
+// statusReport is what `cocoon status --json` prints. Amounts are nanoTON as
+// decimal texts.
 type statusReport struct {
 	BaseURL     string             `json:"base_url"`
 	Model       string             `json:"model,omitempty"`
+	FullModel   string             `json:"full_model,omitempty"`
 	Attestation string             `json:"attestation,omitempty"`
 	Engine      *devnet.EngineInfo `json:"engine,omitempty"`
-	Contracts   map[string]string  `json:"contracts,omitempty"`
-	Processes   []devnet.Process   `json:"processes,omitempty"`
-	Nodes       []nodeStatus       `json:"nodes"`
+	// Chain is what stands behind the contracts: "none" while a file is the
+	// registry and nothing is settled.
+	Chain     string                 `json:"chain"`
+	Roles     map[string]*roleStatus `json:"roles"`
+	Peers     []peerStatus           `json:"peers"`
+	Contracts []contractStatus       `json:"contracts"`
+	Processes []devnet.Process       `json:"processes,omitempty"`
+	Nodes     []*nodeStatus          `json:"nodes"`
 }
 
-// nodeStatus is one node and what its /jsonstats says: usage and counts,
-// balances, peers with their verdicts.
+// roleStatus adds up the nodes of a role.
+type roleStatus struct {
+	Nodes    int     `json:"nodes"`
+	Answer   int     `json:"nodes_that_answer"`
+	Requests float64 `json:"requests"`
+	Failed   float64 `json:"failed"`
+	Running  int     `json:"running"`
+	Tokens   float64 `json:"adjusted_tokens"`
+}
+
+// nodeStatus is one node and what its /jsonstats says.
 type nodeStatus struct {
 	Role  string          `json:"role"`
 	Name  string          `json:"name"`
 	HTTP  string          `json:"http"`
 	OK    bool            `json:"ok"`
+	State string          `json:"state"`
 	Error string          `json:"error,omitempty"`
 	Stats json.RawMessage `json:"stats,omitempty"`
+
+	figures figures
+	info    devnet.NodeInfo
 }
 
 func statusVerb() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "status", Short: "how a running client, or every node of a devnet, is doing", Args: cobra.NoArgs,
-		Example: "  cocoon status\n  cocoon status --data ./net --json",
+		Use: "status", Short: "how a running node, or every node of a devnet, is doing", Args: cobra.NoArgs,
+		Long: "Without --data it asks the node at --url, which may be a client, a proxy or a worker. It shows what each node does, to\n" +
+			"which peers it is connected and what they have proven, and the contracts of its accounts.",
+		Example: "  cocoon status\n  cocoon status --url http://127.0.0.1:11000\n  cocoon status --data ./net --json",
 	}
 	data := cmd.Flags().String("data", "", "look at all nodes of the devnet of this `directory`")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
@@ -48,15 +68,15 @@ func statusVerb() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		report := &statusReport{BaseURL: a.base + "/v1", Nodes: []nodeStatus{{Role: devnet.RoleClient, Name: "client", HTTP: a.base}}}
-		if *data != "" {
-			if report, err = devnetStatus(*data); err != nil {
-				return err
-			}
+		if *data != "" && cmd.Flags().Changed("url") {
+			return usageError{fmt.Errorf("url and data exclude each other")}
 		}
-		errs := askAll(cmd.Context(), a, report.Nodes)
-		if *data == "" && errs[0] != nil {
-			return errs[0]
+		report, err := newStatus(a, *data)
+		if err != nil {
+			return err
+		}
+		if err := report.ask(cmd.Context(), a, *data); err != nil {
+			return err
 		}
 		if *asJSON {
 			return writeJSON(cmd.OutOrStdout(), report)
@@ -66,115 +86,95 @@ func statusVerb() *cobra.Command {
 	return cmd
 }
 
-func devnetStatus(dir string) (*statusReport, error) {
+// newStatus names the nodes to ask: those of the devnet in dir, or one.
+func newStatus(a *api, dir string) (*statusReport, error) {
+	r := &statusReport{BaseURL: a.base, Chain: "none", Roles: map[string]*roleStatus{}, Peers: []peerStatus{}, Contracts: []contractStatus{}}
+	if dir == "" {
+		r.Nodes = []*nodeStatus{{HTTP: a.base}}
+		return r, nil
+	}
 	info, err := devnet.ReadInfo(dir)
 	if err != nil {
 		return nil, err
 	}
-	r := &statusReport{
-		BaseURL: info.BaseURL, Model: info.Model, Attestation: info.Attestation, Engine: &info.Engine,
-		Contracts: info.Contracts, Processes: info.Processes,
-	}
+	r.BaseURL, r.Model, r.FullModel, r.Attestation = info.BaseURL, info.Model, info.FullModel, info.Attestation
+	r.Engine, r.Processes = &info.Engine, info.Processes
 	for _, n := range info.Nodes {
-		r.Nodes = append(r.Nodes, nodeStatus{Role: n.Role, Name: n.Name, HTTP: n.HTTP})
+		if n.Role != devnet.RoleEngine { // it has no pages
+			r.Nodes = append(r.Nodes, &nodeStatus{Role: n.Role, Name: n.Name, HTTP: n.HTTP, info: n})
+		}
 	}
 	return r, nil
 }
 
-// askAll asks all nodes at once. The API key goes to the client alone: it is
-// the only one that has a use for it.
-func askAll(ctx context.Context, a *api, nodes []nodeStatus) []error {
-	errs := make([]error, len(nodes))
+// ask asks all nodes at once and puts the answers together. The API key goes
+// to the address it was given for alone.
+func (r *statusReport) ask(ctx context.Context, a *api, dir string) error {
+	errs := make([]error, len(r.Nodes))
 	var wg sync.WaitGroup
-	for i := range nodes {
+	for i, n := range r.Nodes {
 		wg.Go(func() {
-			n := &nodes[i]
 			at := api{base: n.HTTP}
 			if n.HTTP == a.base {
 				at.key = a.key
 			}
-			if errs[i] = at.get(ctx, "/jsonstats", &n.Stats); errs[i] != nil {
-				n.Error = errs[i].Error()
-			}
-			n.OK = errs[i] == nil
+			errs[i] = n.ask(ctx, &at)
 		})
 	}
 	wg.Wait()
-	return errs
+	answers := 0
+	for _, err := range errs {
+		if err == nil {
+			answers++
+		}
+	}
+	switch {
+	case answers == 0 && dir == "":
+		return errs[0]
+	case answers == 0:
+		return fmt.Errorf("no node of the devnet in %s answers; it has died: start it again with `cocoon devnet --data %s`", dir, dir)
+	}
+	r.sum()
+	return nil
 }
 
-// figures are the parts of /jsonstats that all roles have; a counter's first
-// number is its total, the fourth the rate over a minute.
-type figures struct {
-	Stats struct {
-		Queries, Failed [7]float64
-		// Proxies and workers count in total, a client by class.
-		Total      [7]float64 `json:"total_adjusted_tokens_used"`
-		Prompt     [7]float64 `json:"prompt_tokens_used"`
-		Cached     [7]float64 `json:"cached_tokens_used"`
-		Completion [7]float64 `json:"completion_tokens_used"`
-		Reasoning  [7]float64 `json:"reasoning_tokens_used"`
+func (n *nodeStatus) ask(ctx context.Context, at *api) error {
+	err := at.get(ctx, "/jsonstats", &n.Stats)
+	if err == nil {
+		err = json.Unmarshal(n.Stats, &n.figures)
 	}
-	ProxyConnections []struct {
-		Ready bool `json:"is_ready"`
-	} `json:"proxy_connections"`
-	WorkerConnections []struct{ Enabled bool } `json:"worker_connections"`
-	Proxies           []struct{ Connected bool }
+	if err == nil && n.Role == "" {
+		n.Role, err = n.figures.role(at.base)
+		n.Name = n.Role
+	}
+	if err != nil {
+		n.State, n.Error, n.Stats = "down", err.Error(), nil
+		return err
+	}
+	n.OK, n.State = true, n.figures.state(n.Role)
+	return nil
 }
 
-func (r *statusReport) write(w io.Writer) error {
-	fmt.Fprintln(w, r.BaseURL)
-	if r.Attestation != "" {
-		fmt.Fprintf(w, "model %s from %s at %s\nattestation %s\n", r.Model, r.Engine.Kind, r.Engine.URL, r.Attestation)
-	}
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "node\tstate\trequests\tfailed\tper s\tadjusted tokens\tpages")
+// sum fills what is told of all nodes together.
+func (r *statusReport) sum() {
 	for _, n := range r.Nodes {
-		if !n.OK {
-			fmt.Fprintf(tw, "%s\t%s\n", n.Name, n.Error)
-			continue
+		if len(r.Nodes) == 1 && n.Role == devnet.RoleClient {
+			r.BaseURL = n.HTTP + "/v1"
 		}
-		var f figures
-		if err := json.Unmarshal(n.Stats, &f); err != nil {
-			return fmt.Errorf("%s/jsonstats: %w", n.HTTP, err)
+		role := r.Roles[n.Role]
+		if role == nil {
+			role = &roleStatus{}
+			r.Roles[n.Role] = role
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%.0f\t%.0f\t%.1f\t%.0f\t%s/stats\n", n.Name, f.state(n.Role),
-			f.Stats.Queries[0], f.Stats.Failed[0], f.Stats.Queries[3], f.tokens(), n.HTTP)
+		role.Nodes++
+		if n.OK {
+			role.Answer++
+		}
+		role.Requests += n.figures.Stats.Queries[0]
+		role.Failed += n.figures.Stats.Failed[0]
+		role.Running += n.figures.running()
+		role.Tokens += n.figures.tokens()
+		r.Peers = append(r.Peers, r.peersOf(n)...)
 	}
-	return tw.Flush()
-}
-
-func (f *figures) tokens() float64 {
-	s := &f.Stats
-	return s.Total[0] + s.Prompt[0] + s.Cached[0] + s.Completion[0] + s.Reasoning[0]
-}
-
-// state says in a few words whether a node can do its work.
-func (f *figures) state(role string) string {
-	switch role {
-	case devnet.RoleClient:
-		ready := 0
-		for _, c := range f.ProxyConnections {
-			if c.Ready {
-				ready++
-			}
-		}
-		return fmt.Sprintf("%d proxies ready", ready)
-	case devnet.RoleProxy:
-		enabled := 0
-		for _, c := range f.WorkerConnections {
-			if c.Enabled {
-				enabled++
-			}
-		}
-		return fmt.Sprintf("%d workers ready", enabled)
-	default:
-		connected := 0
-		for _, p := range f.Proxies {
-			if p.Connected {
-				connected++
-			}
-		}
-		return fmt.Sprintf("%d proxies connected", connected)
-	}
+	r.Contracts = r.contracts()
 }

@@ -1,0 +1,292 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/devnet"
+)
+
+// figures are the parts of the roles' /jsonstats that a report is made of; a
+// counter's first number is its total, the fourth the rate over a minute.
+type figures struct {
+	Status struct {
+		Enabled    bool
+		NotBecause []string `json:"not_enabled_because"`
+		Active     int      `json:"active_requests"`
+		Running    int      `json:"running_queries"`
+	}
+	Stats struct {
+		Queries, Failed [7]float64
+		// Proxies and workers count in total, a client by class.
+		Total      [7]float64 `json:"total_adjusted_tokens_used"`
+		Prompt     [7]float64 `json:"prompt_tokens_used"`
+		Cached     [7]float64 `json:"cached_tokens_used"`
+		Completion [7]float64 `json:"completion_tokens_used"`
+		Reasoning  [7]float64 `json:"reasoning_tokens_used"`
+	}
+	Running int `json:"running_queries"`
+	Root    struct {
+		PricePerToken     int64 `json:"price_per_token"`
+		WorkerFeePerToken int64 `json:"worker_fee_per_token"`
+	} `json:"root_contract_config"`
+	Localconf struct {
+		Root string `json:"root_address"`
+	}
+	Localconfig struct {
+		Root string `json:"root_address"`
+	}
+	Contract struct{ Address string } `json:"smartcontract"`
+
+	// A client's connections, and a worker's.
+	ProxyConnections []connection `json:"proxy_connections"`
+	Proxies          []connection
+	// A proxy's connections and accounts.
+	WorkerConnections []struct {
+		Owner    string `json:"owner_address"`
+		Image    string `json:"worker_hash"`
+		Level    string `json:"verdict"`
+		Remote   string
+		Enabled  bool
+		Insecure bool
+	} `json:"worker_connections"`
+	Clients, Workers []account
+}
+
+// connection is one to a proxy, as a client or a worker tells of it.
+type connection struct {
+	Address   string
+	Ready     bool `json:"is_ready"`
+	Connected bool
+	Phase     string
+	Error     string
+	Verdict   struct {
+		Verdict, Level string
+		Insecure       bool
+		Measurements   struct {
+			Image string `json:"image_hash"`
+		}
+	}
+	ProxyContract string `json:"proxy_sc_address"`
+	// Contract is this node's own at that proxy.
+	Contract string `json:"sc_address"`
+}
+
+// account is one of a proxy's.
+type account struct {
+	Owner           string `json:"owner_address"`
+	Contract        string `json:"sc_address"`
+	ToCharge        int64  `json:"tokens_to_charge"`
+	Available       int64  `json:"available_tokens"`
+	Unpaid          int64  `json:"unpayed_tokens"`
+	Closing, Closed bool
+}
+
+// role says whose figures these are.
+func (f *figures) role(base string) (string, error) {
+	switch {
+	case f.Contract.Address != "":
+		return devnet.RoleProxy, nil
+	case f.Localconf.Root != "":
+		return devnet.RoleClient, nil
+	case f.Localconfig.Root != "":
+		return devnet.RoleWorker, nil
+	}
+	return "", fmt.Errorf("%s/jsonstats is not that of a client, proxy or worker", base)
+}
+
+func (f *figures) running() int { return f.Running + f.Status.Active + f.Status.Running }
+
+func (f *figures) tokens() float64 {
+	s := &f.Stats
+	return s.Total[0] + s.Prompt[0] + s.Cached[0] + s.Completion[0] + s.Reasoning[0]
+}
+
+// state says in a few words whether a node can do its work.
+func (f *figures) state(role string) string {
+	count, what := 0, "proxies ready"
+	switch role {
+	case devnet.RoleProxy:
+		what = "workers ready"
+		for _, c := range f.WorkerConnections {
+			if c.Enabled {
+				count++
+			}
+		}
+	default:
+		for _, c := range slices.Concat(f.ProxyConnections, f.Proxies) {
+			if c.Ready || c.Connected {
+				count++
+			}
+		}
+		if role == devnet.RoleWorker {
+			what = "proxies connected"
+		}
+	}
+	if count == 1 {
+		what = strings.NewReplacer("proxies", "proxy", "workers", "worker").Replace(what)
+	}
+	state := fmt.Sprintf("%d %s", count, what)
+	if role != devnet.RoleClient && !f.Status.Enabled {
+		state = "not serving"
+		if len(f.Status.NotBecause) > 0 {
+			state += ": " + strings.Join(f.Status.NotBecause, ", ")
+		}
+	}
+	return state
+}
+
+// peerStatus is a connection of a node, and what is known about its other end.
+type peerStatus struct {
+	Node    string `json:"node"`
+	Role    string `json:"peer_role"`
+	Peer    string `json:"peer,omitempty"` // its name, where it has one
+	Address string `json:"address"`
+	State   string `json:"state"`
+	// Verdict is trusted, refused, or none: not connected, so not judged.
+	Verdict  string `json:"verdict"`
+	Level    string `json:"level,omitempty"`
+	Insecure bool   `json:"insecure"`
+	Image    string `json:"image_hash,omitempty"`
+	Error    string `json:"error,omitempty"`
+}
+
+// peersOf lists the connections that a node told of. Clients are not among a
+// proxy's: they need not prove who they are.
+func (r *statusReport) peersOf(n *nodeStatus) (peers []peerStatus) {
+	for _, c := range slices.Concat(n.figures.ProxyConnections, n.figures.Proxies) {
+		if c.Address == "" {
+			continue // a client's account
+		}
+		p := peerStatus{
+			Node: n.Name, Role: devnet.RoleProxy, Peer: r.named(func(i *devnet.NodeInfo) bool { return c.Address == i.Clients || c.Address == i.Workers }),
+			Address: c.Address, State: "connected", Error: c.Error,
+			Verdict: c.Verdict.Verdict, Level: c.Verdict.Level, Insecure: c.Verdict.Insecure, Image: c.Verdict.Measurements.Image,
+		}
+		if !c.Ready && !c.Connected {
+			p.State, p.Verdict = "not connected", "none"
+		}
+		if strings.Contains(c.Error, "evidence refused") {
+			p.Verdict = "refused"
+		}
+		peers = append(peers, p)
+	}
+	for _, c := range n.figures.WorkerConnections {
+		state := "serving"
+		if !c.Enabled {
+			state = "not serving"
+		}
+		peers = append(peers, peerStatus{
+			Node: n.Name, Role: devnet.RoleWorker, Peer: r.owned(c.Owner), Address: c.Remote, State: state,
+			Verdict: "trusted", Level: c.Level, Insecure: c.Insecure, Image: strings.ToLower(c.Image),
+		})
+	}
+	return peers
+}
+
+// contractStatus is a contract of the network. Amounts are empty where they
+// have no meaning.
+type contractStatus struct {
+	Role    string `json:"role"`
+	Name    string `json:"name"`
+	At      string `json:"at,omitempty"` // the proxy that keeps the account
+	Address string `json:"address"`
+	// State is that of the proxy's ledger: open, closing or closed; "no chain"
+	// for contracts that only a chain gives one.
+	State     string `json:"state"`
+	Unsettled string `json:"charged_unsettled,omitempty"`
+	Available string `json:"available,omitempty"`
+	Unpaid    string `json:"earned_unpaid,omitempty"`
+}
+
+const noChain = "no chain"
+
+func (r *statusReport) contracts() []contractStatus {
+	list := []contractStatus{}
+	for _, n := range r.Nodes {
+		f := &n.figures
+		root := f.Localconf.Root + f.Localconfig.Root
+		if root != "" && len(list) == 0 {
+			list = append(list, contractStatus{Role: "root", Name: "root", Address: root, State: noChain})
+		}
+		if f.Contract.Address == "" {
+			if len(r.Nodes) == 1 { // no proxy is here to tell more
+				list = append(list, n.contracts()...)
+			}
+			continue
+		}
+		list = append(list, contractStatus{Role: devnet.RoleProxy, Name: n.Name, Address: f.Contract.Address, State: noChain})
+		for _, a := range f.Clients {
+			list = append(list, contractStatus{
+				Role: devnet.RoleClient, Name: r.nameOf(a.Owner, devnet.RoleClient), At: n.Name, Address: a.Contract, State: a.state(),
+				Unsettled: nano(a.ToCharge, f.Root.PricePerToken), Available: nano(a.Available, f.Root.PricePerToken),
+			})
+		}
+		for _, a := range f.Workers {
+			list = append(list, contractStatus{
+				Role: devnet.RoleWorker, Name: r.nameOf(a.Owner, devnet.RoleWorker), At: n.Name, Address: a.Contract, State: a.state(),
+				Unpaid: nano(a.Unpaid, f.Root.WorkerFeePerToken),
+			})
+		}
+	}
+	return list
+}
+
+// contracts are those that a client or a worker knows by itself. A client
+// lists its accounts apart from its connections.
+func (n *nodeStatus) contracts() (list []contractStatus) {
+	for _, c := range slices.Concat(n.figures.ProxyConnections, n.figures.Proxies) {
+		if c.ProxyContract != "" {
+			list = append(list, contractStatus{Role: devnet.RoleProxy, Name: "proxy at " + c.Address, Address: c.ProxyContract, State: noChain})
+		}
+		if c.Contract != "" {
+			list = append(list, contractStatus{Role: n.Role, Name: n.Role, Address: c.Contract, State: noChain})
+		}
+	}
+	return list
+}
+
+func (a *account) state() string {
+	switch {
+	case a.Closed:
+		return "closed"
+	case a.Closing:
+		return "closing"
+	}
+	return "open"
+}
+
+func nano(tokens, price int64) string { return strconv.FormatInt(tokens*price, 10) }
+
+// named finds a node's name; empty if none fits.
+func (r *statusReport) named(fits func(*devnet.NodeInfo) bool) string {
+	for _, n := range r.Nodes {
+		if fits(&n.info) {
+			return n.Name
+		}
+	}
+	return ""
+}
+
+// owned names the node that a wallet owns. One wallet is written in several
+// ways: with and without a mark for test networks.
+func (r *statusReport) owned(wallet string) string {
+	a, err := contract.ParseAddress(wallet)
+	if err != nil {
+		return ""
+	}
+	return r.named(func(i *devnet.NodeInfo) bool {
+		b, err := contract.ParseAddress(i.Owner)
+		return err == nil && a.StringRaw() == b.StringRaw()
+	})
+}
+
+func (r *statusReport) nameOf(wallet, otherwise string) string {
+	if name := r.owned(wallet); name != "" {
+		return name
+	}
+	return otherwise
+}
