@@ -1,12 +1,14 @@
 package proxy
 
 import (
+	"fmt"
 	"math"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/tl"
 )
 
@@ -168,5 +170,31 @@ func TestIgnoredCancelFreesTheReservation(t *testing.T) {
 		c.send(&tl.CocoonCancelQuery{RequestID: q.RequestID})
 		time.Sleep(time.Minute)
 		r.sound()
+	})
+}
+
+// Accounts that were never used make room for others. A worker that is
+// connected and has earned nothing yet must not be among the lost for that.
+func TestCrowdOfWorkersLeavesTheIdleOne(t *testing.T) {
+	inBubble(t, func(c *Config) { c.Book.(*ledger.Memory).Limit = 3 }, func(r *rig) {
+		w := r.worker(workerOptions{version: 4})
+		crowd := func() {
+			for n := range 5 {
+				r.worker(workerOptions{version: 4, owner: fmt.Sprintf("0:%064x", 100+n), disabled: true}).conn.Close(nil)
+			}
+		}
+		crowd()
+		c := r.client(4, nil)
+		c.send(question(1))
+		id := w.given().RequestID
+		w.head(id)
+		crowd()
+		w.end(id, 5)
+		if a := c.answer(requestID(1), true); a.paid.RequestTokens != 5 {
+			t.Errorf("%d tokens were booked, want 5", a.paid.RequestTokens)
+		}
+		if pay := want[*tl.ProxyWorkerRequestPayment](w); pay.MaxTokens != 5 {
+			t.Errorf("the worker has %d tokens, want 5", pay.MaxTokens)
+		}
 	})
 }

@@ -38,7 +38,7 @@ func (r *request) give(offer *market.Offer, l *later) bool {
 		r.leave(market.Neutral, l) // it is just closing
 		return false
 	}
-	s, err := r.p.book.WorkerStatus(w.account)
+	s, err := w.owed()
 	if !w.conn.Fits(len(r.query)) {
 		err, r.failure = errNoRoom, queueFull()
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/market"
 	"github.com/opencocoon/cocoon/tl"
 	"github.com/opencocoon/cocoon/wire"
@@ -91,6 +92,9 @@ func (r *request) settle(report tl.TokensUsed) (booked int64) {
 		return 0
 	}
 	booked, err := r.p.book.Settle(r.hold, r.worker.account, used)
+	if errors.Is(err, ledger.ErrAccount) && r.worker.reopen() == nil {
+		booked, err = r.p.book.Settle(r.hold, r.worker.account, used)
+	}
 	if err != nil { // the contract was changed under it: the old accounts are gone
 		r.p.log.Error("ledger", "client", r.client.text, "worker", r.worker.text, "error", err)
 		r.p.book.Release(r.hold)
@@ -130,9 +134,24 @@ func (r *request) forgetQuery() {
 	r.query = nil
 }
 
+// owed is the state of the worker's account. The ledger may have dropped one
+// that was never used, to make room.
+func (w *worker) owed() (ledger.Status, error) {
+	s, err := w.p.book.WorkerStatus(w.account)
+	if errors.Is(err, ledger.ErrAccount) && w.reopen() == nil {
+		s, err = w.p.book.WorkerStatus(w.account)
+	}
+	return s, err
+}
+
+func (w *worker) reopen() error {
+	_, err := w.p.book.OpenWorker(w.account)
+	return err
+}
+
 // pay tells the worker what the request brought.
 func (w *worker) pay(r *request, id tl.Int256, booked int64) {
-	s, err := w.p.book.WorkerStatus(w.account)
+	s, err := w.owed()
 	if err != nil {
 		w.p.log.Error("payment", "worker", w.text, "error", err)
 		return

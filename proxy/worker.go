@@ -225,7 +225,7 @@ func (w *worker) status(q *wire.Query) {
 		q.Fail(wire.CodeProtocol, "worker request from non-ready connection")
 		return
 	}
-	s, err := w.p.book.WorkerStatus(w.account)
+	s, err := w.owed()
 	if err != nil {
 		w.p.log.Error("payment status", "worker", w.text, "error", err)
 		q.Fail(wire.CodeFailure, "payment status is not available now")
