@@ -375,6 +375,13 @@ type ModelInfo struct {
 	Waiting int
 }
 
+// Empty says that no worker has made an offer yet.
+func (m *Market) Empty() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.models) == 0
+}
+
 // Models lists the models ever offered, by name. One whose workers have all left stays listed.
 func (m *Market) Models() []ModelInfo {
 	m.mu.Lock()

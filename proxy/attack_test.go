@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/opencocoon/cocoon/ledger"
+	"github.com/opencocoon/cocoon/openai"
 	"github.com/opencocoon/cocoon/tl"
 )
 
@@ -196,5 +197,24 @@ func TestCrowdOfWorkersLeavesTheIdleOne(t *testing.T) {
 		if pay := want[*tl.ProxyWorkerRequestPayment](w); pay.MaxTokens != 5 {
 			t.Errorf("the worker has %d tokens, want 5", pay.MaxTokens)
 		}
+	})
+}
+
+// A proxy that has just started again, and no worker yet, does not know which
+// models there are: callers are told to try again, and not that there is none.
+func TestNoModelIsUnknownBeforeTheFirstWorker(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		c := r.client(4, nil)
+		c.send(question(1))
+		a := c.answer(requestID(1), false)
+		a.refusedWith(t, 503, "651", openai.CodeNoWorker)
+		if a.header("Retry-After") == "" || len(r.p.market.Models()) != 0 {
+			t.Errorf("headers %v, models %v", a.head.Headers, r.p.market.Models())
+		}
+		r.worker(workerOptions{version: 4})
+		other := question(2)
+		other.ModelName = "other"
+		c.send(other)
+		c.answer(other.RequestID, false).refusedWith(t, 404, "621", openai.CodeModelNotFound)
 	})
 }

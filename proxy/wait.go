@@ -9,6 +9,13 @@ import (
 
 // noOffer fails the request or lets it wait, if waiting can help.
 func (r *request) noOffer(d market.Decision, l *later) {
+	if d.Verdict == market.UnknownModel && r.p.market.Empty() {
+		// No worker has come yet since the proxy started, so it cannot know. To
+		// let the request wait would make the caller's word a known model.
+		d.Verdict = market.NoWorker
+		r.fail(noOffer(d), l)
+		return
+	}
 	canWait := d.Verdict == market.Busy || d.Verdict == market.NoWorker && r.failure == nil
 	switch {
 	case !canWait && r.failure != nil:
