@@ -55,7 +55,8 @@ func info(ts *testscript.TestScript, dir string) *devnet.Info {
 	return i
 }
 
-// ready DIR waits for the devnet of that directory and sets BASE and MODEL.
+// ready DIR waits for the devnet of that directory and sets BASE, ADDRESS,
+// MODEL and DOOR, a proxy's door for clients.
 func ready(ts *testscript.TestScript, _ bool, args []string) {
 	until(ts, "a ready devnet in "+args[0], func() bool {
 		i, err := devnet.ReadInfo(ts.MkAbs(args[0]))
@@ -68,7 +69,13 @@ func ready(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		resp.Body.Close()
 		ts.Setenv("BASE", i.BaseURL)
+		ts.Setenv("ADDRESS", resp.Request.URL.Host)
 		ts.Setenv("MODEL", i.Model)
+		for _, n := range i.Nodes {
+			if n.Clients != "" {
+				ts.Setenv("DOOR", n.Clients)
+			}
+		}
 		return resp.StatusCode == http.StatusOK
 	})
 }

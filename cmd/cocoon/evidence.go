@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/opencocoon/cocoon/attest"
+	"github.com/opencocoon/cocoon/ratls"
+)
+
+const evidenceHelp = "FILE is a quote as the machine made it, or a certificate that carries one; binary, hexadecimal, base64 or PEM.\n" +
+	"HOST:PORT is a proxy's door: its certificate is fetched."
+
+// evidence is what a peer shows: a quote alone, or a certificate.
+type evidence struct {
+	raw         []byte       // nil for a certificate without any
+	certificate *ratls.Shown // nil for a quote alone
+}
+
+// readEvidence reads a file, or asks a peer. A name that is both is a file.
+func readEvidence(ctx context.Context, name string) (*evidence, error) {
+	b, err := readBounded(name)
+	if _, port, split := net.SplitHostPort(name); errors.Is(err, fs.ErrNotExist) && split == nil && port != "" {
+		return askEvidence(ctx, name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(b) == 0 {
+		return nil, fmt.Errorf("%s is empty: want a quote or a certificate", name)
+	}
+	b, err = unarmour(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if b[0] != derSequence {
+		return &evidence{raw: b}, nil
+	}
+	shown, err := ratls.ParseCertificate(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return &evidence{shown.Evidence, shown}, nil
+}
+
+// derSequence is how every certificate begins, and no quote: theirs is the
+// version, 4 or 5.
+const derSequence = 0x30
+
+func readBounded(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, 4*attest.MaxEvidence))
+}
+
+// unarmour turns text into the bytes it stands for.
+func unarmour(b []byte) ([]byte, error) {
+	// Only at the beginning: a quote has PEM inside.
+	if bytes.HasPrefix(bytes.TrimSpace(b), []byte("-----BEGIN ")) {
+		block, _ := pem.Decode(b)
+		if block == nil || block.Type != "CERTIFICATE" || len(block.Bytes) == 0 {
+			return nil, errors.New("malformed PEM, or not that of a CERTIFICATE")
+		}
+		return block.Bytes, nil
+	}
+	text := strings.Join(strings.Fields(string(b)), "")
+	if raw, err := hex.DecodeString(text); err == nil && len(raw) > 0 {
+		return raw, nil
+	}
+	if raw, err := base64.StdEncoding.DecodeString(text); err == nil && len(raw) > 0 {
+		return raw, nil
+	}
+	return b, nil
+}
+
+// askEvidence fetches a listener's certificate. It shows a key of its own
+// and no evidence, as any client does.
+func askEvidence(ctx context.Context, address string) (*evidence, error) {
+	identity, err := ratls.NewIdentity(ctx, attest.NoPlatform{}, nil)
+	if err != nil {
+		return nil, err
+	}
+	shown, err := ratls.Look(ctx, address, &ratls.Config{Identity: identity})
+	if err != nil {
+		return nil, fmt.Errorf("%w; want a file, or the address of a proxy's door", err)
+	}
+	return &evidence{shown.Evidence, shown}, nil
+}
+
+// judge decides about the evidence; key is who it must belong to, nil for
+// the certificate's or, of a quote alone, for anyone.
+func (e *evidence) judge(ctx context.Context, p *attest.Policy, key ed25519.PublicKey, at time.Time) (*attest.Verdict, error) {
+	c := e.certificate
+	if c == nil {
+		return p.Judge(ctx, e.raw, key, at)
+	}
+	if key == nil {
+		key = c.Key
+	}
+	if c.SEVSNP {
+		return p.JudgeRelayed(&attest.Relayed{Kind: attest.KindSEVSNP, Key: key}, at)
+	}
+	v, err := p.Judge(ctx, e.raw, key, at)
+	valid := attest.Check{
+		Name: "certificate", OK: !at.Before(c.NotBefore) && !at.After(c.NotAfter),
+		Got:  "valid from " + c.NotBefore.UTC().Format(time.RFC3339) + " to " + c.NotAfter.UTC().Format(time.RFC3339),
+		Want: "valid at " + at.UTC().Format(time.RFC3339),
+	}
+	v.Checks = append([]attest.Check{valid}, v.Checks...)
+	if err == nil && !valid.OK {
+		v.Trusted, v.Level, err = false, attest.LevelRefused, &attest.RefusedError{Kind: v.Kind, Check: valid}
+	}
+	return v, err
+}
