@@ -22,6 +22,7 @@ const module = "github.com/opencocoon/cocoon"
 var arrows = map[string][]string{
 	"tl":                {},
 	"openai":            {},
+	"fieldcrypt":        {"openai"},
 	"stats":             {},
 	"engine":            {"openai"},
 	"engine/builtin":    {"openai"},
@@ -36,7 +37,7 @@ var arrows = map[string][]string{
 	"ledger":            {"tl"},
 	"client":            {"attest", "contract", "ledger", "openai", "ratls", "stats", "tl", "wire"},
 	"proxy":             {"attest", "contract", "ledger", "market", "openai", "ratls", "stats", "tl", "wire"},
-	"worker":            {"attest", "contract", "engine", "ledger", "openai", "ratls", "stats", "tl", "wire"},
+	"worker":            {"attest", "contract", "engine", "fieldcrypt", "ledger", "openai", "ratls", "stats", "tl", "wire"},
 }
 
 // Wiring and tools may import everything: that is what they are for.

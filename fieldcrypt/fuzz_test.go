@@ -1,0 +1,58 @@
+package fieldcrypt
+
+import (
+	"crypto/cipher"
+	"encoding/json"
+	"testing"
+)
+
+func sealPadded(k *messageKeys, padded []byte) []byte {
+	id := k.id(padded)
+	block, iv := k.cipher(id)
+	out := make([]byte, len(padded))
+	cipher.NewCBCEncrypter(block, iv).CryptBlocks(out, padded)
+	return append(id, out...)
+}
+
+// Bytes of a peer open or are refused; what opens seals and opens again.
+func FuzzDecrypt(f *testing.F) {
+	v := readVectors(f)
+	for _, n := range v.Negative {
+		f.Add([]byte(n.Request))
+	}
+	f.Add([]byte(v.Request.Encrypted))
+	f.Add([]byte(v.DecMarker.Request))
+	f.Add([]byte(` { "is_encrypted" : [ "DEC_" , 1e5 ] } `))
+	app, worker := v.app(f), v.worker(f)
+	back := sealer(f, worker, app, ToApp)
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		plain, _, err := Open(worker, doc, ToWorker)
+		if err != nil {
+			plain = doc
+		} else if !json.Valid(plain) {
+			t.Fatalf("opened to no JSON: %q", plain)
+		}
+		sealed, err := back.Seal(plain)
+		if err != nil {
+			return
+		}
+		if !json.Valid(sealed) {
+			t.Fatalf("sealed to no JSON: %q", sealed)
+		}
+		if _, _, err := Open(app, sealed, ToApp); err != nil {
+			t.Fatalf("sealed, but %v: %q", err, sealed)
+		}
+	})
+}
+
+func FuzzDecryptForm(f *testing.F) {
+	kind, body := form(f, "model", "m", "file", "ENC_00", "is_encrypted", "v1")
+	f.Add(kind, body)
+	f.Add("multipart/form-data; boundary=x", []byte("--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nDEC_b\r\n--x--"))
+	worker := &Seed{2}
+	f.Fuzz(func(t *testing.T, kind string, body []byte) {
+		if plain, _, err := OpenForm(worker, kind, body); err != nil && plain != nil {
+			t.Fatal("a refusal with content")
+		}
+	})
+}
