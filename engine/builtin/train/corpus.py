@@ -1,9 +1,12 @@
 #!/usr/bin/python3
 """Expands dialogues.txt, tables.txt and words.txt into training dialogues.
 
-    corpus.py N SEED > dialogues.jsonl      one dialogue per line, a list of [role, text]
+    corpus.py N SEED [DETAIL DRILL] > dialogues.jsonl      one dialogue per line, a list of [role, text]
 
-The same N and SEED give the same bytes. The tasks whose answers have to be
+DETAIL is the share of turns whose answer depends on a word of the question (a
+table, a sum, a summary), if it shall be more than comes by itself; DRILL the
+share of dialogues that only copy words, from which the model learns to look
+back. The same arguments give the same bytes. The tasks whose answers have to be
 computed (sums, summaries, drafts, counting) are functions here; everything
 that is merely said stands in dialogues.txt.
 """
@@ -158,13 +161,11 @@ def cap(s, t):
 # ---- answers that are computed -------------------------------------------------
 
 def sums(r):
-    op, a, b = r.choice("++-*"), r.randint(0, 20), r.randint(0, 20)
-    if r.random() < 0.2:
+    op = r.choice("++-*")
+    hard = r.random() < 0.12
+    a, b = (r.randint(13, 9999), r.randint(2, 999)) if hard else (r.randint(0, 12), r.randint(0, 12))
+    if not hard and r.random() < 0.2:
         a, b = r.choice([(2, 2), (1, 1), (2, 3), (3, 5), (7, 8), (6, 7), (10, 5), (12, 4)])
-    if op == "+" and r.random() < 0.3:
-        a, b = r.randint(10, 99), r.randint(1, 99)
-    if op == "*":
-        a, b = r.randint(0, 12), r.randint(0, 12)
     if op == "-" and a < b:
         a, b = b, a
     v = {"+": a + b, "-": a - b, "*": a * b}[op]
@@ -173,11 +174,12 @@ def sums(r):
     expr = f"{a} {w} {b}" if w.isalpha() else f"{a}{w}{b}"
     q = r.choice(["What is {}?", "{}", "{}?", "{} =", "{}=?", "How much is {}?", "Calculate {}", "Compute {}.", "What's {}?", "Solve {}", "Tell me what {} is"])
     sign = {"+": "+", "-": "-", "*": "x"}[op]
-    return [["user", q.format(expr)], ["assistant", f"{a} {sign} {b} = {v}."]]
+    said = "Such numbers are too large for a small demonstration model. A calculator is the better tool." if hard else f"{a} {sign} {b} = {v}."
+    return [["user", q.format(expr)], ["assistant", said]]
 
 
 def counting(r):
-    n = r.choice([3, 5, 5, 10, 10, 10, 4, 6, 7, 8, 12])
+    n = r.choice([3, 4, 5, 5, 5, 6, 7, 8, 10, 10, 10])
     if r.random() < 0.25:
         q = r.choice(["Count down from {n}", "Count backwards from {n}", "Count from {n} to 1"])
         seq = range(n, 0, -1)
@@ -188,7 +190,7 @@ def counting(r):
 
 
 def compare(r):
-    a, b = r.sample(range(1, 100), 2)
+    a, b = r.sample(range(1, 21), 2)
     q = r.choice(["Which is larger, {a} or {b}?", "Which is bigger: {a} or {b}?", "Is {a} or {b} larger?", "What is more, {a} or {b}?"])
     return [["user", q.format(a=a, b=b)], ["assistant", f"{max(a, b)} is larger than {min(a, b)}."]]
 
@@ -318,14 +320,34 @@ COMPUTED = [(sums, 16), (counting, 3), (compare, 2), (summarise, 34), (draft, 12
 SYSTEM = ["You are a helpful assistant.", "You are a helpful assistant", "Be brief.", "You are a friendly assistant. Answer briefly.", "Answer in English.", "You are an assistant that answers in one sentence.", "You are Cocoon's assistant.", "Be polite and short.", "You are a helpful AI assistant. Keep answers short.", "You are a bot."]
 
 
-def one(r):
-    total = sum(t["weight"] for t in TOPICS)
-    more = sum(w for _, w in COMPUTED)
+def one(r, detail):
+    topics, computed = TOPICS, COMPUTED
+    if r.random() < detail:
+        topics = [t for t in TOPICS if t["use"] and t["name"] not in ("unknown", "long", "gibberish")]
+    total, more = sum(t["weight"] for t in topics), sum(w for _, w in computed)
     if r.random() * (total + more) < more:
-        f, = r.choices([c for c, _ in COMPUTED], [w for _, w in COMPUTED])
+        f, = r.choices([c for c, _ in computed], [w for _, w in computed])
         return f(r)
-    t, = r.choices(TOPICS, [t["weight"] for t in TOPICS])
+    t, = r.choices(topics, [t["weight"] for t in topics])
     return from_topic(r, t)
+
+
+def drill(r):
+    """Words in no order, to be said again."""
+    pool = [lambda: r.choice(WORDS["nouns"]), lambda: r.choice(WORDS["adjectives"]), lambda: made_up(r), lambda: r.choice(WORDS["names"]), lambda: str(r.randint(0, 99))]
+    words = [r.choice(pool)() for _ in range(r.randint(3, 24))]
+    text = r.choice([" ", " ", ", "]).join(words)
+    kind = r.random()
+    if kind < 0.6:
+        return [["user", r.choice(["Repeat: ", "Repeat after me: ", "Say: ", "Echo: ", "Write: ", "Say exactly: "]) + text], ["assistant", text]]
+    if kind < 0.75:
+        return [["user", "Repeat twice: " + text], ["assistant", text + "\n" + text]]
+    if kind < 0.9:
+        i = r.randrange(len(words) - 1)
+        if words.count(words[i]) > 1:
+            return drill(r)
+        return [["user", f"Which word follows {words[i]} in: {' '.join(words)}"], ["assistant", words[i + 1]]]
+    return [["user", "Write one word per line: " + " ".join(words)], ["assistant", "\n".join(words)]]
 
 
 EXACT = ("Repeat", "Say", "Reply", "Respond", "Answer", "Just", "Echo", "Write in", "Upper", "Lower", "In capital", "Please say", "Print")
@@ -351,11 +373,13 @@ def roughen(r, q):
     return q or "?"
 
 
-def dialogue(r):
-    turns = one(r)
-    again, longest = (0.95, 24) if r.random() < 0.06 else (0.22, 7)  # a few long talks fill the context
+def dialogue(r, detail, drills):
+    if r.random() < drills:
+        return drill(r)
+    turns = one(r, detail)
+    again, longest = (0.95, 24) if r.random() < 0.03 else (0.22, 7)  # a few long talks fill the context
     while r.random() < again and len(turns) < longest:
-        turns += one(r)
+        turns += one(r, detail)
     turns = [[role, roughen(r, s) if role == "user" else s] for role, s in turns]
     if r.random() < 0.2:
         turns.insert(0, ["system", r.choice(SYSTEM)])
@@ -364,9 +388,10 @@ def dialogue(r):
 
 def main():
     n, seed = int(sys.argv[1]), int(sys.argv[2])
+    detail, drills = map(float, sys.argv[3:5] or (0, 0))
     r = random.Random(seed)
     for _ in range(n):
-        print(json.dumps(dialogue(r), ensure_ascii=False))
+        print(json.dumps(dialogue(r, detail, drills), ensure_ascii=False))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 import torch
 import torch.nn.functional as F
 
-SHAPE = dict(vocab=2048, dim=256, layers=5, heads=8, kv_heads=2, ff=512, context=1024, eps=1e-5, rope=10000.0)
+SHAPE = dict(vocab=2048, dim=256, layers=4, heads=8, kv_heads=2, ff=512, context=1024, eps=1e-5, rope=10000.0)
 
 
 def rms(x, w, eps):
@@ -26,8 +26,8 @@ class Llama(torch.nn.Module):
         self.s, d, hd = s, s["dim"], s["dim"] // s["heads"]
         sizes = {"attn_q": (d, d), "attn_k": (s["kv_heads"] * hd, d), "attn_v": (s["kv_heads"] * hd, d), "attn_output": (d, d),
                  "ffn_gate": (s["ff"], d), "ffn_up": (s["ff"], d), "ffn_down": (d, s["ff"])}
-        self.emb = torch.nn.Parameter(torch.randn(s["vocab"], d) * 0.02)
-        self.norm = torch.nn.Parameter(torch.ones(d))
+        self.emb = torch.nn.Parameter(torch.randn(s["vocab"], d))
+        self.norm = torch.nn.Parameter(torch.full((d,), 0.03))  # keeps the first logits small
         self.layers = torch.nn.ModuleList()
         for _ in range(s["layers"]):
             p = {n: torch.nn.Parameter(torch.randn(*z) * (0.0 if n in ("attn_output", "ffn_down") else z[1] ** -0.5)) for n, z in sizes.items()}

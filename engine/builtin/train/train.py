@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 import bpe
+import lookback
 import model
 
 
@@ -67,7 +68,7 @@ class Muon:
         for p, m in zip(self.params, self.m):
             m.mul_(self.momentum).add_(p.grad)
             u = orthogonal(p.grad + self.momentum * m)
-            p.mul_(1 - rate * 0.01).add_(u, alpha=-rate * max(1, p.shape[0] / p.shape[1]) ** 0.5)
+            p.mul_(1 - rate * 0.1).add_(u, alpha=-rate * max(1, p.shape[0] / p.shape[1]) ** 0.5)
 
 
 def main():
@@ -76,7 +77,7 @@ def main():
     ap.add_argument("checkpoint")
     ap.add_argument("--minutes", type=float, default=60)
     ap.add_argument("--steps", type=int, default=0)
-    ap.add_argument("--tokens", type=int, default=3072, help="per step")
+    ap.add_argument("--tokens", type=int, default=2560, help="per step")
     ap.add_argument("--seed", type=int, default=1)
     o = ap.parse_args()
     torch.manual_seed(o.seed)
@@ -90,9 +91,10 @@ def main():
     print(f"{len(docs)} dialogues, {sum(len(d[0]) for d in docs)} tokens", flush=True)
 
     net = model.Llama()
+    lookback.install(net)
     matrices = [p for w in net.layers for p in w.values() if p.dim() == 2]
     rest = [p for p in net.parameters() if not any(p is q for q in matrices)]
-    muon, adam = Muon(matrices), torch.optim.Adam(rest, betas=(0.9, 0.95))
+    muon, adam = Muon(matrices), torch.optim.Adam([{"params": [p for p in rest if p.dim() == 2], "peak": 0.01}, {"params": [p for p in rest if p.dim() == 1], "peak": 0.002}], betas=(0.9, 0.95))
     average = {k: v.clone() for k, v in net.state_dict().items()}
     print(f"{sum(p.numel() for p in net.parameters())} parameters", flush=True)
 
@@ -118,7 +120,7 @@ def main():
         done = step / o.steps if o.steps else (time.time() - began) / (60 * o.minutes)
         if done >= 1:
             break
-        factor = min(1, (step + 1) / 50) * (1 - done)
+        factor = min(1, (step + 1) / 20) * (1 - done)
         rows, learn = pad(group, rng)
         h = net.hidden(rows[:, :-1]).reshape(-1, model.SHAPE["dim"])[learn]
         loss = F.cross_entropy(h @ net.emb.T, rows[:, 1:].reshape(-1)[learn])
@@ -126,10 +128,10 @@ def main():
         loss.backward()
         muon.step(0.02 * factor)
         for g in adam.param_groups:
-            g["lr"] = 0.004 * factor
+            g["lr"] = g["peak"] * factor
         adam.step()
         step, seen = step + 1, seen + rows.numel()
-        keep = min(0.99, 1 - 1 / (step + 1))
+        keep = min(0.98, 1 - 1 / (step + 1))
         with torch.no_grad():
             for k, v in net.state_dict().items():
                 average[k].mul_(keep).add_(v, alpha=1 - keep)
