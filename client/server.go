@@ -33,7 +33,7 @@ func (c *Client) serve() (*server, error) {
 	if l == nil {
 		var err error
 		if l, err = net.Listen("tcp", c.cfg.Listen); err != nil {
-			return nil, fmt.Errorf("client: gateway: %w; is another client running? choose another address", err)
+			return nil, fmt.Errorf("client: gateway: %w", err)
 		}
 	}
 	c.warnIfOpen(l.Addr())

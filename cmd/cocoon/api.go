@@ -161,7 +161,8 @@ type chatAnswer struct {
 	Usage   *openai.Usage `json:"usage"`
 }
 
-// chat asks and hands each piece of text to got as it arrives.
+// chat asks and hands each piece of text to got as it arrives. With an error
+// the answer is what came before it, nil if nothing could come.
 func (a *api) chat(ctx context.Context, req chatRequest, got func(string)) (*chatAnswer, error) {
 	if req.Stream {
 		req.StreamOptions = map[string]any{"include_usage": true}
@@ -186,7 +187,7 @@ func (a *api) chat(ctx context.Context, req chatRequest, got func(string)) (*cha
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("the answer broke off: %w", err)
+			r.err = fmt.Errorf("the answer broke off: %w", err)
 		}
 	}
 	if r.err == nil && !r.seen {

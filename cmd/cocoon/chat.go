@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -30,7 +31,8 @@ func chatVerb() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "chat [text]",
 		Short: "talk to a model through a running client",
-		Long: "Without text it is a conversation: type a line, read the answer; /new forgets what was said, /quit or Ctrl-D leaves.\n" +
+		Long: "Without text it is a conversation: type a line, read the answer; /help says what else there is.\n" +
+			"Ctrl-C stops the answer, Ctrl-D leaves.\n\n" +
 			"With text, or with text on standard input, it asks once. Nothing that is said is kept anywhere.",
 		Example: "  cocoon chat \"What is remote attestation?\"\n" +
 			"  echo \"Summarise this.\" | cocoon chat --max-tokens 100\n" +
@@ -82,7 +84,15 @@ type conversation struct {
 	chatOptions
 	messages []chatMessage
 	out      io.Writer
+	// stop stops the answer in progress. Nil if nothing does.
+	stop <-chan os.Signal
 }
+
+const chatHelp = `  /new    forget what was said
+  /help   this
+  /quit   leave, as Ctrl-D does
+Ctrl-C stops an answer; its question is forgotten.
+`
 
 func (c *conversation) forget() {
 	c.messages = nil
@@ -98,7 +108,12 @@ func (c *conversation) start(cmd *cobra.Command, text string) error {
 		return c.ask(ctx, text)
 	}
 	if file, ok := in.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		fmt.Fprintf(c.out, "talking to %s at %s; /new starts over, /quit leaves\n", c.model, c.base)
+		fmt.Fprintf(c.out, "talking to %s at %s; /help helps\n", c.model, c.base)
+		// From here Ctrl-C ends an answer and not the program.
+		signal.Reset(os.Interrupt)
+		stop := make(chan os.Signal, 1)
+		signal.Notify(stop, os.Interrupt)
+		c.stop = stop
 		return c.converse(ctx, in)
 	}
 	b, err := io.ReadAll(io.LimitReader(in, maxLine))
@@ -121,21 +136,52 @@ func (c *conversation) converse(ctx context.Context, in io.Reader) error {
 		case <-ctx.Done():
 			fmt.Fprintln(c.out)
 			return nil
+		case <-c.stop:
+			fmt.Fprintln(c.out, "\n(Ctrl-D or /quit leaves)")
 		case line, ok := <-lines:
-			switch line = strings.TrimSpace(line); {
-			case !ok || line == "/quit":
+			if line = strings.TrimSpace(line); !ok || line == "/quit" {
 				fmt.Fprintln(c.out)
 				return nil
-			case line == "":
-			case line == "/new":
-				c.forget()
-			default:
-				if err := c.ask(ctx, line); err != nil && ctx.Err() == nil {
-					fmt.Fprintln(c.out, "!", err)
-				}
 			}
+			c.turn(ctx, line)
 		}
 	}
+}
+
+// turn does what a line asks for.
+func (c *conversation) turn(ctx context.Context, line string) {
+	switch {
+	case line == "":
+	case line == "/new":
+		c.forget()
+	case line == "/help":
+		fmt.Fprint(c.out, chatHelp)
+	case strings.HasPrefix(line, "/") && !strings.ContainsAny(line[1:], "/ "):
+		fmt.Fprintf(c.out, "! unknown command %s; /help lists them\n", line)
+	default:
+		ctx, done := c.stoppable(ctx)
+		err := c.ask(ctx, line)
+		switch stopped := ctx.Err() != nil; {
+		case stopped:
+			fmt.Fprintln(c.out, "! stopped")
+		case err != nil:
+			fmt.Fprintln(c.out, "!", err)
+		}
+		done()
+	}
+}
+
+// stoppable derives a context that c.stop ends, too. Call done in the end.
+func (c *conversation) stoppable(ctx context.Context) (_ context.Context, done func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-c.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // readLines reads in the background: a terminal's read cannot be cancelled.
@@ -169,7 +215,7 @@ func (c *conversation) ask(ctx context.Context, text string) error {
 		show = func(string) {}
 	}
 	answer, err := c.chat(ctx, req, show)
-	if !c.json && answer != nil {
+	if !c.json && (answer != nil || ctx.Err() != nil) {
 		fmt.Fprintln(c.out)
 	}
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 )
@@ -31,6 +32,11 @@ func parrot(t *testing.T) *httptest.Server {
 		}
 		w.Header().Set("Content-Type", "text/event-stream")
 		fmt.Fprintf(w, "data: {\"choices\":[{\"delta\":{\"content\":\"%s \"}}]}\n\n", last)
+		if last == "hang" {
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+			return
+		}
 		if last == "break" {
 			fmt.Fprint(w, "data: {\"error\":{\"message\":\"the worker is gone\",\"type\":\"server_error\"}}\n\n")
 			return
@@ -47,11 +53,37 @@ func TestConversation(t *testing.T) {
 	var out strings.Builder
 	c := &conversation{api: &api{base: s.URL}, chatOptions: chatOptions{model: "parrot", system: "be brief"}, out: &out}
 	c.forget()
-	in := "one\n\n two \nrefuse\nbreak\n/new\nthree\n/quit\nnever\n"
+	in := "one\n\n two \nrefuse\nbreak\n/nwe\n/new\nthree\n/a/path is text\n/quit\nnever\n"
 	if err := c.converse(t.Context(), strings.NewReader(in)); err != nil {
 		t.Fatal(err)
 	}
-	want := "> one after 1\n> > two after 3\n> ! all workers are busy (status 429)\n> break \n! the worker is gone\n> > three after 1\n> \n"
+	want := "> one after 1\n> > two after 3\n> ! all workers are busy (status 429)\n> break \n! the worker is gone\n> ! unknown command /nwe; /help lists them\n" +
+		"> > three after 1\n> /a/path is text after 3\n> \n"
+	if got := out.String(); got != want {
+		t.Errorf("the conversation went\n%q, want\n%q", got, want)
+	}
+}
+
+// stopper presses Ctrl-C when the answer has begun.
+type stopper struct {
+	strings.Builder
+	stop chan os.Signal
+}
+
+func (s *stopper) Write(p []byte) (int, error) {
+	if string(p) == "hang " {
+		s.stop <- os.Interrupt
+	}
+	return s.Builder.Write(p)
+}
+
+func TestCtrlCStopsTheAnswer(t *testing.T) {
+	out := &stopper{stop: make(chan os.Signal, 1)}
+	c := &conversation{api: &api{base: parrot(t).URL}, chatOptions: chatOptions{model: "parrot"}, out: out, stop: out.stop}
+	if err := c.converse(t.Context(), strings.NewReader("one\nhang\ntwo\n")); err != nil {
+		t.Fatal(err)
+	}
+	want := "> one after 0\n> hang \n! stopped\n> two after 2\n> \n"
 	if got := out.String(); got != want {
 		t.Errorf("the conversation went\n%q, want\n%q", got, want)
 	}

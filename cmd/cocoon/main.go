@@ -94,6 +94,9 @@ func exitCode(err error, begun bool) int {
 // complaint is the one line on stderr: which verb, what happened, what to do.
 func complaint(cmd *cobra.Command, err error, begun bool) string {
 	path := cmd.CommandPath()
+	if errors.Is(err, context.Canceled) && cmd.Context().Err() != nil {
+		return path + ": interrupted"
+	}
 	text := strings.TrimPrefix(strings.TrimSpace(err.Error()), cmd.Name()+": ")
 	line := path + ": " + strings.ReplaceAll(text, "\n", "; ")
 	if exitCode(err, begun) == exitUsage {
@@ -111,9 +114,11 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
+		Version:       thisBuild().String(),
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(verbs()...)
+	layOut(root)
 	return root
 }

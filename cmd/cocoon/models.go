@@ -13,6 +13,7 @@ import (
 func modelsVerb() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "models", Short: "list what the network serves, with price and load", Args: cobra.NoArgs,
+		Long:    "List what the network serves, with price and load. An offer is a worker at a proxy: one that works for two proxies makes two.",
 		Example: "  cocoon models\n  cocoon models --json",
 	}
 	asJSON := cmd.Flags().Bool("json", false, "print the list as the API gives it")
@@ -44,7 +45,7 @@ func writeModels(cmd *cobra.Command, models []openai.Model) error {
 		return err
 	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "model\tworkers\tcheapest\trunning\tcapacity")
+	fmt.Fprintln(w, "model\toffers\tcheapest\trunning\tcapacity")
 	for _, m := range models {
 		price, running, capacity := "-", 0, 0
 		for i, worker := range m.Workers {

@@ -9,6 +9,8 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -44,13 +46,24 @@ func roleVerb(cmd *cobra.Command, s *settings, role node.Role) {
 		if *supervised {
 			ctx = untilEOF(ctx, cmd.InOrStdin())
 		}
-		return role.Run(ctx, node.Env{Log: log, Ready: func(url string) { log.Info("listening", "url", url) }})
+		return explainListen(role.Run(ctx, node.Env{Log: log, Ready: func(url string) { log.Info("listening", "url", url) }}))
 	}
+}
+
+// explainListen adds what to do when an address is taken.
+func explainListen(err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w; stop the program that has it, or choose another address with --listen", err)
+	}
+	return err
 }
 
 func newLog(w io.Writer, level string) (*slog.Logger, error) {
 	var l slog.Level
 	err := l.UnmarshalText([]byte(level))
+	if err != nil {
+		err = fmt.Errorf("got %q, want debug, info, warn or error", level)
+	}
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: l})), err
 }
 
@@ -122,8 +135,14 @@ func durationFlag(f *pflag.FlagSet, d *node.Duration, name, usage string) {
 
 type durationValue node.Duration
 
-func (d *durationValue) String() string { b, _ := node.Duration(*d).MarshalText(); return string(b) }
-func (d *durationValue) Type() string   { return "duration" }
+// String is empty for zero, which every usage text explains in its own words.
+func (d *durationValue) String() string {
+	if *d == 0 {
+		return ""
+	}
+	return time.Duration(*d).String()
+}
+func (d *durationValue) Type() string { return "duration" }
 func (d *durationValue) Set(text string) error {
 	v, err := node.ParseDuration(text)
 	*d = durationValue(v)

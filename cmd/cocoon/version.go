@@ -38,6 +38,18 @@ func thisBuild() build {
 	return b
 }
 
+// String is the build in one line.
+func (b build) String() string {
+	revision := ""
+	if b.Revision != "" {
+		revision = " " + b.Revision
+	}
+	if b.Modified {
+		revision += " with changes"
+	}
+	return fmt.Sprintf("cocoon %s%s (%s, %s)", b.Version, revision, b.Go, b.System)
+}
+
 func versionVerb() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "version", Short: "say which build this is", Args: cobra.NoArgs,
@@ -45,11 +57,10 @@ func versionVerb() *cobra.Command {
 	}
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		b := thisBuild()
 		if *asJSON {
-			return writeJSON(cmd.OutOrStdout(), b)
+			return writeJSON(cmd.OutOrStdout(), thisBuild())
 		}
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "cocoon %s %s (%s, %s)\n", b.Version, b.Revision, b.Go, b.System)
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), thisBuild())
 		return err
 	}
 	return cmd
