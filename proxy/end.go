@@ -156,7 +156,7 @@ func (w *worker) pay(r *request, id tl.Int256, booked int64) {
 		w.p.log.Error("payment", "worker", w.text, "error", err)
 		return
 	}
-	w.conn.Send(&tl.ProxyWorkerRequestPayment{RequestID: id, SignedPayment: signed(s.Payment), DbTokens: s.DB, MaxTokens: s.Max,
+	w.conn.SendSoon(&tl.ProxyWorkerRequestPayment{RequestID: id, SignedPayment: signed(s.Payment), DbTokens: s.DB, MaxTokens: s.Max,
 		RequestTokens: booked, RequestClientOwner: r.client.text})
 }
 
@@ -167,7 +167,10 @@ func (r *request) payClient(booked int64) {
 		r.p.log.Error("payment", "client", r.client.text, "error", err)
 		return
 	}
-	r.send(&tl.ProxyClientRequestPayment{RequestID: r.id, SignedPayment: signed(s.Payment), DbTokens: s.DB, MaxTokens: s.Max, RequestTokens: booked})
+	if r.gone {
+		return
+	}
+	r.client.conn.SendSoon(&tl.ProxyClientRequestPayment{RequestID: r.id, SignedPayment: signed(s.Payment), DbTokens: s.DB, MaxTokens: s.Max, RequestTokens: booked})
 }
 
 // send passes a message to the client, if it is there. The connection's own end tells of any failure but one.

@@ -32,8 +32,10 @@ type Conn struct {
 	wake     sync.Cond  // for the writing goroutine: pending, flush or err changed
 	pending  []byte     // frames not yet given to the writing goroutine
 	spare    []byte     // the writer's previous buffer, empty
-	inflight int        // bytes the writing goroutine has yet to write
-	batchCap int        // capacity of the buffer it writes from
+	resting  bool       // all that is pending may wait for company, until:
+	restOver *time.Timer
+	inflight int // bytes the writing goroutine has yet to write
+	batchCap int // capacity of the buffer it writes from
 	room     chan struct{}
 	outSeq   uint32
 	queries  map[int64]chan<- reply
@@ -86,6 +88,12 @@ func (c *Conn) Start() {
 // message only; any other error means that the connection has ended.
 func (c *Conn) Send(o tl.Object) error { return c.queue(outgoing{kind: idPacket, body: o}) }
 
+// SendSoon is Send for what nobody waits for: it leaves with the next message,
+// or alone after five milliseconds, and so seldom costs either side a wake-up.
+func (c *Conn) SendSoon(o tl.Object) error {
+	return c.queue(outgoing{kind: idPacket, body: o, soon: true})
+}
+
 // SendRaw is Send for a boxed object that is encoded already.
 func (c *Conn) SendRaw(payload []byte) error {
 	return c.queue(outgoing{kind: idPacket, raw: payload})
@@ -120,7 +128,7 @@ func (c *Conn) endSoon(err error, limit time.Duration) {
 	if c.err != nil || c.flush != nil {
 		return
 	}
-	c.flush, c.flushBy = err, c.clock()+int64(limit)
+	c.flush, c.flushBy, c.resting = err, c.clock()+int64(limit), false
 	c.refusal = refusal(err)
 	c.timer.Reset(limit)
 	c.wake.Signal()
@@ -172,6 +180,9 @@ func (c *Conn) failLocked(err error) {
 	c.err, c.refusal = err, refusal(err)
 	c.pending, c.spare = nil, nil
 	c.timer.Stop()
+	if c.restOver != nil {
+		c.restOver.Stop()
+	}
 	c.silent.Store(true)
 	close(c.done)
 	c.nc.SetDeadline(longAgo)

@@ -106,6 +106,7 @@ type outgoing struct {
 	code int32
 	body tl.Object
 	raw  []byte
+	soon bool // may wait for company
 }
 
 func (m *outgoing) dataSize() int {

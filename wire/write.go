@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"time"
 )
 
 const (
@@ -13,6 +14,8 @@ const (
 	restBuffer  = 64 << 10  // buffers above this are given back when the connection rests
 	keepBuffer  = 1 << 20   // and above this as soon as they are written
 	highWater   = 256 << 10 // Room waits for less than this to be queued
+
+	restLimit = 5 * time.Millisecond // for which SendSoon waits for company
 )
 
 // queue encodes m behind what already waits. The writing goroutine takes all
@@ -40,10 +43,36 @@ func (c *Conn) queueLocked(m *outgoing, data, size int) error {
 	if err != nil {
 		return err
 	}
+	if alone := len(c.pending) == 0; !m.soon {
+		c.hurry()
+	} else if alone {
+		c.rest()
+	}
 	c.pending = b
 	c.outSeq++
-	c.wake.Signal()
 	return nil
+}
+
+// hurry lets the writing goroutine take what is pending.
+func (c *Conn) hurry() {
+	c.resting = false
+	c.wake.Signal()
+}
+
+// rest keeps it from doing so until something hurries, or for restLimit.
+func (c *Conn) rest() {
+	c.resting = true
+	if c.restOver == nil {
+		c.restOver = time.AfterFunc(restLimit, c.endRest)
+		return
+	}
+	c.restOver.Reset(restLimit)
+}
+
+func (c *Conn) endRest() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hurry()
 }
 
 func (c *Conn) makeRoom(n int) error {
@@ -96,7 +125,7 @@ func (c *Conn) nextBatch(written []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.giveBack(written)
-	for len(c.pending) == 0 && c.err == nil {
+	for (len(c.pending) == 0 || c.resting) && c.err == nil {
 		if c.flush != nil {
 			c.failLocked(c.flush)
 			break

@@ -4,7 +4,8 @@
 // registry names, proves itself, and answers their requests: it applies the
 // network's few rules (request.go), asks the engine over pooled HTTP
 // connections (ask.go), relays the answer while it arrives (relay.go), and
-// counts what it costs on the way (meter.go). It remembers what each proxy
+// counts what it costs on the way (meter.go). Requests that apps have encrypted
+// field by field are opened first and their answers sealed last (sealed.go). It remembers what each proxy
 // owes it and leaves one that takes a promise back (earnings.go).
 //
 // One goroutine runs per request; none of them waits for another. A request
@@ -113,6 +114,7 @@ type Worker struct {
 	kill context.CancelCauseFunc
 	// background is everything that connections have started.
 	background sync.WaitGroup
+	crew       crew
 
 	mu          sync.Mutex // guards all below; taken before session.mu
 	coefficient int32
@@ -134,7 +136,7 @@ func New(cfg Config) (*Worker, error) {
 	cfg.setDefaults()
 	w := &Worker{
 		cfg: cfg, model: contract.BaseModel(cfg.Model), engine: base,
-		http: engine.Client(cfg.MaxActive), slots: newSlots(cfg.MaxActive), stats: newCounters(cfg.Now),
+		http: engine.Client(cfg.MaxActive), slots: newSlots(cfg.MaxActive), stats: newCounters(cfg.Now), crew: newCrew(),
 		coefficient: cfg.Coefficient, idle: engineDown,
 		sessions: map[*session]struct{}{}, targets: map[string]*target{}, earned: map[string]*earnings{},
 	}
