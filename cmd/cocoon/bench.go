@@ -154,7 +154,7 @@ func (o *benchOptions) ownDevnet(cmd *cobra.Command) (bench.Subject, func() erro
 	if err != nil {
 		return bench.Subject{}, nil, err
 	}
-	config := devnet.Config{Data: dir, Engine: devnet.EngineBench, Split: true, Workers: 1, Proxies: 1}
+	config := devnet.Config{Data: dir, Listen: "127.0.0.1:0", Engine: devnet.EngineBench, Split: true, Workers: 1, Proxies: 1}
 	if !o.json {
 		config.Progress = func(text string) { fmt.Fprintln(cmd.OutOrStdout(), text) }
 	}
