@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -216,5 +217,24 @@ func TestNoModelIsUnknownBeforeTheFirstWorker(t *testing.T) {
 		other.ModelName = "other"
 		c.send(other)
 		c.answer(other.RequestID, false).refusedWith(t, 404, "621", openai.CodeModelNotFound)
+	})
+}
+
+// Neither requests that cannot be read nor repeated ids fill the log.
+func TestFloodsDoNotFillTheLog(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		w := r.worker(workerOptions{version: 4})
+		broken, repeats := r.client(4, nil), r.client(4, nil)
+		for range 1000 {
+			repeats.send(question(1))
+			broken.conn.SendRaw(tl.Marshal(question(2))[:40])
+		}
+		id := w.given().RequestID
+		w.head(id)
+		w.end(id, 1)
+		repeats.answer(requestID(1), true)
+		if n := strings.Count(r.log.String(), "level=WARN"); n > 2 {
+			t.Errorf("%d warnings", n)
+		}
 	})
 }

@@ -31,6 +31,7 @@ type client struct {
 	secret     [32]byte
 	known      bool
 	nonce      int64
+	warned     bool // on the goroutine that reads
 
 	ready    atomic.Bool
 	features atomic.Uint32
@@ -83,14 +84,14 @@ func (c *client) Packet(_ *wire.Conn, data []byte) {
 	switch tl.PeekID(data) {
 	case q.TLID():
 		if err := tl.Unmarshal(data, &q); err != nil {
-			c.p.log.Warn("client sent a malformed request, ignored", "client", c.text, "error", err)
+			c.malformed(err)
 			return
 		}
 		c.run(&q)
 	case (*tl.ClientRunQuery)(nil).TLID():
 		var old tl.ClientRunQuery
 		if err := tl.Unmarshal(data, &old); err != nil {
-			c.p.log.Warn("client sent a malformed request, ignored", "client", c.text, "error", err)
+			c.malformed(err)
 			return
 		}
 		c.run(&tl.ClientRunQueryEx{ModelName: old.ModelName, Query: old.Query, MaxCoefficient: old.MaxCoefficient, MaxTokens: old.MaxTokens,
@@ -103,6 +104,14 @@ func (c *client) Packet(_ *wire.Conn, data []byte) {
 			}
 		}
 	}
+}
+
+// malformed tells the log once per connection: a flood must not fill it.
+func (c *client) malformed(err error) {
+	if !c.warned {
+		c.p.log.Warn("client sends malformed requests, ignored", "client", c.text, "error", err)
+	}
+	c.warned = true
 }
 
 // Query takes the handshake and what a client may ask.

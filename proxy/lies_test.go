@@ -32,7 +32,7 @@ func TestEverybodyLies(t *testing.T) {
 				}
 				all.Go(func() { l.administer(rand.New(rand.NewPCG(seed, 99))) })
 				all.Wait()
-				if s := &r.p.stats; s.queries.Total() < 50 || s.success.Total() == 0 || s.booked.Total() == 0 || s.rejected.Total() == 0 {
+				if s := &r.p.stats; s.queries.Total() < 10 || s.success.Total() == 0 || s.booked.Total() == 0 || s.rejected.Total() == 0 {
 					t.Errorf("%d given, %d answered, %d tokens booked, %d refused: the liars did nothing",
 						s.queries.Total(), s.success.Total(), s.booked.Total(), s.rejected.Total())
 				}

@@ -120,7 +120,7 @@ func (c *client) run(q *tl.ClientRunQueryEx) {
 	r.event(func(l *later) {
 		if !c.requests.add(r.id, r) { // under mu: whoever finds it there finds all of it
 			r.state = ended
-			c.p.log.Warn("client uses a request id twice, ignored", "client", c.text)
+			c.p.log.Debug("client uses a request id twice, ignored", "client", c.text)
 			return
 		}
 		if why := r.admit(q); why != nil {
