@@ -33,6 +33,7 @@ package market
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -195,7 +196,13 @@ func (m *Market) Remove(o *Offer) {
 // remember keeps the bad record of an offer that is gone.
 func (m *Market) remember(o *Offer) {
 	p := o.pool
-	if o.failures == 0 || o.Key == "" || len(p.remembered) >= maxRemembered {
+	if o.failures == 0 || o.Key == "" {
+		return
+	}
+	if len(p.remembered) >= maxRemembered {
+		maps.DeleteFunc(p.remembered, func(_ string, h health) bool { return !h.until.After(m.cfg.Now()) })
+	}
+	if len(p.remembered) >= maxRemembered {
 		return
 	}
 	o.until = m.cfg.Now().Add(rememberFor)

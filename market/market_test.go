@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -456,5 +457,28 @@ func BenchmarkPick(b *testing.B) {
 				i = (i + 1) % n
 			}
 		})
+	}
+}
+
+// Failures that were long forgiven make room for new ones.
+func TestOldFailuresDoNotCrowdOutNewOnes(t *testing.T) {
+	now := time.Unix(1000, 0)
+	m := New(Config{Now: func() time.Time { return now }})
+	fail := func(key string) {
+		o := m.Add(Terms{Model: "m", Limit: 1, Key: key, Enabled: true})
+		for range failuresToEject {
+			now = now.Add(2 * longestBackOff)
+			m.Pick(Want{Model: "m", MaxCoefficient: 1})
+			m.Done(o, Failed, 0, 0)
+		}
+		m.Remove(o)
+	}
+	for n := range maxRemembered {
+		fail(strconv.Itoa(n))
+	}
+	now = now.Add(2 * rememberFor)
+	fail("new")
+	if o := m.Add(Terms{Model: "m", Limit: 1, Key: "new", Enabled: true}); m.Info(o).Failures == 0 {
+		t.Error("a failing worker came back with a clean record")
 	}
 }
