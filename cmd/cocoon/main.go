@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -28,19 +29,28 @@ func main() {
 }
 
 // signalContext ends with the first SIGINT or SIGTERM, which asks everything
-// to finish in order; the second ends the process at once.
+// to finish in order. Another one ends the process at once, unless it comes
+// together with the first: timeout(1) and others signal a process, and then
+// its group.
 func signalContext() (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-signals
+		first := time.Now()
 		cancel()
-		<-signals
-		os.Exit(exitFailure)
+		for range signals {
+			if time.Since(first) > together {
+				os.Exit(exitFailure)
+			}
+		}
 	}()
 	return ctx, cancel
 }
+
+// together is how close signals are that mean one thing.
+const together = 500 * time.Millisecond
 
 // Exit codes.
 const (

@@ -33,7 +33,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"ready": ready, "post": post, "kill-process": killProcess, "works": works, "gone": gone, "terminate": terminate,
+			"ready": ready, "post": post, "kill-process": killProcess, "works": works, "gone": gone, "terminate": terminate, "terminate-twice": terminateTwice,
 		},
 	})
 }
@@ -142,4 +142,11 @@ func terminate(ts *testscript.TestScript, _ bool, args []string) {
 	process, err := os.FindProcess(info(ts, args[0]).PID)
 	ts.Check(err)
 	ts.Check(process.Signal(syscall.SIGTERM))
+}
+
+// terminate-twice DIR does it two times in a row.
+func terminateTwice(ts *testscript.TestScript, not bool, args []string) {
+	terminate(ts, not, args)
+	time.Sleep(time.Millisecond) // or the system makes one signal of the two
+	terminate(ts, not, args)
 }
