@@ -38,7 +38,7 @@ func (r *request) readForm(model string) *refusal {
 	case fields["file"] == nil:
 		return badRequest("field %q, want a file; it is missing", "file")
 	case fields["is_encrypted"] != nil:
-		return &refusal{wire.CodeError, "worker: cannot find private key: this worker does not open encrypted requests"}
+		return &refusal{wire.CodeError, "worker: cannot find private key"}
 	}
 	r.stream = fields["stream"] != nil && (*fields["stream"] == "true" || *fields["stream"] == "1")
 	return r.formLimit(fields)

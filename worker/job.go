@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/opencocoon/cocoon/fieldcrypt"
 	"github.com/opencocoon/cocoon/openai"
 	"github.com/opencocoon/cocoon/tl"
 	"github.com/opencocoon/cocoon/wire"
@@ -29,11 +30,13 @@ type job struct {
 	started time.Time
 	debug   bool
 
-	admitted bool     // occupies a slot and its id
-	request  *request // nil until it has passed the rules
-	meter    *meter   // nil until the engine has answered
-	retried  bool     // asked again without stream_options
-	status   int      // the engine's
+	admitted bool               // occupies a slot and its id
+	request  *request           // nil until it has passed the rules
+	meter    *meter             // nil until the engine has answered
+	sealer   *fieldcrypt.Sealer // nil unless the request came encrypted
+	envelope *envelope          // then set with meter
+	retried  bool               // asked again without stream_options
+	status   int                // the engine's
 	replied  time.Time
 	begun    bool // the proxy has a first answer; errors go into the body now
 	ok       bool // a complete answer of the engine
@@ -99,8 +102,6 @@ func (s *session) admit(q *tl.ProxyRunQueryEx) *refusal {
 	switch {
 	case q.Coefficient < int64(floor) || q.Coefficient > maxCoefficient:
 		return &refusal{wire.CodeError, fmt.Sprintf("worker: coefficient is %d, want %d to %d", q.Coefficient, floor, maxCoefficient)}
-	case q.Flags&flagPrivateKey != 0 && q.PrivateKey != tl.Int256{}:
-		return &refusal{wire.CodeError, "worker: this worker does not open encrypted requests"}
 	case s.w.refusing():
 		return &refusal{wire.CodeNotReady, "worker: takes no requests now"}
 	case !(q.Timeout > 0): // also when it is no number
@@ -138,6 +139,10 @@ func (j *job) run(ctx context.Context) {
 	var in tl.HTTPRequest
 	if err := tl.Unmarshal(j.query.Query, &in); err != nil {
 		j.fail(badRequest("%v", err))
+		return
+	}
+	if bad := j.unseal(&in); bad != nil {
+		j.fail(bad)
 		return
 	}
 	request, bad := readRequest(&in, j.w.model, j.w.cfg.ForwardCredentials)
@@ -188,7 +193,7 @@ func (j *job) breakOff(r *refusal, e *openai.Error) {
 	}
 	var last []byte
 	if e != nil {
-		last = j.meter.abort(e)
+		last = j.abort(e)
 	}
 	j.end(last)
 }

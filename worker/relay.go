@@ -44,33 +44,42 @@ func (j *job) relay(ctx context.Context, r *http.Response) {
 		framing = openai.SSE
 		r.Header["Content-Type"] = []string{"text/event-stream"}
 	}
-	j.meter = newMeter(priceOf(j.s.root, j.query.Coefficient), j.request, framing, r.StatusCode >= 300)
+	j.open(framing, r.StatusCode >= 300)
 	j.stream(ctx, r, chunk[:], n, err)
+}
+
+// open makes ready for a body of the engine; free costs nothing.
+func (j *job) open(f openai.Framing, free bool) {
+	j.meter = newMeter(priceOf(j.s.root, j.query.Coefficient), j.request, f, free)
+	j.envelope = newEnvelope(j.sealer, f)
 }
 
 // stream passes pieces on as they come. The head leaves with the first of
 // them: an engine that dies before it has said anything can be replaced.
 func (j *job) stream(ctx context.Context, r *http.Response, chunk []byte, n int, err error) {
 	for {
-		if n > 0 && !j.send(ctx, r, j.meter.feed(chunk[:n])) {
+		if n > 0 && !j.send(ctx, r, j.feed(chunk[:n])) {
 			j.broken(ctx)
 			return
 		}
-		if err != nil {
+		if err != nil || j.envelope.failed() {
 			break
 		}
 		n, err = readSome(r.Body, chunk)
 	}
-	if !errors.Is(err, io.EOF) {
+	if !errors.Is(err, io.EOF) && !j.envelope.failed() {
 		j.broken(ctx)
 		return
 	}
-	j.complete(ctx, r, j.meter.close())
+	j.complete(ctx, r, j.closeBody())
 }
 
 // complete sends the end of an answer, or all of it.
 func (j *job) complete(ctx context.Context, r *http.Response, last []byte) {
 	switch {
+	case j.envelope.failed():
+		j.unsealed()
+		return
 	case !j.begun && j.meter.framing == openai.Plain && !j.meter.object && !j.request.form:
 		j.answerWith(badAnswer("the engine's answer is not JSON"))
 		return
@@ -99,18 +108,18 @@ func (j *job) relayWhole(ctx context.Context, r *http.Response) {
 		framing = openai.SSE
 		r.Header["Content-Type"] = []string{"text/event-stream"}
 	}
-	j.meter = newMeter(priceOf(j.s.root, j.query.Coefficient), j.request, framing, r.StatusCode >= 300)
+	j.open(framing, r.StatusCode >= 300)
 	if err == nil {
 		j.stream(ctx, r, make([]byte, chunkSize), 0, j.first(ctx, r, buffer))
 		return
 	}
-	body := append([]byte(nil), j.meter.feed(buffer)...)
-	j.complete(ctx, r, append(body, j.meter.close()...))
+	body := append([]byte(nil), j.feed(buffer)...)
+	j.complete(ctx, r, append(body, j.closeBody()...))
 }
 
 // first sends the beginning of an answer too long to be collected.
 func (j *job) first(ctx context.Context, r *http.Response, buffer []byte) error {
-	if !j.send(ctx, r, j.meter.feed(buffer)) {
+	if !j.send(ctx, r, j.feed(buffer)) {
 		return context.Cause(ctx)
 	}
 	return nil

@@ -150,11 +150,11 @@ func (m *members) input(name string) {
 	}
 }
 
-// encryption turns away bodies sealed for a worker that holds a network key:
-// to the engine they would be noise, and the caller would pay for an answer to it.
+// encryption turns away encrypted bodies that came without their key: to the
+// engine they would be noise, and the caller would pay for an answer to it.
 func (m *members) encryption() {
 	if m.bad == nil && m.doc.Get("is_encrypted") != nil {
-		m.bad = &refusal{wire.CodeError, "worker: cannot find private key: this worker does not open encrypted requests"}
+		m.bad = &refusal{wire.CodeError, "worker: cannot find private key"}
 	}
 }
 

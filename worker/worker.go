@@ -4,7 +4,8 @@
 // registry names, proves itself, and answers their requests: it applies the
 // network's few rules (request.go), asks the engine over pooled HTTP
 // connections (ask.go), relays the answer while it arrives (relay.go), and
-// counts what it costs on the way (meter.go). It remembers what each proxy
+// counts what it costs on the way (meter.go). Requests that apps have encrypted
+// field by field are opened first and their answers sealed last (sealed.go). It remembers what each proxy
 // owes it and leaves one that takes a promise back (earnings.go).
 //
 // One goroutine runs per request; none of them waits for another. A request
