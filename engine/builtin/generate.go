@@ -20,6 +20,10 @@ const (
 	finishLength = "length"
 )
 
+// rut ends an answer that would say the same token so often in a row. Greedy
+// decoding does not find out of such a loop, and nobody wants to pay for it.
+const rut = 16
+
 // tokenScore is a token of the answer with its probability and its rivals'.
 type tokenScore struct {
 	scored
@@ -50,13 +54,17 @@ func (s *sequence) answer(ctx context.Context, j *job, choice int, logits []floa
 	s.rewind(len(j.prompt))
 	out, sampler := newPending(j.stops), newSampler(j.sampling, choice)
 	copy(s.room.logits, logits)
+	last, said := int32(-1), 0
 	for finish == "" {
 		if err := ctx.Err(); err != nil {
 			return n, "", err
 		}
 		token, scores := j.next(sampler, s.room.logits)
 		n++
-		ended := s.m.tokens.ended(token)
+		if said++; token != last {
+			last, said = token, 1
+		}
+		ended := s.m.tokens.ended(token) || said == rut
 		if ended || out.add(s.m.tokens.bytes[token], scores) {
 			finish = finishStop
 		} else if n >= j.maxTokens || s.length+1 >= s.m.context {

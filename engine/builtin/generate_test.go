@@ -202,7 +202,7 @@ func TestCancelStopsAtTheNextToken(t *testing.T) {
 
 func TestLengthIsBounded(t *testing.T) {
 	m := tinyModel(t, f32)
-	forever := sampling{topP: 1, bias: map[int32]float64{int32('a'): 100}}
+	forever := sampling{topP: 1, bias: map[int32]float64{int32('a'): 100, int32('b'): 100}, frequency: 2} // by turns
 	text, finish := say(t, newSequence(m), job{prompt: []int32{1, 2}, maxTokens: 5, sampling: forever})
 	if len(text) != 5 || finish != finishLength {
 		t.Errorf("five tokens: %q, %s", text, finish)
@@ -210,6 +210,11 @@ func TestLengthIsBounded(t *testing.T) {
 	text, finish = say(t, newSequence(m), job{prompt: []int32{1, 2}, maxTokens: 1 << 30, sampling: forever})
 	if len(text) != tinyContext-2 || finish != finishLength {
 		t.Errorf("prompt and answer are %d tokens, want the context of %d; %s", 2+len(text), tinyContext, finish)
+	}
+	stuck := sampling{topP: 1, bias: map[int32]float64{int32('a'): 100}}
+	text, finish = say(t, newSequence(m), job{prompt: []int32{1, 2}, maxTokens: 1 << 30, sampling: stuck})
+	if len(text) != rut-1 || finish != finishStop {
+		t.Errorf("a model in a rut: %q, %s; want %d tokens and an end", text, finish, rut-1)
 	}
 	end := m.tokens.ends[0]
 	text, finish = say(t, newSequence(m), job{prompt: []int32{1}, maxTokens: 5, sampling: sampling{topP: 1, bias: map[int32]float64{end: 100}}})
