@@ -129,3 +129,26 @@ func TestDocumentLinks(t *testing.T) {
 		}
 	}
 }
+
+// Every direct module has its line, every room its row.
+func TestListsAreComplete(t *testing.T) {
+	read := func(name string) string {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	direct, _, _ := strings.Cut(read("go.mod"), "// indirect")
+	dependencies, architecture := read("DEPENDENCIES.md"), read("docs/architecture.md")
+	for _, m := range regexp.MustCompile(`(?m)^\t(\S+) v`).FindAllStringSubmatch(direct[:strings.LastIndex(direct, "require")], -1) {
+		if !strings.Contains(dependencies, "| "+m[1]+" |") {
+			t.Errorf("DEPENDENCIES.md lacks %s", m[1])
+		}
+	}
+	for room := range sources(t) {
+		if !strings.Contains(architecture, "`"+room+"`") && strings.Count(room, "/") == 0 && room != "." {
+			t.Errorf("the table of rooms in docs/architecture.md lacks %s", room)
+		}
+	}
+}
