@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -97,7 +98,7 @@ func (p *Proxy) page() *stats.Page {
 
 func workerTable(conns []WorkerConn) stats.Table {
 	t := stats.Table{Title: "Workers", Empty: "none connected",
-		Columns: []string{"model", "owner", "from", "state", "price, thousandths", "running", "limit", "per second (10 min)", "proof"}}
+		Columns: []string{"model", "owner", "from", "state", "price, thousandths", "running", "per s, 10 min", "proof"}}
 	for _, w := range conns {
 		state, proof := stats.Badge{Level: stats.OK, Text: "serving"}, stats.Badge{Level: stats.OK, Text: w.Verdict}
 		if !w.Enabled {
@@ -108,7 +109,7 @@ func workerTable(conns []WorkerConn) stats.Table {
 		if w.Insecure {
 			proof.Level = stats.Bad
 		}
-		t.Rows = append(t.Rows, []any{w.Model, w.OwnerAddress, w.Remote, state, w.Coefficient, w.Running, w.Limit, w.Queries, proof})
+		t.Rows = append(t.Rows, []any{w.Model, w.OwnerAddress, w.Remote, state, w.Coefficient, fmt.Sprintf("%d of %d", w.Running, w.Limit), w.Queries, proof})
 	}
 	return t
 }

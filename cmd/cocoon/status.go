@@ -135,7 +135,19 @@ func (r *statusReport) ask(ctx context.Context, a *api, dir string) error {
 		return fmt.Errorf("no node of the devnet in %s answers; it has died: start it again with `cocoon devnet --data %s`", dir, dir)
 	}
 	r.sum()
+	r.restarts()
 	return nil
+}
+
+// restarts tells of processes that died and came back.
+func (r *statusReport) restarts() {
+	for _, p := range r.Processes {
+		for _, n := range r.Nodes {
+			if n.Name == p.Name && p.Restarts > 0 {
+				n.State += fmt.Sprintf(" (restarted %d×)", p.Restarts)
+			}
+		}
+	}
 }
 
 func (n *nodeStatus) ask(ctx context.Context, at *api) error {
