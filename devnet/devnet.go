@@ -135,7 +135,7 @@ func (n *Network) start(ctx context.Context) error {
 	}
 	if n.config.Split {
 		n.supervisor = &supervisor{
-			command: p.command, logs: p.path(logDir), log: n.log,
+			command: p.command, logs: p.path(logDir), cores: shareOfCores(len(n.info.Nodes)), log: n.log,
 			changed: func() {
 				if err := n.saveInfo(); err != nil {
 					n.log.Warn("cannot write "+InfoFile, "err", err)

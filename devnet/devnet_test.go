@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -136,5 +137,15 @@ func TestBuiltinModelIsPinned(t *testing.T) {
 	sum := fmt.Sprintf("%x", sha256.Sum256(file))
 	if want := n.info.Model + "@" + sum[:12] + ":" + sum; n.info.FullModel != want {
 		t.Errorf("got %s, want %s", n.info.FullModel, want)
+	}
+}
+
+// Cores are shared out, and everybody has at least one.
+func TestShareOfCores(t *testing.T) {
+	all := runtime.GOMAXPROCS(0)
+	for roles, want := range map[int]int{0: all, 1: all, all: 1, 3*all + 1: 1} {
+		if got := shareOfCores(roles); got != want {
+			t.Errorf("%d roles on %d cores: %d each, want %d", roles, all, got, want)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -28,6 +29,7 @@ type supervisor struct {
 	// program and its arguments for one process.
 	command func(name string) (program string, args []string)
 	logs    string // directory of the processes' own output
+	cores   int    // that each role may use at once; the engine computes, and gets all
 	log     *slog.Logger
 	changed func() // after every start and end
 
@@ -116,6 +118,9 @@ func (s *supervisor) once(ctx context.Context, p *Process) error {
 	defer out.Close()
 	cmd := exec.Command(program, args...)
 	cmd.Stdout, cmd.Stderr = out, out
+	if p.Role != RoleEngine && os.Getenv(coresVariable) == "" {
+		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", coresVariable, s.cores))
+	}
 	cmd.SysProcAttr = dieWithParent()
 	leash, err := cmd.StdinPipe()
 	if err != nil {
@@ -135,6 +140,14 @@ func (s *supervisor) once(ctx context.Context, p *Process) error {
 	s.set(p, func(p *Process) { p.PID = 0 })
 	return err
 }
+
+// coresVariable tells the Go runtime how many cores to use at once.
+const coresVariable = "GOMAXPROCS"
+
+// shareOfCores divides this machine among roles. A Go process wakes an idle
+// core whenever it has two things to do; where the next process needs that
+// core, this only costs: a third of all CPU on two cores.
+func shareOfCores(roles int) int { return max(1, runtime.GOMAXPROCS(0)/max(1, roles)) }
 
 func stop(p *os.Process, leash io.Closer, ended <-chan error) error {
 	_ = leash.Close() // the process may be gone already
