@@ -2,7 +2,7 @@
 'use strict';
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { Network, op, body, signed, text, ton, data, badAddresses } = require('../network');
+const { Network, Address, op, body, signed, text, ton, data, badAddresses } = require('../network');
 
 const refund = (n, from = n.alice, client = n.client) => n.send(from, client, '0.7', body(op.requestRefund, 7, from.address));
 
@@ -79,6 +79,29 @@ test('the same signed counter collects what is owed, also from a closed worker',
   await n.topUp(ton('60'));
   assert.equal((await last()).paid(n.proxy, n.workerOwner.address), ton('18'));
   assert.equal((await last()).exit, 1006);
+});
+
+test('a payment that cannot leave comes back as a claim', async () => {
+  const n = await Network.open();
+  await n.topUp(ton('60'));
+  const nobody = new Address(5, Buffer.alloc(32, 3));
+  n.worker = await n.deploy('worker', data.worker(n.p, nobody, n.proxy), '0.3');
+  const r = await n.payout(1_000_000_000n);
+  assert.notEqual(Outcome(r, n.proxy), 0);
+  const { deposits, balance } = await n.proxyData();
+  assert.deepEqual([deposits, balance], [ton('60'), 0n], 'the pool keeps what could not be paid');
+  assert.equal((await n.payout(1_000_000_000n)).exit, 0, 'and the worker may ask again');
+});
+
+test('many deposits and payouts under one query number are told apart', async () => {
+  const n = await Network.open();
+  await n.payout(1_000_000_000n);
+  await n.payout(1_000_000_000n);
+  await n.payout(2_000_000_000n);
+  await n.topUp(ton('40'));
+  const r = await n.payout(2_000_000_000n);
+  assert.equal(r.paid(n.proxy, n.workerOwner.address), ton('36'));
+  assert.equal((await n.payout(2_000_000_000n)).exit, 1000);
 });
 
 test('the stake pays workers when deposits are short', async () => {
