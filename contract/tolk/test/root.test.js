@@ -113,6 +113,7 @@ test('code and data are replaced, and nodes notice', async () => {
   };
   for (const [name, cell] of Object.entries({
     'the same version': next(3, { version: 6 }), 'older parameters': next(9, { version: 4 }), 'an older shape': next(9, { struct: 2 }),
+    'fee above price': next(9, { version: 6, fee: 21n }), 'equal delays': next(9, { version: 6, clientDelay: 86400 }),
   })) {
     assert.equal((await owner(n, body(op.upgradeFull, 1, cell, code('root')))).exit, 1016, name);
   }
