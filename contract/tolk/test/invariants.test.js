@@ -1,0 +1,248 @@
+// Each test tries to break one promise of the contracts and shows that it holds.
+'use strict';
+const test = require('node:test');
+const assert = require('node:assert/strict');
+const { Network, Address, op, body, signed, text, ton, data, badAddresses } = require('../network');
+
+const refund = (n, from = n.alice, client = n.client) => n.send(from, client, '0.7', body(op.requestRefund, 7, from.address));
+
+// solvent checks the pool's promise.
+async function solvent(n) {
+  const p = await n.proxyData();
+  const have = await n.balance(n.proxy);
+  assert.ok(have >= p.deposits + p.balance + p.stake, `pool has ${have}, owes ${p.deposits + p.balance + p.stake}`);
+}
+
+async function withBob(change) {
+  const n = await Network.open(change);
+  n.bobClient = await n.deploy('client', data.client(n.p, n.bob.address, n.proxy), '0.8');
+  return n;
+}
+
+test('a deposit during closing is kept once and returned once', async () => {
+  const n = await withBob();
+  await n.topUp(ton('100'), n.bob, n.bobClient);
+  await n.closeProxy();
+  const r = await n.topUp(ton('60'));
+  assert.equal(r.paid(n.proxy, n.alice.address), 0n, 'nothing is handed back');
+  assert.equal((await n.proxyData()).deposits, ton('160'));
+  const back = (await n.send(n.alice, n.client, '0.7', body(op.withdraw, 7, n.alice.address))).paid(n.proxy, n.alice.address);
+  const rest = (await n.send(n.stranger, n.client, '1', signed(op.grantSigned, 8, n.change, n.client, 0n))).paid(n.proxy, n.alice.address);
+  assert.equal(back + rest, ton('60'));
+  assert.equal((await n.proxyData()).deposits, ton('100'));
+  await solvent(n);
+});
+
+for (const [name, address] of Object.entries(badAddresses)) {
+  test(`an unpayable address for the change costs nobody an earning: ${name}`, async () => {
+    const n = await Network.open();
+    await n.topUp(ton('100'));
+    let r = await n.payout(1_000_000_000n, address);
+    assert.equal(r.paid(n.proxy, n.workerOwner.address), ton('18'), 'payout');
+    r = await n.send(n.stranger, n.client, '0.7', signed(op.chargeSigned, 2, address, n.client, 1_000_000_000n));
+    assert.equal(r.exit, 0, 'charge');
+    r = await n.send(n.alice, n.client, '0.7', body(op.withdraw, 3, address));
+    assert.equal(r.paid(n.proxy, n.alice.address), ton('65'), 'withdraw');
+    r = await n.send(n.stranger, n.worker, '1', signed(op.lastPayoutSigned, 4, address, n.worker, 1_100_000_000n));
+    assert.equal(r.paid(n.proxy, n.workerOwner.address), ton('1.8'), 'last payout');
+    r = await n.send(n.stranger, n.client, '1', signed(op.grantSigned, 5, address, n.client, 1_100_000_000n));
+    assert.equal(r.paid(n.proxy, n.alice.address), ton('13'), 'grant');
+    r = await n.send(n.stranger, n.proxy, '0.2', body(op.payoutRequest, 6, address));
+    assert.equal(r.paid(n.proxy, n.proxyOwner.address), ton('2.2'), 'cut');
+    r = await n.send(n.stranger, n.proxy, '1', signed(op.closeSigned, 7, address, n.proxy));
+    assert.equal(r.exit, 0, 'close');
+    n.wait(n.p.proxyDelay);
+    r = await n.send(n.stranger, n.proxy, '1', signed(op.completeSigned, 8, address, n.proxy));
+    assert.equal(r.exit, 0, 'complete');
+    assert.equal((await n.proxyData()).state, 2);
+  });
+}
+
+test('a worker that the pool could not pay is paid later, to the last nano', async () => {
+  const n = await Network.open();
+  let r = await n.payout(1_000_000_000n);
+  assert.equal(r.exit, 0);
+  assert.equal(Outcome(r, n.proxy), 1017);
+  assert.equal((await n.workerData()).tokens, 1_000_000_000n, 'readers never see the counter fall');
+  await n.topUp(ton('60'));
+  r = await n.payout(1_500_000_000n);
+  assert.equal(r.paid(n.proxy, n.workerOwner.address), ton('27'));
+  assert.equal((await n.proxyData()).balance, ton('3'));
+  assert.equal((await n.payout(1_500_000_000n)).exit, 1000, 'and not twice');
+});
+
+test('the same signed counter collects what is owed, also from a closed worker', async () => {
+  const n = await Network.open();
+  const last = () => n.send(n.stranger, n.worker, '1', signed(op.lastPayoutSigned, 3, n.change, n.worker, 1_000_000_000n));
+  await last();
+  assert.equal((await n.workerData()).state, 2);
+  await n.topUp(ton('60'));
+  assert.equal((await last()).paid(n.proxy, n.workerOwner.address), ton('18'));
+  assert.equal((await last()).exit, 1006);
+});
+
+test('a payment that cannot leave comes back as a claim', async () => {
+  const n = await Network.open();
+  await n.topUp(ton('60'));
+  const nobody = new Address(5, Buffer.alloc(32, 3));
+  n.worker = await n.deploy('worker', data.worker(n.p, nobody, n.proxy), '0.3');
+  const r = await n.payout(1_000_000_000n);
+  assert.notEqual(Outcome(r, n.proxy), 0);
+  const { deposits, balance } = await n.proxyData();
+  assert.deepEqual([deposits, balance], [ton('60'), 0n], 'the pool keeps what could not be paid');
+  assert.equal((await n.payout(1_000_000_000n)).exit, 0, 'and the worker may ask again');
+});
+
+test('many deposits and payouts under one query number are told apart', async () => {
+  const n = await Network.open();
+  await n.payout(1_000_000_000n);
+  await n.payout(1_000_000_000n);
+  await n.payout(2_000_000_000n);
+  await n.topUp(ton('40'));
+  const r = await n.payout(2_000_000_000n);
+  assert.equal(r.paid(n.proxy, n.workerOwner.address), ton('36'));
+  assert.equal((await n.payout(2_000_000_000n)).exit, 1000);
+});
+
+test('the stake pays workers when deposits are short', async () => {
+  const n = await Network.open();
+  await n.send(n.proxyOwner, n.proxy, '30.2', body(op.increaseStake, 1, ton('30'), n.change));
+  assert.equal((await n.payout(1_000_000_000n)).paid(n.proxy, n.workerOwner.address), ton('18'));
+  const p = await n.proxyData();
+  assert.deepEqual([p.stake, p.balance], [ton('12'), 0n]);
+  await solvent(n);
+});
+
+test('a forced refund needs no stake of the proxy; one that finds no money stays owed', async () => {
+  const n = await withBob();
+  await n.topUp(ton('60'));
+  await n.payout(3_000_000_000n);
+  assert.equal((await n.proxyData()).deposits, 0n, 'the client was never charged');
+  await refund(n);
+  assert.equal((await n.clientData()).balance, ton('60'), 'the surplus came back into the balance');
+  n.wait(n.p.clientDelay + 1);
+  await refund(n);
+  assert.deepEqual([(await n.clientData()).state, (await n.clientData()).balance], [2, ton('60')]);
+  await n.topUp(ton('70'), n.bob, n.bobClient);
+  assert.equal((await refund(n)).paid(n.proxy, n.alice.address), ton('60'));
+  assert.equal((await refund(n)).exit, 1006, 'and not twice');
+  await solvent(n);
+});
+
+test('a grant that found no money can be repeated', async () => {
+  const n = await withBob();
+  await n.topUp(ton('60'));
+  await n.payout(3_000_000_000n);
+  const grant = () => n.send(n.stranger, n.client, '1', signed(op.grantSigned, 8, n.change, n.client, 0n));
+  await grant();
+  assert.equal((await n.clientData()).balance, ton('60'));
+  await n.topUp(ton('70'), n.bob, n.bobClient);
+  assert.equal((await grant()).paid(n.proxy, n.alice.address), ton('60'));
+});
+
+test('finishing leaves the deposits to clients and workers', async () => {
+  const n = await withBob();
+  await n.topUp(ton('60'));
+  await n.topUp(ton('40'), n.bob, n.bobClient);
+  await n.send(n.proxyOwner, n.proxy, '5.2', body(op.increaseStake, 1, ton('5'), n.change));
+  await n.closeProxy();
+  n.wait(n.p.proxyDelay);
+  const r = await n.completeProxy();
+  assert.equal(r.exit, 0);
+  const paid = r.paid(n.proxy, n.proxyOwner.address);
+  assert.ok(paid > ton('5.9') && paid < ton('6.5'), `the owner got ${paid}: stake, gas money, the message's value`);
+  await solvent(n);
+  await refund(n);
+  n.wait(n.p.clientDelay + 1);
+  const late = await refund(n);
+  assert.equal(late.paid(n.proxy, n.alice.address), ton('15'));
+  assert.equal((await n.payout(1_000_000_000n)).paid(n.proxy, n.workerOwner.address), ton('18'));
+  const cut = await n.send(n.stranger, n.proxy, '0.2', body(op.payoutRequest, 6, n.change));
+  assert.equal(cut.paid(n.proxy, n.proxyOwner.address), ton('2'));
+  assert.equal((await n.proxyData()).deposits, ton('20'));
+  await solvent(n);
+});
+
+test('no withdrawal of the owner reaches the deposits', async () => {
+  const n = await Network.open();
+  await n.topUp(ton('60'));
+  await n.payout(1_000_000_000n);
+  for (let i = 0; i < 3; i++) {
+    await n.send(n.proxyOwner, n.proxy, '0.2', text('w'));
+    await n.send(n.stranger, n.proxy, '0.2', body(op.payoutRequest, 6, n.change));
+    await solvent(n);
+  }
+  assert.equal((await n.proxyData()).deposits, ton('40'));
+});
+
+test('a lost key does not lock the money: the owner finishes after a long delay', async () => {
+  const n = await Network.open();
+  await n.topUp(ton('60'));
+  const finish = (from) => n.send(from, n.proxy, '0.2', body(op.ownerFinish, 1));
+  assert.equal((await finish(n.proxyOwner)).exit, 1006, 'not closing');
+  await n.send(n.proxyOwner, n.proxy, '0.2', text('c'));
+  n.wait(n.p.proxyDelay + 30 * 86400 - 1);
+  assert.equal((await finish(n.proxyOwner)).exit, 1011, 'one second too early');
+  n.wait(1);
+  assert.equal((await finish(n.stranger)).exit, 1010);
+  assert.equal((await finish(n.proxyOwner)).exit, 0);
+  assert.equal((await n.proxyData()).state, 2);
+  assert.equal((await n.proxyData()).deposits, ton('60'));
+  await solvent(n);
+});
+
+test('a deposit at a proxy that does not exist returns to the owner', async () => {
+  const n = await Network.open();
+  const nowhere = n.root.constructor.parse('0:' + '77'.repeat(32));
+  const client = await n.deploy('client', data.client(n.p, n.alice.address, nowhere), '0.8');
+  const r = await n.topUp(ton('60'), n.alice, client);
+  assert.equal((await n.clientData(client)).balance, 0n);
+  assert.ok(r.paid(client, n.alice.address) > ton('60'));
+});
+
+test('random histories: the pool always covers what it owes, and nobody is paid twice', async () => {
+  const n = await withBob();
+  let seed = 12345;
+  const random = (k) => { seed = (Math.imul(seed, 1103515245) + 12345) >>> 0; return (seed >>> 16) % k; };
+  const used = new Map([[n.client, 0n], [n.bobClient, 0n]]);
+  let earned = 0n, deposited = 0n, paidOut = 0n, refunded = 0n;
+  const people = [[n.alice, n.client], [n.bob, n.bobClient]];
+  for (let i = 0; i < 80; i++) {
+    const [who, client] = people[random(2)];
+    const amount = ton(String(1 + random(50)));
+    const before = (await n.proxyData()).deposits;
+    let r;
+    switch (random(8)) {
+      case 0: case 1:
+        r = await n.topUp(amount, who, client);
+        if ((await n.proxyData()).deposits > before) deposited += amount;
+        break;
+      case 2: case 3: {
+        const more = BigInt(random(50_000)) * 10_000n;
+        used.set(client, used.get(client) + more);
+        r = await n.charge(used.get(client), client);
+        earned += more;
+        break;
+      }
+      case 4: r = await n.payout(earned); break;
+      case 5: r = await n.send(who, client, '0.7', body(op.withdraw, 1, who.address)); break;
+      case 6: r = await n.send(n.proxyOwner, n.proxy, '0.2', text('w')); break;
+      default: r = await (random(10) === 0 ? n.closeProxy() : n.payout(earned, badAddresses.none));
+    }
+    paidOut += r.paid(n.proxy, n.workerOwner.address);
+    refunded += r.paid(n.proxy, n.alice.address) + r.paid(n.proxy, n.bob.address);
+    const p = await n.proxyData();
+    await solvent(n);
+    assert.ok(paidOut <= earned * 18n, 'a worker is never paid more than it earned');
+    assert.ok(paidOut + refunded + p.deposits <= deposited, 'money comes from deposits alone');
+    for (const [, c] of people) {
+      const d = await n.clientData(c);
+      assert.ok(d.balance === 0n || d.debt === 0n);
+    }
+  }
+  assert.ok(deposited > 0n && paidOut > 0n && refunded > 0n, 'the history did something');
+});
+
+function Outcome(r, to) {
+  return require('../network').Outcome.exitOf(r.at(to)[0]);
+}
