@@ -51,13 +51,23 @@ func New(cfg Config) (*Chain, error) {
 	if err != nil {
 		return nil, err
 	}
+	c, err := begin(cfg, kept)
+	if err != nil {
+		kept.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func begin(cfg Config, kept *journal) (*Chain, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	c := &Chain{cfg: cfg, vm: tvm.NewTVM(), sealed: make(chan struct{})}
-	if c.root, c.params, err = cfg.blockchain(); err != nil {
+	root, params, err := cfg.blockchain()
+	if err != nil {
 		return nil, err
 	}
+	c := &Chain{cfg: cfg, root: root, params: params, vm: tvm.NewTVM(), sealed: make(chan struct{})}
 	return c, c.start(kept)
 }
 

@@ -39,7 +39,8 @@ var params []byte
 // Config describes a chain. The zero Config is a chain in memory with random
 // keys, sealing on demand.
 type Config struct {
-	// Dir keeps the chain's journal. Empty means memory only.
+	// Dir keeps the chain's journal; a chain that is there goes on with the
+	// supply and parameters that it began with. Empty means memory only.
 	Dir string
 	// Params is a blockchain configuration (a bag of cells holding the
 	// dictionary of parameters). Nil means the one that comes with the package.

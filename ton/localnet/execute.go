@@ -277,3 +277,30 @@ func (c *Chain) sealDraft() error {
 	_, err := c.seal()
 	return err
 }
+
+// Emulate predicts what Send would do at this moment, fees and effects, and
+// changes nothing. A Config.Route sees the messages of the prediction too.
+func (c *Chain) Emulate(message *cell.Cell) (Trace, error) {
+	if _, err := external(message); err != nil {
+		return nil, &RefusedError{Reason: err}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	world, draft := c.world, c.draft
+	defer func() { c.world, c.draft = world, draft }()
+	c.world, c.draft = world.copy(), draft.copy()
+	return c.accept(message)
+}
+
+func (d *draft) copy() *draft {
+	if d == nil {
+		return nil
+	}
+	fork := *d
+	fork.trace, fork.inputs = slices.Clip(d.trace), slices.Clip(d.inputs)
+	fork.changed = make(map[accountID]*change, len(d.changed))
+	for id, ch := range d.changed {
+		fork.changed[id] = &change{before: ch.before, txs: slices.Clip(ch.txs), forward: new(big.Int).Set(ch.forward)}
+	}
+	return &fork
+}
