@@ -34,6 +34,12 @@
 //     are empty.
 //   - see shards split: there is one basechain shard and the masterchain.
 //
+// Two traps for clients. A wallet that caches the newest block for a second, as
+// tonutils-go's does, reads a stale seqno here when it sends twice within that
+// second: fetch the seqno from GetMasterchainInfo's block. And a wallet dates
+// its messages by its own clock: after [Chain.Advance] by a day, it must allow
+// for that day.
+//
 // Everything here is for development: keys derive from a seed, the faucet
 // holds the supply, and time can be moved. A message signed for this chain is
 // worthless elsewhere only if the wallet signs the network's id, which by

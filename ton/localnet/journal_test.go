@@ -109,6 +109,13 @@ func TestRestart(t *testing.T) {
 	dir := t.TempDir()
 	c := newChain(t, inDir(dir))
 	live(t, c)
+	forged, err := tlb.ToCell(&tlb.InternalMessage{SrcAddr: stranger(1), DstAddr: stranger(2), Amount: tlb.MustFromTON("1"), Body: cell.BeginCell().EndCell()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Deliver(forged); err != nil {
+		t.Fatal(err)
+	}
 	undone, err := c.Snapshot()
 	if err != nil {
 		t.Fatal(err)

@@ -43,7 +43,7 @@ type Server struct {
 	mu       sync.Mutex
 	clients  map[*liteclient.ServerClient]int // queries in flight
 	stopping bool
-	work     sync.WaitGroup // queries being answered
+	work     sync.WaitGroup // connections, and queries being answered
 }
 
 // Listen opens the liteserver at an address such as 127.0.0.1:0. The server
@@ -78,7 +78,7 @@ func (s *Server) open(addr netip.AddrPort) error {
 	s.adnl.SetQueryHandler(s.ask)
 	go func() { s.done <- s.adnl.Listen(s.addr.String()) }()
 	if err := s.reachable(); err != nil {
-		return errors.Join(err, s.Close())
+		return errors.Join(err, s.adnl.Close())
 	}
 	return nil
 }
@@ -116,7 +116,7 @@ func (s *Server) PublicKey() string {
 }
 
 // Run seals by interval if the chain is set so, and closes the server when
-// ctx ends. It returns when every query has been answered or dropped.
+// ctx ends. When it returns, everything the server started has ended.
 func (s *Server) Run(ctx context.Context) error {
 	var tick <-chan time.Time
 	if s.chain.cfg.Interval > 0 {
@@ -139,7 +139,8 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// Close stops listening, drops every client and waits for their queries.
+// Close stops listening, drops every client, and waits until the last of
+// them is gone. It may be called more than once.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.stopping = true
@@ -148,6 +149,7 @@ func (s *Server) Close() error {
 	}
 	s.mu.Unlock()
 	err := s.adnl.Close()
+	s.done <- <-s.done
 	s.work.Wait()
 	return err
 }
@@ -159,13 +161,17 @@ func (s *Server) joined(client *liteclient.ServerClient) error {
 		return errors.New("no more clients")
 	}
 	s.clients[client] = 0
+	s.work.Add(1)
 	return nil
 }
 
 func (s *Server) left(client *liteclient.ServerClient) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.clients, client)
+	if _, known := s.clients[client]; known {
+		delete(s.clients, client)
+		s.work.Done()
+	}
 }
 
 // ask runs on the connection's read loop, so it only starts the work.

@@ -213,6 +213,7 @@ func TestBlocks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		listed := count
 		var after *ton.TransactionID3
 		for {
 			page, more, err := api.GetBlockTransactionsV2(ctx, shards[0], 1, after)
@@ -231,7 +232,9 @@ func TestBlocks(t *testing.T) {
 				break
 			}
 		}
-		_ = all
+		if len(all) != count-listed {
+			t.Errorf("block %d holds %d transactions, listed %d", seq, len(all), count-listed)
+		}
 		if mcData, err := api.GetBlockData(ctx, mc); err != nil || mcData.Extra.Custom == nil {
 			t.Errorf("masterchain block %d: %v", seq, err)
 		}
@@ -405,5 +408,108 @@ func TestWaitForBlock(t *testing.T) {
 	defer cancel()
 	if far, err := api.WaitForBlock(next.SeqNo + 100).GetMasterchainInfo(short); err == nil {
 		t.Errorf("waited 50 ms for %d: got %v", next.SeqNo+100, far)
+	}
+}
+
+// The masterchain has accounts too, at its own prices, proven by its own block.
+func TestMasterchainAccount(t *testing.T) {
+	c := newChain(t)
+	_, config := serve(t, c)
+	api, ctx := dial(t, config), testContext(t)
+	to := address.NewAddress(0, 255, append(make([]byte, 31), 5))
+	pay(t, c, c.FaucetKey(), transfer(to, "3", false))
+	block, err := api.GetMasterchainInfo(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	account, err := api.GetAccount(ctx, block, to)
+	if err != nil || account.State == nil || account.State.Balance.String() != "3" {
+		t.Fatalf("account = %+v, %v", account, err)
+	}
+	if _, err := api.GetTransaction(ctx, block, to, account.LastTxLT); err != nil {
+		t.Error(err)
+	}
+}
+
+// A client that insists on validator signatures refuses the chain, as the
+// package comment says.
+func TestSecurePolicy(t *testing.T) {
+	c := newChain(t)
+	_, config := serve(t, c)
+	api, ctx := dial(t, config), testContext(t)
+	first, err := api.GetMasterchainInfo(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	secure := ton.NewAPIClient(api.Client(), ton.ProofCheckPolicySecure)
+	secure.SetTrustedBlock(first)
+	if block, err := secure.GetMasterchainInfo(ctx); err == nil {
+		t.Errorf("trusted unsigned block %d", block.SeqNo)
+	}
+}
+
+// Too many queries at once are told so; the rest are answered.
+func TestFlood(t *testing.T) {
+	c := newChain(t)
+	_, config := serve(t, c)
+	api, ctx := dial(t, config), testContext(t)
+	var all sync.WaitGroup
+	for range 4 * maxInFlight {
+		all.Go(func() {
+			short, cancel := context.WithTimeout(ctx, 2*time.Second)
+			defer cancel()
+			api.WaitForBlock(1 << 30).GetMasterchainInfo(short)
+		})
+	}
+	all.Wait()
+	if _, err := api.GetMasterchainInfo(ctx); err != nil {
+		t.Errorf("after the flood: %v", err)
+	}
+}
+
+// A stopped server leaves nothing behind and refuses nothing that comes later.
+func TestStop(t *testing.T) {
+	c := newChain(t)
+	s, err := Listen(c, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "global.config.json")
+	if err := s.WriteGlobalConfig(path); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx) }()
+	api := dial(t, path)
+	waiting := make(chan error)
+	go func() {
+		short, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_, err := api.WaitForBlock(1 << 30).GetMasterchainInfo(short)
+		waiting <- err
+	}()
+	stop()
+	if err := <-done; err != nil {
+		t.Errorf("run: %v", err)
+	}
+	if err := <-waiting; err == nil {
+		t.Error("a stopped server answered")
+	}
+	if len(s.clients) != 0 {
+		t.Errorf("%d clients are left", len(s.clients))
+	}
+	again, err := Listen(c, s.Addr().String())
+	if err != nil {
+		t.Fatal("listen on the same port:", err)
+	}
+	again.Close()
+	for _, bad := range []string{"", "localhost", "[::1]:0", "127.0.0.1:x"} {
+		if _, err := Listen(c, bad); err == nil {
+			t.Errorf("listened on %q", bad)
+		}
 	}
 }
