@@ -1,138 +1,14 @@
 package localnet
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
-	"fmt"
 	"math/big"
 	"slices"
 
 	"github.com/xssnick/tonutils-go/address"
 	"github.com/xssnick/tonutils-go/tlb"
-	"github.com/xssnick/tonutils-go/ton"
 	"github.com/xssnick/tonutils-go/tvm"
 	"github.com/xssnick/tonutils-go/tvm/cell"
 )
-
-const (
-	// blockCapacity is how many transactions a block takes before the rest of
-	// the messages wait for the next one.
-	blockCapacity = 1000
-	// maxBlocksPerMessage bounds the blocks that one Send seals for a message
-	// whose consequences fill them; what is left goes with later blocks.
-	maxBlocksPerMessage = 8
-)
-
-// RefusedError says that no transaction came of an external message: the
-// contract did not accept it, or the message cannot be processed.
-type RefusedError struct {
-	// ExitCode is the contract's, if it ran.
-	ExitCode int64
-	// Reason is set if it did not run.
-	Reason error
-}
-
-func (e *RefusedError) Error() string {
-	if e.Reason != nil {
-		return fmt.Sprintf("external message was not accepted: %v", e.Reason)
-	}
-	return fmt.Sprintf("external message was not accepted: the contract ended with exit code %d before accepting it", e.ExitCode)
-}
-
-func (e *RefusedError) Unwrap() error { return e.Reason }
-
-// Trace is what a message caused: the transactions in the order of execution.
-type Trace []*cell.Cell
-
-// Transactions parses the trace.
-func (t Trace) Transactions() ([]*tlb.Transaction, error) {
-	all := make([]*tlb.Transaction, len(t))
-	for i, root := range t {
-		all[i] = new(tlb.Transaction)
-		if err := tlb.Parse(all[i], root); err != nil {
-			return nil, err
-		}
-		all[i].Hash = root.Hash()
-	}
-	return all, nil
-}
-
-// draft is a block being filled.
-type draft struct {
-	seq, now uint32
-	startLT  uint64
-	context  *tvm.BlockContext
-	changed  map[accountID]*change
-	trace    Trace        // transactions so far
-	inputs   []*cell.Cell // messages that came from outside, for the journal
-}
-
-// change is what a block did to one account.
-type change struct {
-	before  []byte // hash of the account
-	txs     []transaction
-	forward *big.Int // forwarding fees that arrived with messages, for the block's validators
-}
-
-// Send executes an external message and what it causes, and seals it unless
-// the chain seals by interval. It returns the transactions that ran; a
-// [RefusedError] if there was none.
-func (c *Chain) Send(message *cell.Cell) (Trace, error) {
-	if _, err := external(message); err != nil {
-		return nil, &RefusedError{Reason: err}
-	}
-	return c.input(message)
-}
-
-// Deliver puts an internal message on its way as if a contract had sent it,
-// with no balance debited: for messages that Config.Route held back, and for
-// tests that need a forged sender.
-func (c *Chain) Deliver(message *cell.Cell) (Trace, error) {
-	var m tlb.Message
-	if err := tlb.Parse(&m, message); err != nil || m.MsgType != tlb.MsgTypeInternal {
-		return nil, fmt.Errorf("localnet: deliver: not an internal message (%v)", err)
-	}
-	return c.input(message)
-}
-
-func external(message *cell.Cell) (*tlb.ExternalMessage, error) {
-	var m tlb.Message
-	if err := tlb.Parse(&m, message); err != nil {
-		return nil, fmt.Errorf("not a message: %w", err)
-	}
-	if m.MsgType != tlb.MsgTypeExternalIn {
-		return nil, fmt.Errorf("a message of type %s, want an inbound external one", m.MsgType)
-	}
-	return m.AsExternalIn(), nil
-}
-
-// input takes a message from outside, makes room for it, and seals on demand.
-func (c *Chain) input(message *cell.Cell) (Trace, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.draft != nil && len(c.draft.trace) >= blockCapacity {
-		if err := c.sealDraft(); err != nil {
-			return nil, err
-		}
-	}
-	trace, err := c.accept(message)
-	if err != nil || c.cfg.Interval > 0 {
-		return trace, err
-	}
-	if _, err := c.seal(); err != nil {
-		return trace, err
-	}
-	for n := 1; n < maxBlocksPerMessage && len(c.world.queue) > 0; n++ {
-		if err := c.open(); err != nil {
-			return trace, err
-		}
-		trace = append(trace, c.draft.trace...)
-		if _, err := c.seal(); err != nil {
-			return trace, err
-		}
-	}
-	return trace, nil
-}
 
 // accept executes a message from outside in the current draft.
 func (c *Chain) accept(message *cell.Cell) (Trace, error) {
@@ -151,36 +27,6 @@ func (c *Chain) accept(message *cell.Cell) (Trace, error) {
 	c.drain()
 	return slices.Clone(c.draft.trace[before:]), nil
 }
-
-// open begins a block if none is begun, at the present time, and delivers
-// what earlier blocks left over.
-func (c *Chain) open() error {
-	if c.draft != nil {
-		return nil
-	}
-	return c.openAt(max(uint32(c.now().Unix()), c.newest().now))
-}
-
-func (c *Chain) openAt(now uint32) error {
-	if c.broken != nil {
-		return c.broken
-	}
-	head := c.newest()
-	d := &draft{seq: head.seq + 1, now: now, startLT: nextStart(c.world.lt), changed: map[accountID]*change{}}
-	seed := sha256.Sum256(binary.BigEndian.AppendUint32(c.cfg.derive("block"), d.seq))
-	context, err := c.params.NewBlockContext(tvm.BlockOptions{Now: now, BlockLT: int64(d.startLT), RandSeed: seed[:], GlobalID: c.cfg.GlobalID})
-	if err != nil {
-		return fmt.Errorf("localnet: begin block %d: %w", d.seq, err)
-	}
-	d.context = context
-	c.draft, c.world.lt = d, d.startLT
-	c.drain()
-	return nil
-}
-
-// nextStart is where the next block's logical time begins: real chains step
-// by a million.
-func nextStart(lt uint64) uint64 { return (lt/1_000_000 + 1) * 1_000_000 }
 
 // drain delivers internal messages, in the order they were sent, until none
 // is left or the block is full.
@@ -259,48 +105,4 @@ func (c *Chain) route(message *cell.Cell) []*cell.Cell {
 		return []*cell.Cell{message}
 	}
 	return c.cfg.Route(message)
-}
-
-// Seal closes the block being filled, or an empty one, and returns the new
-// masterchain block.
-func (c *Chain) Seal() (*ton.BlockIDExt, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.seal()
-}
-
-// sealDraft seals only if something is under way.
-func (c *Chain) sealDraft() error {
-	if c.draft == nil {
-		return c.broken
-	}
-	_, err := c.seal()
-	return err
-}
-
-// Emulate predicts what Send would do at this moment, fees and effects, and
-// changes nothing. A Config.Route sees the messages of the prediction too.
-func (c *Chain) Emulate(message *cell.Cell) (Trace, error) {
-	if _, err := external(message); err != nil {
-		return nil, &RefusedError{Reason: err}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	world, draft := c.world, c.draft
-	defer func() { c.world, c.draft = world, draft }()
-	c.world, c.draft = world.copy(), draft.copy()
-	return c.accept(message)
-}
-
-func (d *draft) copy() *draft {
-	if d == nil {
-		return nil
-	}
-	fork := *d
-	fork.trace, fork.inputs = slices.Clip(d.trace), slices.Clip(d.inputs)
-	fork.changed = make(map[accountID]*change, len(d.changed))
-	for id, ch := range d.changed {
-		fork.changed[id] = &change{before: ch.before, txs: slices.Clip(ch.txs), forward: new(big.Int).Set(ch.forward)}
-	}
-	return &fork
 }

@@ -78,7 +78,7 @@ func (c *Chain) SignTransfer(ctx context.Context, key ed25519.PrivateKey, messag
 // ttl is how many seconds a wallet that dates by the machine's clock must
 // allow, so that its message is valid by the chain's.
 func (c *Chain) ttl() uint32 {
-	return uint32(max(0, c.Now().Sub(time.Now()))/time.Second) + 3600
+	return uint32(max(0, time.Until(c.Now()))/time.Second) + 3600
 }
 
 // seqno reads the counter in a v5r1 wallet's data, as of the newest

@@ -46,11 +46,14 @@ func (b *block) stateProof(s int, account *accountID) ([]*cell.Cell, error) {
 // headerProof shows a block's header, its state update and its extra part,
 // without messages, accounts and configuration.
 func (b *block) headerProof(s int) (*cell.Cell, error) {
-	shape := cell.CreateProofSkeleton()
-	shape.ProofRef(0).SetRecursive() // info
-	shape.ProofRef(2)                // state update
-	shape.ProofRef(3)                // extra
-	return b.side[s].root.CreateProof(shape)
+	return prove(b.side[s].root, func(traced *cell.Cell) error {
+		var parsed tlb.Block
+		if err := tlb.Parse(&parsed, traced); err != nil {
+			return err
+		}
+		_, err := parsed.StateUpdate.BeginParse()
+		return err
+	})
 }
 
 // transactionsProof shows the places of transactions in a block.
