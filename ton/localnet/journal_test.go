@@ -3,6 +3,7 @@ package localnet
 import (
 	"bytes"
 	"context"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -170,6 +171,27 @@ func TestTornJournal(t *testing.T) {
 			t.Errorf("%s: came back at %v, want %v", name, again.Last(), before)
 		}
 		again.Close()
+	}
+}
+
+// A block that cannot be written is not shown to anybody, and none follows.
+func TestJournalCannotBeWritten(t *testing.T) {
+	dir := t.TempDir()
+	c := newChain(t, inDir(dir))
+	live(t, c)
+	before := c.Last()
+	c.journal.file.Close()
+	for range 2 {
+		if _, err := c.Fund(context.Background(), stranger(1), tlb.MustFromTON("1")); err == nil {
+			t.Fatal("sealed a block that is not on disk")
+		}
+	}
+	if !c.Last().Equals(before) || balanceOf(t, c, stranger(1)).Cmp(big.NewInt(2e9)) != 0 {
+		t.Errorf("at %v, want %v and its balances", c.Last(), before)
+	}
+	again := newChain(t, func(cfg *Config) { *cfg = Config{Dir: dir, Now: fixed} })
+	if !again.Last().Equals(before) {
+		t.Errorf("came back at %v, want %v", again.Last(), before)
 	}
 }
 
