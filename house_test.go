@@ -33,6 +33,7 @@ var arrows = map[string][]string{
 	"attest/tdx":        {"attest"},
 	"attest/insecure":   {"attest", "attest/tdx"},
 	"ratls":             {"attest", "tl", "wire"}, // peer-info strings are TL strings; the proof of work is wire's
+	"ton/localnet":      {},                       // a chain knows nothing of what runs on it
 	"contract":          {"tl", "ledger"},         // a root names the ledger's multipliers
 	"ledger":            {"tl"},
 	"client":            {"attest", "contract", "ledger", "openai", "ratls", "stats", "tl", "wire"},
