@@ -180,10 +180,13 @@ func (r *run) result() (*Result, error) {
 	}
 	if r.relay.count.Load() > 0 {
 		relay := r.relay.Latency()
-		res.Relay, res.Lowest = &relay, r.fewest.Load()
+		res.Relay = &relay
 	}
 	if res.Requests == 0 {
 		return res, ErrNothing
+	}
+	if res.Relay != nil {
+		res.Lowest = r.fewest.Load()
 	}
 	return res, nil
 }

@@ -97,7 +97,7 @@ func Standard(d time.Duration) []NamedLoad {
 		{"1,000 requests/s", Load{Connections: 128, Rate: 1000, Duration: d, WarmUp: warm}},
 		{"1 stream", Load{Connections: 1, Stream: true, Chunks: 20, Duration: d, WarmUp: warm}},
 		{"1 stream, a chunk every 50 ms", Load{Connections: 1, Stream: true, Chunks: 20, Every: 50 * time.Millisecond, Duration: d}},
-		{"1,000 streams, 20 chunks/s each", Load{Connections: 1000, Stream: true, Chunks: 100, Every: 50 * time.Millisecond, Duration: d, WarmUp: max(warm, time.Second)}},
+		{"1,000 streams, 20 chunks/s each", Load{Connections: 1000, Stream: true, Chunks: 40, Every: 50 * time.Millisecond, Duration: d, WarmUp: max(warm, time.Second)}},
 	}
 }
 
