@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"net"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -197,7 +198,12 @@ func TestFlood(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if _, err := api.GetMasterchainInfo(ctx); err != nil {
+	// What the callers have given up may wait at the server a moment longer.
+	_, err := api.GetMasterchainInfo(ctx)
+	for err != nil && strings.Contains(err.Error(), "wait for some answers") && ctx.Err() == nil {
+		_, err = api.GetMasterchainInfo(ctx)
+	}
+	if err != nil {
 		t.Errorf("after the flood: %v", err)
 	}
 }
