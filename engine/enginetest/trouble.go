@@ -99,11 +99,3 @@ func Raw(answer string) Script {
 func Spelled(lengthHeader, body string) Script {
 	return Raw(fmt.Sprintf("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n%s: %d\r\n\r\n%s", lengthHeader, len(body), body))
 }
-
-// Inspect calls look with each request before next answers it.
-func Inspect(look func(*Request), next Script) Script {
-	return func(w http.ResponseWriter, q *Request) {
-		look(q)
-		next(w, q)
-	}
-}
