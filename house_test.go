@@ -33,8 +33,11 @@ var arrows = map[string][]string{
 	"attest/tdx":        {"attest"},
 	"attest/insecure":   {"attest", "attest/tdx"},
 	"ratls":             {"attest", "tl", "wire"}, // peer-info strings are TL strings; the proof of work is wire's
-	"ton/localnet":      {},                       // a chain knows nothing of what runs on it
-	"contract":          {"tl", "ledger"},         // a root names the ledger's multipliers
+	"coin":              {},
+	"ton":               {"coin"},
+	"ton/localnet":      {},                              // a chain knows nothing of what runs on it
+	"contract":          {"coin", "tl", "ton", "ledger"}, // a root names the ledger's multipliers
+	"wallet":            {"coin", "contract", "ton"},     // the queue of orders of a node's wallet, people's wallets
 	"ledger":            {"tl"},
 	"client":            {"attest", "contract", "ledger", "openai", "ratls", "stats", "tl", "wire"},
 	"proxy":             {"attest", "contract", "ledger", "market", "openai", "ratls", "stats", "tl", "wire"},
