@@ -15,9 +15,10 @@ import (
 // Key is a private key that spends money. It prints and marshals as
 // "[redacted]" under every verb; only [Key.Private] and [Key.Seed] give it away.
 type Key struct {
-	// A pointer: fmt prints what it points to for no verb when the Key is in
-	// an unexported field, where it cannot call our methods.
-	private *ed25519.PrivateKey
+	// A function, because in an unexported field of something fmt cannot call
+	// our methods: it would print bytes, and for a wrong verb even what a
+	// pointer points to.
+	private func() ed25519.PrivateKey
 }
 
 const redacted = "[redacted]"
@@ -36,7 +37,7 @@ func KeyOf(private ed25519.PrivateKey) Key {
 	if len(private) != ed25519.PrivateKeySize {
 		return Key{}
 	}
-	return Key{&private}
+	return Key{func() ed25519.PrivateKey { return private }}
 }
 
 // ParseKey reads a key's seed, 64 hexadecimal digits. The error does not repeat it.
@@ -56,7 +57,7 @@ func (k Key) Public() ed25519.PublicKey {
 	if k.IsZero() {
 		return nil
 	}
-	return k.private.Public().(ed25519.PublicKey)
+	return k.private().Public().(ed25519.PublicKey)
 }
 
 // Private is the secret itself, for signing.
@@ -64,7 +65,7 @@ func (k Key) Private() ed25519.PrivateKey {
 	if k.IsZero() {
 		return nil
 	}
-	return *k.private
+	return k.private()
 }
 
 // Seed is the secret itself, as [ParseKey] reads it.
@@ -72,7 +73,7 @@ func (k Key) Seed() string {
 	if k.IsZero() {
 		return ""
 	}
-	return hex.EncodeToString(k.private.Seed())
+	return hex.EncodeToString(k.private().Seed())
 }
 
 // Format, String, GoString, MarshalJSON, MarshalText and LogValue hide the key.
@@ -96,15 +97,16 @@ func (k Key) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // Mnemonic is the 24 words that a person's key is made from. It prints and
 // marshals as "[redacted]"; only [Mnemonic.Reveal] gives it away.
-type Mnemonic struct{ words *[]string }
+type Mnemonic struct{ words func() []string }
 
 // mnemonicWords is how many words all wallet applications expect.
 const mnemonicWords = 24
 
+func mnemonicOf(words []string) Mnemonic { return Mnemonic{func() []string { return words }} }
+
 // NewMnemonic draws 24 words.
 func NewMnemonic() Mnemonic {
-	words := library.NewSeed()
-	return Mnemonic{&words}
+	return mnemonicOf(library.NewSeed())
 }
 
 // ParseMnemonic reads 24 words with blanks or newlines between them. Errors
@@ -122,7 +124,7 @@ func ParseMnemonic(text string) (Mnemonic, error) {
 	if _, err := library.SeedToPrivateKeyWithOptions(words); err != nil {
 		return Mnemonic{}, errors.New("mnemonic: the words do not belong together: one is wrong, or they are not in order")
 	}
-	return Mnemonic{&words}, nil
+	return mnemonicOf(words), nil
 }
 
 // inList asks the library, which does not export its list: it looks at the
@@ -144,7 +146,7 @@ func (m Mnemonic) Key() (Key, error) {
 	if m.IsZero() {
 		return Key{}, errors.New("mnemonic: no words")
 	}
-	private, err := library.SeedToPrivateKeyWithOptions(*m.words)
+	private, err := library.SeedToPrivateKeyWithOptions(m.words())
 	if err != nil {
 		return Key{}, errors.New("mnemonic: the words do not belong together")
 	}
@@ -156,7 +158,7 @@ func (m Mnemonic) Reveal() string {
 	if m.IsZero() {
 		return ""
 	}
-	return strings.Join(*m.words, " ")
+	return strings.Join(m.words(), " ")
 }
 
 // Format prints "[redacted]".
