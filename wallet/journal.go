@@ -292,21 +292,20 @@ func (r *record) line() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fmt.Appendf(nil, "%08x %s\n", crc32.Checksum(text, castagnoli), text), nil
+	return fmt.Appendf(nil, "%s %s\n", checksum(text), text), nil
 }
+
+func checksum(text []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(text, castagnoli)) }
 
 // readJournal returns the records and how long they are in all; what is left
 // is a torn line.
 func readJournal(text []byte) (records []record, good int, err error) {
 	for number := 1; good < len(text); number++ {
-		line, rest, _ := bytes.Cut(text[good:], []byte("\n"))
+		line, _, _ := bytes.Cut(text[good:], []byte("\n"))
 		content, ok := checked(line, good+len(line) < len(text))
 		if !ok {
-			for len(rest) > 0 {
-				line, rest, _ = bytes.Cut(rest, []byte("\n"))
-				if _, ok := checked(line, true); ok {
-					return nil, 0, fmt.Errorf("%w: line %d does not fit its checksum", ErrDamaged, number)
-				}
+			if holdsRecord(text[good:]) {
+				return nil, 0, fmt.Errorf("%w: line %d does not fit its checksum", ErrDamaged, number)
 			}
 			return records, good, nil
 		}
@@ -322,12 +321,31 @@ func readJournal(text []byte) (records []record, good int, err error) {
 	return records, good, nil
 }
 
+// holdsRecord says whether a good line begins anywhere, be it that the newline
+// before it is what was damaged. One write is one line, so a torn one holds none.
+func holdsRecord(text []byte) bool {
+	mark := []byte(" {")
+	for at := bytes.Index(text, mark); at >= 0; {
+		if at >= 8 {
+			line, _, ended := bytes.Cut(text[at-8:], []byte("\n"))
+			if _, ok := checked(line, ended); ok {
+				return true
+			}
+		}
+		next := bytes.Index(text[at+1:], mark)
+		if next < 0 {
+			return false
+		}
+		at += 1 + next
+	}
+	return false
+}
+
 func checked(line []byte, ended bool) (content []byte, ok bool) {
 	if !ended || len(line) < 10 || line[8] != ' ' {
 		return nil, false
 	}
-	sum, err := strconv.ParseUint(string(line[:8]), 16, 32)
-	return line[9:], err == nil && uint32(sum) == crc32.Checksum(line[9:], castagnoli)
+	return line[9:], string(line[:8]) == checksum(line[9:])
 }
 
 func (r *record) fields() (n int) {

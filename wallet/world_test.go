@@ -190,10 +190,21 @@ type node struct {
 var errCrash = errors.New("the process was killed")
 
 func newNode(w *world, key byte) *node {
-	n := &node{world: w, key: testKey(key), owner: stranger(200), root: w.t.TempDir(), tear: func(n int) int { return n }}
+	n := &node{world: w, key: testKey(key), owner: stranger(200), root: fastDir(w.t), tear: func(n int) int { return n }}
 	n.dir = filepath.Join(n.root, "0")
 	n.open()
 	return n
+}
+
+// fastDir is in memory where that is possible: crashes are played by copying
+// files, so that waiting for a disk would only take time.
+func fastDir(t testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "wallet-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 func (n *node) config() Config {
