@@ -87,7 +87,14 @@ func TestCrashAtEveryPoint(t *testing.T) {
 			}
 			n.settle()
 			for i := range letters {
-				n.exactly(n.driver.Find(uint64(i+1)), letters[i])
+				h := n.driver.Find(uint64(i + 1))
+				n.exactly(h, letters[i])
+				if o, _ := h.Outcome(); o.Unknown {
+					t.Errorf("crash %d: message %d left with an order that is not in the journal", at, i)
+				}
+			}
+			if s := n.driver.Status().Strangers; len(s) != 0 {
+				t.Errorf("crash %d: own orders are taken for others': %+v", at, s)
 			}
 			n.driver.Close()
 			if n.lives == 0 {
@@ -510,6 +517,58 @@ func TestOrderPerAddress(t *testing.T) {
 	if !first.Sent || !third.Sent || first.OutLT >= third.OutLT {
 		t.Errorf("to one address: %+v, then %+v", first, third)
 	}
+}
+
+// What one order spends is added up, against the balance and against the limit.
+func TestSums(t *testing.T) {
+	for name, c := range map[string]struct{ balance, limit coin.Nano }{
+		"balance": {2*coin.TON + coin.TON/10 + 4*coin.TON, 1000 * coin.TON}, "limit": {100 * coin.TON, 4 * coin.TON},
+	} {
+		n := newNode(newWorld(t), 1)
+		n.driver.cfg.MaxOrder = c.limit
+		first, second := letter(1, 1, 3*coin.TON), letter(2, 2, 3*coin.TON)
+		h1, h2 := n.enqueue(first), n.enqueue(second) // before the balance is known
+		n.fund(n.driver.Address(), c.balance)
+		n.step()
+		if o := n.driver.Status().Order; o == nil || o.Messages != 1 {
+			t.Errorf("%s: order = %+v, want one of two messages", name, o)
+		}
+		n.fund(n.driver.Address(), 10*coin.TON)
+		n.settle()
+		n.exactly(h1, first)
+		n.exactly(h2, second)
+		if got := n.seqno(); got != 2 {
+			t.Errorf("%s: %d orders, want 2", name, got)
+		}
+	}
+}
+
+// An order that is accepted and then aborted has used no seqno and sent nothing.
+func TestAbortedOrder(t *testing.T) {
+	n := newNode(newWorld(t), 1)
+	n.fund(n.driver.Address(), 20*coin.TON)
+	n.enqueue(letter(9, 9, coin.TON))
+	n.settle()
+	m := letter(1, 1, coin.TON)
+	h := n.enqueue(m)
+	a, err := (&m).accepted()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := cell.FromBOC(a.Cell)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// No send has this mode, so the action phase fails as a whole.
+	if err := n.deliver(n.signMode(n.seqno(), 0xff, c)); err != nil {
+		t.Fatal(err)
+	}
+	txs := n.txs[n.driver.address.StringRaw()]
+	if last := txs[len(txs)-1]; !last.Aborted || len(last.Out) != 0 || n.seqno() != 1 {
+		t.Fatalf("the order was not aborted: %+v", last)
+	}
+	n.settle()
+	n.exactly(h, m)
 }
 
 func TestCancel(t *testing.T) {
