@@ -2,15 +2,16 @@
 // contract, taken and refused, what bounces, what is out of gas, what time
 // does, and a few long histories drawn by lot.
 'use strict';
+const { createHash } = require('node:crypto');
 const { Box, start } = require('./box');
 const { internal, storeMessageRelaxed } = require('@ton/core');
 const {
-  op, body, signed, text, ton, uint, data, params, code, badAddresses, walletKey, strangerKey, sign, Address, beginCell,
+  op, body, signed, signedKey, text, ton, uint, data, code, netAddress, badAddresses, walletKey, strangerKey, managerKey, sign,
+  Address, beginCell,
 } = require('../network');
 
 const day = 86400;
 const empty = beginCell().endCell();
-const info = (t, kind = 0) => uint(kind, 1).storeUint(t.length, 7).storeBuffer(Buffer.from(t));
 const shown = uint(0, 2).storeCoins(0).storeCoins(0).storeUint(0, 64 + 256).endCell();
 const nobody = new Address(0, Buffer.alloc(32, 0x77));
 const elsewhere = new Address(5, Buffer.alloc(32, 3));
@@ -47,15 +48,15 @@ async function root(n) {
     [`${kind} hash cut short`, body(op[`add${kind}`], 1, uint(7, 255))],
   ]));
   await owner([
-    ['register', body(op.registerProxy, 1, info('10.0.0.1:1'))],
-    ['register two addresses', body(op.registerProxy, 1, info('10.0.0.2:1 10.0.0.2:2'))],
-    ['register the longest text', body(op.registerProxy, 1, info('x'.repeat(114)))],
-    ['update', body(op.updateProxy, 1, uint(2, 32), info('10.0.0.9:1'))],
+    ['register', body(op.registerProxy, 1, netAddress('10.0.0.1:1'))],
+    ['register two addresses', body(op.registerProxy, 1, netAddress('10.0.0.2:1 10.0.0.2:2'))],
+    ['register the longest text', body(op.registerProxy, 1, netAddress('x'.repeat(114)))],
+    ['update', body(op.updateProxy, 1, uint(2, 32), netAddress('10.0.0.9:1'))],
     ['unregister', body(op.unregisterProxy, 1, uint(1, 32))],
     ['unregister missing', body(op.unregisterProxy, 1, uint(77, 32))],
-    ['register another kind', body(op.registerProxy, 1, info('10.0.0.1:1', 1))],
+    ['register another kind', body(op.registerProxy, 1, netAddress('10.0.0.1:1', 1))],
     ['register a text shorter than it says', body(op.registerProxy, 1, uint(0, 1).storeUint(5, 7).storeUint(0, 8))],
-    ['update missing', body(op.updateProxy, 1, uint(1, 32), info('10.0.0.1:1'))],
+    ['update missing', body(op.updateProxy, 1, uint(1, 32), netAddress('10.0.0.1:1'))],
     ['change price', body(op.changePrice, 1, 30n, 25n)],
     ['fee above price', body(op.changePrice, 1, 20n, 21n)],
     ['price no reader can hold', body(op.changePrice, 1, 1n << 63n, 21n)],
@@ -73,7 +74,7 @@ async function root(n) {
     ['reset too long', body(op.reset, 1, uint(0, 1))],
     ['an operation nobody knows', body(0x12345678, 1)],
   ]);
-  await each(n, n.root, Object.entries(op).slice(3, 20).map(([name, o]) => [`${name} by a stranger`, 'stranger', '0.05', body(o, 1)]));
+  await each(n, n.root, Object.entries(op).slice(3, 24).map(([name, o]) => [`${name} by a stranger`, 'stranger', '0.05', body(o, 1)]));
   await each(n, n.root, [
     ['accept by a stranger', 'stranger', '0.05', body(op.acceptOwner, 1)],
     ['accept', 'bob', '0.05', body(op.acceptOwner, 1)],
@@ -82,14 +83,53 @@ async function root(n) {
     ['reset', 'bob', '0.05', body(op.reset, 1)],
     ['accept after reset', 'rootOwner', '0.05', body(op.acceptOwner, 1)],
   ]);
-  const next = (version, p) => beginCell().storeAddress(n.bob.address).storeUint(version, 32)
-    .storeRef(uint(0, 2 + 32 + 2).endCell()).storeRef(params({ ...n.p, ...p }, ['proxy', 'worker', 'client'])).endCell();
+  const next = (version, p) => data.root({ ...n.p, ...p }, n.bob.address, undefined, version);
   await each(n, n.root, [
     ['full upgrade backwards', 'bob', '0.05', body(op.upgradeFull, 1, next(3, { version: 90 }), code('root'))],
     ['full upgrade to older parameters', 'bob', '0.05', body(op.upgradeFull, 1, next(900, { version: 4 }), code('root'))],
     ['full upgrade to another shape', 'bob', '0.05', body(op.upgradeFull, 1, next(900, { version: 90, struct: 4 }), code('root'))],
     ['full upgrade to other code', 'bob', '0.05', body(op.upgradeFull, 1, next(901, { version: 91, struct: 4 }), code('wallet'))],
     ['the other code runs', 'bob', '0.05', body(op.reset, 1)],
+  ]);
+}
+
+// keys are a registry's of shape 4 and 5.
+async function keys(n) {
+  const publicOf = (k) => BigInt('0x' + k.publicKey.toString('hex'));
+  const key = (k, expire) => uint(k, 256).storeUint(1, 8).storeUint(expire, 32);
+  const manager = (k, address) => uint(k, 256).storeUint(9, 256).storeBuilder(netAddress(address));
+  const end = n.chain.now + day;
+  await each(n, n.root, [
+    ['signed without key manager', 'stranger', '0.4', signedKey(7n, end)],
+    ['key manager by a stranger', 'stranger', '0.4', body(op.changeKeyManager, 1, manager(publicOf(managerKey), ''))],
+    ['key manager at no address', 'rootOwner', '0.4', body(op.changeKeyManager, 1, manager(publicOf(managerKey), '10.0.0:1'))],
+    ['key manager', 'rootOwner', '0.4', body(op.changeKeyManager, 1, manager(publicOf(managerKey), '10.0.0.3:13001'))],
+    ['signed', 'stranger', '0.4', signedKey(7n, end)],
+    ['signed, again', 'stranger', '0.4', signedKey(7n, end)],
+    ['signed for this registry', 'stranger', '0.4', signedKey(8n, end, n.root)],
+    ['signed for another', 'stranger', '0.4', signedKey(9n, end, n.proxy)],
+    ['signed by another key', 'stranger', '0.4', signedKey(9n, end, null, { by: strangerKey })],
+    ['signed, op inside differs', 'stranger', '0.4', signedKey(9n, end, null, { op: op.addKey })],
+    ['signed for too long', 'stranger', '0.4', signedKey(9n, end + 7 * day)],
+    ['the owner\'s', 'rootOwner', '0.4', body(op.addKey, 1, key(10n, end + 7 * day))],
+    ['the owner\'s, expired', 'rootOwner', '0.4', body(op.addKey, 1, key(11n, end - 2 * day))],
+    ['a stranger\'s', 'stranger', '0.4', body(op.addKey, 1, key(11n, end))],
+    ['signed, the change unpayable', 'stranger', '0.4', signedKey(12n, end, null, { excess: badAddresses.external })],
+    ['signed, with little gas', 'stranger', '0.003', signedKey(13n, end)],
+  ]);
+  n.wait(2 * day);
+  await each(n, n.root, [
+    ['signed, the expired go', 'stranger', '0.4', signedKey(14n, end + 2 * day)],
+    ['another manager', 'rootOwner', '0.4', body(op.changeKeyManager, 1, manager(publicOf(strangerKey), '10.0.0.3:13001'))],
+    ['signed by the old one', 'stranger', '0.4', signedKey(15n, end + 2 * day)],
+  ]);
+  const spread = (i) => BigInt('0x' + createHash('sha256').update(`${i}`).digest('hex'));
+  const many = Array.from({ length: 255 }, (_, i) => [spread(i), 1, end + 3 * day]);
+  const full = { ...n.p, keyManager: { key: publicOf(managerKey), keys: many } };
+  const crowded = await n.deploy('root', data.root(full, n.rootOwner.address), '3');
+  await each(n, crowded, [
+    ['the last that fits', 'stranger', '0.4', signedKey(1n, end + 2 * day)],
+    ['one too many', 'stranger', '0.4', signedKey(2n, end + 2 * day)],
   ]);
 }
 
@@ -516,8 +556,8 @@ function drawn(seed) {
 }
 
 const histories = [
-  ['registry', root], ['proxy', proxy], ['owner of a proxy', owner], ['client', client], ['grant', grant], ['worker', worker],
-  ['bounces', bounces], ['change', change], ['wallet', wallet], ['rent', rent], ['gas', gas], ['deployments', deployments],
+  ['registry', root], ['keys', keys, { struct: 4 }], ['keys of shape 5', keys, { struct: 5 }], ['proxy', proxy],
+  ['owner of a proxy', owner], ['client', client], ['grant', grant], ['worker', worker], ['bounces', bounces], ['change', change], ['wallet', wallet], ['rent', rent], ['gas', gas], ['deployments', deployments],
   ['nonsense', nonsense], ['unknown shape', shape, { struct: 2 }], ['shape 5', shape, { struct: 5 }],
   ['no price', shape, { price: 0n, fee: 0n }], ['drawn 1', drawn(1)], ['drawn 2', drawn(2)], ['drawn 3', drawn(3)],
 ];

@@ -38,8 +38,8 @@ test('every operation is recorded taken and refused', async () => {
 test('every way to end is recorded', async () => {
   const all = await steps();
   const exits = new Set(all.map((s) => s.exit));
-  const own = [1000, 1001, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 1015, 1016, 1017, 2000,
-    1030, 1031, 1032, 1033, 1034, 1035, 1040, 1041];
+  const own = [1000, 1001, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 1015, 1016, 1017, 1018, 1019,
+    1020, 2000, 1030, 1031, 1032, 1033, 1034, 1035, 1040, 1041];
   for (const code of [0, 9, -14, ...own]) assert.ok(exits.has(code), `exit code ${code} is never seen`);
   const actions = new Set(all.map((s) => s.action));
   for (const code of [0, 34, 37]) assert.ok(actions.has(code), `action result ${code} is never seen`);
