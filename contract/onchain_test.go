@@ -347,4 +347,3 @@ func TestContractsRefuseForgeries(t *testing.T) {
 	p.refused(1014, stranger, proxy, Ton, &WorkerRequest{1, stranger, Normal, 5, &PayoutPart{1, 1, excess}})
 	p.refused(1014, stranger, proxy, Ton, &ClientRequest{1, stranger, Shown{}, &ClientPart{Kind: PartTopUp, Amount: 1, Excess: excess}})
 }
-
