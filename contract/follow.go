@@ -17,11 +17,12 @@ import (
 // a machine that has lost trust, or a price that has risen, would go unnoticed.
 const MaxAge = 2 * time.Hour
 
-// retryAfter is the wait before a read that failed is tried again.
-const retryAfter = 2 * time.Second
-
-// silence is how long the chain may be without a new block before it is asked why.
-const silence = 30 * time.Second
+const (
+	// retryAfter is the wait before a read that failed is tried again.
+	retryAfter = 2 * time.Second
+	// silence is how long the chain may be without a new block before it is asked why.
+	silence = 30 * time.Second
+)
 
 // OnChain is a registry read from its contract on the chain, followed while
 // [OnChain.Run] runs. What a reader must not believe (content that does not
@@ -33,6 +34,8 @@ type OnChain struct {
 	chain ton.Chain
 	addr  *address.Address
 	log   *slog.Logger
+
+	retryAfter, silence time.Duration
 
 	// Of the goroutine in Run alone.
 	seen  ton.Block // of the newest read, good or bad
@@ -49,7 +52,7 @@ func Follow(ctx context.Context, chain ton.Chain, root *address.Address, log *sl
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	o := &OnChain{chain: chain, addr: root, log: log}
+	o := &OnChain{chain: chain, addr: root, log: log, retryAfter: retryAfter, silence: silence}
 	if err := o.read(ctx); err != nil {
 		return nil, fmt.Errorf("registry %s: %w", root, err)
 	}
@@ -99,12 +102,12 @@ func (o *OnChain) Run(ctx context.Context, interval time.Duration) error {
 func (o *OnChain) wait(ctx context.Context, interval time.Duration) error {
 	pause := interval
 	if o.state == unread {
-		pause = max(interval, retryAfter) // without news: the block may be known already
+		pause = max(interval, o.retryAfter) // without news: the block may be known already
 	}
 	if err := sleep(ctx, pause); err != nil || o.state == unread {
 		return err
 	}
-	quiet := time.NewTimer(silence)
+	quiet := time.NewTimer(o.silence)
 	defer quiet.Stop()
 	select {
 	case <-ctx.Done():

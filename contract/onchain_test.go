@@ -23,11 +23,18 @@ type stage struct {
 	*testing.T
 	chain *localnet.Chain
 	lt    uint64
+	// strange means that bodies need not be ours.
+	strange bool
 }
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
-	c, err := localnet.New(localnet.Config{Seed: [32]byte{7}, Now: func() time.Time { return time.Unix(1_900_000_000, 0) }})
+	return newStageAt(t, func() time.Time { return time.Unix(1_900_000_000, 0) })
+}
+
+func newStageAt(t *testing.T, now func() time.Time) *stage {
+	t.Helper()
+	c, err := localnet.New(localnet.Config{Seed: [32]byte{7}, Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +70,7 @@ func (s *stage) send(from, to *address.Address, value coin.Nano, body *cell.Cell
 			}
 		}
 		in, ok := tx.IO.In.Msg.(*tlb.InternalMessage)
-		if !ok || in.Bounced {
+		if !ok || in.Bounced || s.strange {
 			continue
 		}
 		if _, err := ParseBody(in.Body); err != nil {
