@@ -548,7 +548,11 @@ function drawn(seed) {
         case 7: await n.send(who, n[at], '0.7', body(op.withdraw, 1, who.address)); break;
         case 8: await n.send(n.proxyOwner, n.proxy, '0.2', text('w')); break;
         case 9: await n.send(who, n[at], '0.7', body(op.raiseStake, 1, ton(String(10 + random(30))), who.address)); break;
-        case 10: await n.send(who, n[at], '0.7', random(3) ? body(op.changeSecret, 1, uint(i, 256), who.address) : body(op.requestRefund, 1, who.address)); break;
+        case 10: {
+          const message = random(3) ? body(op.changeSecret, 1, uint(i, 256), who.address) : body(op.requestRefund, 1, who.address);
+          await n.send(who, n[at], '0.7', message);
+          break;
+        }
         default: await (random(4) ? n.send(n.bob, n.proxy, '3.2', body(op.increaseStake, 1, ton('3'), n.change)) : n.closeProxy());
       }
     }
@@ -557,7 +561,8 @@ function drawn(seed) {
 
 const histories = [
   ['registry', root], ['keys', keys, { struct: 4 }], ['keys of shape 5', keys, { struct: 5 }], ['proxy', proxy],
-  ['owner of a proxy', owner], ['client', client], ['grant', grant], ['worker', worker], ['bounces', bounces], ['change', change], ['wallet', wallet], ['rent', rent], ['gas', gas], ['deployments', deployments],
+  ['owner of a proxy', owner], ['client', client], ['grant', grant], ['worker', worker], ['bounces', bounces], ['change', change],
+  ['wallet', wallet], ['rent', rent], ['gas', gas], ['deployments', deployments],
   ['nonsense', nonsense], ['unknown shape', shape, { struct: 2 }], ['shape 5', shape, { struct: 5 }],
   ['no price', shape, { price: 0n, fee: 0n }], ['drawn 1', drawn(1)], ['drawn 2', drawn(2)], ['drawn 3', drawn(3)],
 ];
