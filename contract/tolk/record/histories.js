@@ -177,6 +177,7 @@ async function proxy(n) {
     ['complete again', 'stranger', '1', complete(n.proxy)],
     ['text c, closed', 'proxyOwner', '1', text('c')],
     ['text w, closed', 'proxyOwner', '1', text('w')],
+    ['left-over', 'proxyOwner', '1', body(op.ownerFinish, 1)],
     ['payout request, closed', 'stranger', '1', body(op.payoutRequest, 1, n.change)],
     ['raise stake, closed', 'stranger', '1', body(op.increaseStake, 1, 5n, n.change)],
     ['owner close, closed', 'proxyOwner', '1', body(op.ownerClose, 1, n.change)],
@@ -258,6 +259,8 @@ async function client(n) {
     ['closed: withdraw', 'alice', '9', body(op.withdraw, 1, n.change)],
     ['closed: charge', 'alice', '9', charge(n.client, 9_000_000_000n)],
     ['closed: grant', 'alice', '9', grant(n.client, 9_000_000_000n)],
+    ['closed: left-over, by a stranger', 'stranger', '0.1', body(op.ownerFinish, 1)],
+    ['closed: left-over', 'alice', '0.1', body(op.ownerFinish, 1)],
   ]);
 }
 
@@ -295,7 +298,10 @@ async function worker(n) {
     ['beyond int64', 'stranger', '0.5', payout(n.worker, 1n << 63n)],
     ['payload too long', 'stranger', '0.5', payout(n.worker, 200n, { tail: uint(0, 1) })],
     ['no query', 'stranger', '0.5', uint(op.payoutSigned, 32).endCell()],
+    ['left-over of an open one', 'workerOwner', '0.1', body(op.ownerFinish, 1)],
     ['last payout', 'stranger', '1', last(n.worker, 500n)],
+    ['closed: left-over', 'workerOwner', '0.1', body(op.ownerFinish, 1)],
+    ['closed: left-over, by a stranger', 'stranger', '0.1', body(op.ownerFinish, 1)],
     ['closed: last payout', 'stranger', '1', last(n.worker, 500n)],
     ['closed: payout', 'stranger', '1', payout(n.worker, 600n)],
     ['closed: register', 'workerOwner', '1', body(op.workerRegister, 9, n.change)],
