@@ -49,11 +49,11 @@ func (p *Proxy) adopt(root *contract.Root) error {
 }
 
 func (p *Proxy) ledgerTerms(t *terms) ledger.Terms {
-	lt := ledger.Terms{Price: t.PricePerToken, Sign: func(side ledger.Side, account string, tokens int64) ([]byte, error) {
+	lt := ledger.Terms{Price: uint64(t.PricePerToken), Sign: func(side ledger.Side, account string, tokens int64) ([]byte, error) {
 		return p.sign(t, side, account, tokens)
 	}}
 	if p.cfg.Registrar == nil {
-		lt.Credit = ledger.Chainless(t.PricePerToken)
+		lt.Credit = ledger.Chainless(uint64(t.PricePerToken))
 	}
 	return lt
 }
@@ -73,7 +73,11 @@ func (p *Proxy) sign(t *terms, side ledger.Side, account string, tokens int64) (
 	if err != nil {
 		return nil, err
 	}
-	return pay.Sign(p.cfg.Key)
+	signed, err := pay.Sign(p.cfg.Key)
+	if err != nil {
+		return nil, err
+	}
+	return signed.ForPeer()
 }
 
 // text writes an address as peers compare it.
