@@ -57,9 +57,7 @@ class Box extends Network {
     n.change = n.stranger.address;
     n.step('deploy');
     n.root = await n.deploy('root', data.root(n.p, n.rootOwner.address, n.p.lists), '1');
-    n.proxy = await n.deploy('proxy', data.proxy(n.p, n.proxyOwner.address, n.root), '0.3');
-    n.worker = await n.deploy('worker', data.worker(n.p, n.workerOwner.address, n.proxy), '0.3');
-    n.client = await n.deploy('client', data.client(n.p, n.alice.address, n.proxy), '0.8');
+    await n.generation();
     return n;
   }
 

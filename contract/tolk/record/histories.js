@@ -318,6 +318,13 @@ async function bounces(n) {
   await n.send(n.stranger, n.worker, '1', signed(op.lastPayoutSigned, 3, n.change, n.worker, 1_500_000_000n));
   n.step('the pool is filled');
   await n.topUp(ton('60'));
+  const collect = (tokens) => body(op.collect, 4, uint(tokens, 64), n.change);
+  await each(n, n.worker, [
+    ['a part of what was owed', 'workerOwner', '0.5', collect(100_000_000)],
+    ['a part, by a stranger', 'stranger', '0.5', collect(100_000_000)],
+    ['more than was owed', 'workerOwner', '0.5', collect(2_000_000_000)],
+    ['a part, too little', 'workerOwner', '0.1', collect(1)],
+  ]);
   n.step('what was owed');
   await n.send(n.stranger, n.worker, '1', signed(op.lastPayoutSigned, 3, n.change, n.worker, 1_500_000_000n));
   n.step('a client whose money others were paid with');
@@ -325,13 +332,15 @@ async function bounces(n) {
   await n.send(n.stranger, n.client, '1', signed(op.grantSigned, 8, n.change, n.client, 0n));
   n.step('the stake stands in');
   await n.send(n.proxyOwner, n.proxy, '30.2', body(op.increaseStake, 1, ton('30'), n.change));
+  await n.send(n.alice, n.client, '0.7', body(op.requestRefund, 7, n.change, ton('1')));
   await n.send(n.alice, n.client, '0.7', body(op.requestRefund, 7, n.change));
   n.step('a deposit for a proxy that does not exist');
   n.other = await n.deploy('client', data.client(n.p, n.alice.address, nobody), '0.8');
   await n.topUp(ton('60'), n.alice, n.other);
   n.step('a worker whose owner cannot be paid');
   n.worker = await n.deploy('worker', data.worker(n.p, elsewhere, n.proxy), '0.3');
-  await n.topUp(ton('60'), n.bob);
+  n.bobClient = await n.deploy('client', data.client(n.p, n.bob.address, n.proxy), '0.8');
+  await n.topUp(ton('60'), n.bob, n.bobClient);
   await n.payout(1000n);
   for (const who of ['root', 'proxy', 'worker', 'client']) {
     n.step(`something bounced to the ${who}`);
