@@ -64,6 +64,21 @@ func (r *Root) parseParams(in *reader) (proxy, worker, client bool) {
 	return r.ProxyCode != nil, r.WorkerCode != nil, r.ClientCode != nil
 }
 
+// ParseParams reads the parameters that a contract carries, also one of an
+// older generation: what it was created under. The snapshot has nothing else.
+func ParseParams(params *cell.Cell) (*Root, error) {
+	r := &Root{}
+	in, err := open(params)
+	if err != nil {
+		return nil, fmt.Errorf("parameters: %w", err)
+	}
+	r.parseParams(in)
+	if err := in.end(); err != nil {
+		return nil, fmt.Errorf("parameters: %w", err)
+	}
+	return r, nil
+}
+
 func (r *Root) unknownShape() error {
 	return fmt.Errorf("struct version is %d, want 0 to %d: update this program", r.StructVersion, maxStructVersion)
 }

@@ -388,6 +388,53 @@ func TestCheckRefusesWhatLosesMoney(t *testing.T) {
 	}
 }
 
+// What could not be read again, or would be lost, is not written.
+func TestCellRefusals(t *testing.T) {
+	for name, x := range map[string]struct {
+		shape  uint8
+		change func(*Root)
+		want   string
+	}{
+		"unknown shape":         {5, func(r *Root) { r.StructVersion = 6 }, "struct version is 6"},
+		"keys in shape 3":       {3, func(r *Root) { r.KeyManager = "1.2.3.4:5" }, "no place for encryption keys"},
+		"verified in shape 4":   {4, func(r *Root) { r.VerifiedWorkers = hashes(1) }, "no place for verified keys"},
+		"proxy nowhere":         {3, func(r *Root) { r.Proxies = []ProxyEntry{{Seqno: 1}} }, "proxy address"},
+		"proxy under the offer": {3, func(r *Root) { r.Proxies[0].Seqno = offerSeqno }, "which none may have"},
+		"manager nowhere":       {4, func(r *Root) { r.KeyManager = "example.org:1" }, "want ip:port"},
+		"short key":             {4, func(r *Root) { r.PublicKeys[0].Key = r.PublicKeys[0].Key[:31] }, "31 bytes"},
+		"short manager key":     {4, func(r *Root) { r.KeyManagerKey = r.KeyManagerKey[:31] }, "248 bits"},
+		"negative price":        {4, func(r *Root) { r.PricePerToken = -1 }, "want 0 or more"},
+		"no owner":              {4, func(r *Root) { r.Owner = nil }, "standard address"},
+	} {
+		r := full(t, x.shape)
+		x.change(r)
+		if c, err := r.Cell(); err == nil || !strings.Contains(err.Error(), x.want) {
+			t.Errorf("%s: %v, %v, want an error with %q", name, c, err, x.want)
+		}
+	}
+}
+
+func TestParamsOfContracts(t *testing.T) {
+	r := full(t, 4)
+	d, err := r.DeployClient(filled(1), filled(2), public(seed(7)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ParseClientState(d.Init.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := ParseParams(s.Params)
+	if err != nil || p.ParamsVersion != r.ParamsVersion || p.PricePerToken != r.PricePerToken || p.Multipliers != r.Multipliers || p.MinClientStake != r.MinClientStake || p.ClientCode != nil {
+		t.Errorf("a client's parameters are %+v, %v, want those of %+v", p, err, r)
+	}
+	for _, bad := range []*cell.Cell{nil, emptyCell, then(s.Params).MustStoreUInt(0, 1).EndCell()} {
+		if p, err := ParseParams(bad); err == nil {
+			t.Errorf("%v reads as %+v", bad, p)
+		}
+	}
+}
+
 func FuzzParseRoot(f *testing.F) {
 	for _, x := range readRootVectors(f).States {
 		raw, err := hex.DecodeString(x.BocHex)

@@ -159,11 +159,16 @@ func (p *Proxy) metrics() []stats.Metric {
 func (p *Proxy) tick(ctx context.Context) {
 	t := time.NewTicker(500 * time.Millisecond)
 	defer t.Stop()
+	told := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+		}
+		if err := p.book.Health(); err != nil && err.Error() != told {
+			told = err.Error()
+			p.log.Error("no work is taken", "error", err)
 		}
 		p.serve(p.market.Match(""))
 		clients, _ := p.connections()

@@ -3,7 +3,7 @@
 'use strict';
 const fs = require('node:fs');
 const path = require('node:path');
-const { Blockchain, createShardAccount } = require('@ton/sandbox');
+const { Blockchain, createShardAccount, internal, loadConfig, updateConfig } = require('@ton/sandbox');
 const { Address, Cell, Dictionary, beginCell, contractAddress, toNano } = require('@ton/core');
 const { keyPairFromSeed, sign } = require('@ton/crypto');
 
@@ -201,6 +201,28 @@ class Network {
   async balance(to) { return (await this.chain.getContract(to)).balance; }
 
   wait(seconds) { this.chain.now += seconds; }
+
+  // fees makes gas and forwarding in the basechain so many times as expensive.
+  fees(factor) {
+    const config = loadConfig(this.chain.config);
+    const [gas, forward] = [config[21], config[25]];
+    const prices = gas.anon0.other ?? gas.anon0;
+    prices.gas_price *= BigInt(factor);
+    if (gas.anon0.flat_gas_price !== undefined) gas.anon0.flat_gas_price *= BigInt(factor);
+    for (const name of ['lump_price', 'bit_price', '_cell_price']) forward.anon0[name] *= BigInt(factor);
+    this.chain.setConfig(updateConfig(this.chain.config, gas, forward));
+  }
+
+  // race delivers messages one transaction after the other: each next one is
+  // there when step many transactions of those before have run.
+  async race(step, ...messages) {
+    const runs = [];
+    for (const [from, to, value, message] of messages) {
+      runs.push(await this.chain.sendMessageIter(internal({ from: from.address, to, value: ton(value), bounce: true, body: message }), { allowParallel: true }));
+      for (let i = 0; i < step; i++) await runs.at(-1).next();
+    }
+    for (const run of runs) for await (const _ of run);
+  }
 
   topUp(amount, from = this.alice, client = this.client) {
     return this.send(from, client, amount + ton('0.7'), body(op.topUp, 1, amount, from.address));

@@ -113,7 +113,7 @@ test('code and data are replaced, and nodes notice', async () => {
   for (const [name, cell] of Object.entries({
     'the same version': next(3, { version: 6 }), 'older parameters': next(9, { version: 4 }), 'an older shape': next(9, { struct: 2 }),
     'fee above price': next(9, { version: 6, fee: 21n }), 'equal delays': next(9, { version: 6, clientDelay: 86400 }),
-    'another owner': next(9, { version: 6 }, n.bob.address),
+    'another owner': next(9, { version: 6 }, n.bob.address), 'no code for clients': withRefs(four, four.refs[0], params({ ...n.p, version: 6, struct: 4 }), four.refs[2]),
   })) {
     assert.equal((await owner(n, body(op.upgradeFull, 1, cell, code('root')))).exit, 1016, name);
   }
@@ -166,6 +166,7 @@ test('refusals', async (t) => {
     'price no reader can hold': [1016, body(op.changePrice, 1, 1n << 63n, 21n)],
     'fee above price in parameters': [1016, body(op.changeParams, 1, 20n, 21n, ...limits(10, 5))],
     'clients wait as long as the proxy': [1016, body(op.changeParams, 1, 20n, 18n, ...limits(10, 10))],
+    'closing that ends beyond 32 bits': [1016, body(op.changeParams, 1, 20n, 18n, ...limits(0xffffffff, 5))],
     'stake no reader can hold': [1016, body(op.changeParams, 1, 20n, 18n, ...limits(10, 5, 1n << 63n))],
     'prompt tokens for nothing': [1016, body(op.changeParamsFull, 1, 20n, 18n, four(0, 1, 1, 1), ...limits(10, 5))],
     'completion tokens for nothing': [1016, body(op.changeParamsFull, 1, 20n, 18n, four(1, 1, 0, 1), ...limits(10, 5))],
