@@ -21,7 +21,7 @@ const op = {
   partGranted: 0xc68ebc7b, partForced: 0xf4c354c9,
   increaseStake: 0x9713f187, payoutRequest: 0x7610e6eb, ownerClose: 0xb51d5a01, ownerFinish: 0x155ee04f,
   closeSigned: 0x636a4391, completeSigned: 0xe511abc7,
-  payoutSigned: 0xa040ad28, lastPayoutSigned: 0xf5f26a36, workerRegister: 0x26ed7f65,
+  payoutSigned: 0xa040ad28, lastPayoutSigned: 0xf5f26a36, workerRegister: 0x26ed7f65, collect: 0x5496813c,
   chargeSigned: 0xbb63ff93, grantSigned: 0xefd711e1,
   topUp: 0xf172e6c2, secretTopUp: 0x8473b408, register: 0xc45f9f3b, changeSecret: 0xa9357034,
   raiseStake: 0x6a1f6a60, withdraw: 0xda068e78, requestRefund: 0xfafa6cc1,
@@ -139,10 +139,31 @@ class Network {
     }
     n.change = n.stranger.address;
     n.root = await n.deploy('root', data.root(n.p, n.rootOwner.address, n.p.lists), '1');
-    n.proxy = await n.deploy('proxy', data.proxy(n.p, n.proxyOwner.address, n.root), '0.3');
-    n.worker = await n.deploy('worker', data.worker(n.p, n.workerOwner.address, n.proxy), '0.3');
-    n.client = await n.deploy('client', data.client(n.p, n.alice.address, n.proxy), '0.8');
+    await n.generation();
     return n;
+  }
+
+  // generation deploys the contracts of the current parameters.
+  async generation() {
+    this.proxy = await this.deploy('proxy', data.proxy(this.p, this.proxyOwner.address, this.root), '0.3');
+    this.worker = await this.deploy('worker', data.worker(this.p, this.workerOwner.address, this.proxy), '0.3');
+    this.client = await this.deploy('client', data.client(this.p, this.alice.address, this.proxy), '0.8');
+  }
+
+  // follow reads the parameters in the registry as nodes do and enters their generation.
+  async follow() {
+    const s = (await this.dataOf(this.root)).refs[1].beginParse();
+    this.p = {
+      ...this.p, struct: s.loadUint(8), version: s.loadUint(32), unique: s.loadUint(32), test: s.loadUint(1),
+      price: s.loadCoins(), fee: s.loadCoins(), multipliers: [0, 0, 0, 0].map(() => s.loadUint(32)),
+      proxyDelay: s.loadUint(32), clientDelay: s.loadUint(32), proxyStake: s.loadCoins(), clientStake: s.loadCoins(),
+    };
+    await this.generation();
+  }
+
+  // dataOf is the account's state as it is stored.
+  async dataOf(to) {
+    return (await this.chain.getContract(to)).account.account.storage.state.state.data;
   }
 
   // deploy sends the state init with no body, as the network's nodes do.
@@ -190,6 +211,12 @@ class Network {
   async workerData() {
     const s = await this.get(this.worker, 'get_cocoon_worker_data');
     return { owner: s.readAddress(), proxy: s.readAddress(), key: s.readBigNumber(), state: s.readNumber(), tokens: s.readBigNumber() };
+  }
+
+  // owed is what the proxy could not pay the worker, in tokens.
+  async owed() {
+    const s = (await this.dataOf(this.worker)).beginParse().skip(2 * 267 + 256 + 2 + 64);
+    return s.remainingBits === 0 ? 0n : s.loadUintBig(64);
   }
 
   async rootData() {

@@ -77,6 +77,52 @@ test('a closed worker that took its left-over out still collects what it is owed
   assert.equal((await last(n, 1_000_000_000n)).paid(n.proxy, n.workerOwner.address), ton('18'));
 });
 
+// short leaves a pool that lacks one TON: somebody used more than it had paid.
+async function short() {
+  const n = await withBob('60');
+  await n.topUp(ton('10'));
+  await n.charge(550_000_000n);
+  await n.payout(550_000_000n);
+  assert.deepEqual([(await n.clientData()).debt, (await n.proxyData()).deposits], [ton('1'), ton('59')]);
+  return n;
+}
+
+test('one missing TON does not lock sixty: a client takes what is there', async () => {
+  const n = await short();
+  const ask = (...amount) => n.send(n.bob, n.bobClient, '0.7', body(op.requestRefund, 7, n.bob.address, ...amount));
+  let back = (await ask()).paid(n.proxy, n.bob.address);
+  assert.equal((await ask(ton('1'))).exit, 1011, 'too early');
+  n.wait(n.p.clientDelay + 1);
+  await ask();
+  assert.equal((await n.clientData(n.bobClient)).balance, ton('60') - back, 'refused as a whole');
+  back += (await ask(ton('14'))).paid(n.proxy, n.bob.address);
+  assert.equal(back, ton('59'));
+  assert.equal((await n.clientData(n.bobClient)).balance, ton('1'));
+  await n.topUp(ton('2'));
+  back += (await ask(ton('1000'))).paid(n.proxy, n.bob.address);
+  assert.equal(back, ton('60'), 'never more than its own');
+  assert.equal((await ask(ton('1'))).exit, 1006);
+  await solvent(n);
+});
+
+test('one missing TON does not lock a worker\'s earnings', async () => {
+  const n = await short();
+  await n.payout(4_050_000_000n);
+  const collect = (tokens, from = n.workerOwner, value = '0.5') => n.send(from, n.worker, value, body(op.collect, 7, uint(tokens, 64), n.change));
+  assert.equal((await collect(1n, n.stranger)).exit, 1010);
+  assert.equal((await collect(1n, n.workerOwner, '0.1')).exit, 1003);
+  for (const tokens of [0n, 3_500_000_001n]) assert.equal((await collect(tokens)).exit, 1000);
+  assert.equal((await collect(2_950_000_000n)).paid(n.proxy, n.workerOwner.address), ton('53.1'));
+  await last(n, 4_050_000_000n);
+  assert.equal((await n.workerData()).state, 2);
+  await n.topUp(ton('11'));
+  assert.equal((await collect(50_000_000n)).paid(n.proxy, n.workerOwner.address), ton('0.9'), 'closed, and still owed');
+  assert.equal((await collect(500_000_001n)).exit, 1000, 'never more than is owed');
+  assert.equal((await collect(500_000_000n)).paid(n.proxy, n.workerOwner.address), ton('9'));
+  assert.equal((await collect(1n)).exit, 1000);
+  await solvent(n);
+});
+
 for (const factor of [5, 20, 100]) {
   test(`fees ${factor} times today's: a claim is paid, kept or refused, never lost`, async () => {
     const n = await withBob();
