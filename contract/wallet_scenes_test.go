@@ -3,7 +3,6 @@ package contract_test
 import (
 	"crypto/ed25519"
 	"errors"
-	"fmt"
 	"testing"
 
 	"github.com/xssnick/tonutils-go/address"
@@ -219,6 +218,12 @@ func TestAnAcceptedOrderIsNotAcceptedAgain(t *testing.T) {
 		{"to nobody", func(w *nodeWallet) *cell.Cell {
 			return w.signed(w.order(w.message(1, address.NewAddressNone(), milli, raw(1), nil)))
 		}, "0"},
+		{"bits that no mode has", func(w *nodeWallet) *cell.Cell { m := w.note(milli); m.Mode = 0b1100; return w.signed(w.order(m)) }, "0"},
+		{"all bits", func(w *nodeWallet) *cell.Cell {
+			m := w.note(milli)
+			m.Mode = 255
+			return w.signed(w.order(w.note(milli), m))
+		}, "0"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
@@ -227,6 +232,7 @@ func TestAnAcceptedOrderIsNotAcceptedAgain(t *testing.T) {
 			body := x.make(w)
 			w.submits(body, w.addr).wants("node " + x.want)
 			equal(n, "seqno", w.state().Seqno, 1)
+			n.founder.send(w.addr, ton(5), cell.BeginCell().EndCell(), nil) // whatever it sent away
 			w.submits(body, w.addr).wants("node " + contract.WalletExit(1032))
 		})
 	}
@@ -256,10 +262,6 @@ func TestMalformedOrdersAreRefused(t *testing.T) {
 		"without messages": field(1, 8),
 		"a foreign sender": field(1, 8).MustStoreRef(from(n.stranger.addr)),
 		"no message":       field(1, 8).MustStoreRef(field(0, 5).EndCell()),
-	}
-	for _, mode := range []uint64{4, 8, 32, 128 + 64, 128 + 32, 255} {
-		bad[fmt.Sprintf("mode %d", mode)] = field(mode, 8).MustStoreRef(note)
-		bad[fmt.Sprintf("mode %d of the second", mode)] = field(1<<8+mode, 16).MustStoreRef(note).MustStoreRef(note)
 	}
 	for name, b := range bad {
 		before := w.funds()
