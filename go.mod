@@ -13,6 +13,8 @@ require (
 	github.com/xssnick/tonutils-go v1.18.0
 	golang.org/x/sync v0.23.0
 	golang.org/x/term v0.44.0
+	golang.org/x/time v0.16.0
+	rsc.io/qr v0.2.0
 )
 
 require (

@@ -1,12 +1,10 @@
 package contract
 
 import (
-	"crypto/ed25519"
 	"embed"
 	"fmt"
 	"sync"
 
-	"github.com/xssnick/tonutils-go/address"
 	"github.com/xssnick/tonutils-go/tvm/cell"
 )
 
@@ -45,16 +43,4 @@ func compiledCode(name string) *cell.Cell {
 		panic(fmt.Sprintf("contract: embedded code of %s: %v", name, err))
 	}
 	return code
-}
-
-// WalletAddress is where the node wallet of this key lives; owner is the
-// wallet of the person behind the node, who may block and empty it.
-//
-//	seqno:32 subwallet:32 key:256 status:32 owner:Addr    all numbers 0
-//
-// Source: contracts.md section 4.5.
-func (c *Codes) WalletAddress(owner *address.Address, key ed25519.PublicKey) (*address.Address, error) {
-	b := newBuilder("node wallet")
-	b.uint(0, 64).bits(key, 256).uint(0, 32).addr(owner)
-	return b.address(c.Wallet)
 }

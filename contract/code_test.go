@@ -68,19 +68,3 @@ func TestAddressesOfOurContracts(t *testing.T) {
 		}
 	}
 }
-
-// The initial data is the network's: with its code the wallet of contracts.md
-// section 26 comes out.
-func TestWalletVector(t *testing.T) {
-	network := Codes{Wallet: sealed(t, "ekjwXO70DwbKu6o5wcWmeyTou1nYz4p05JmIpfRM9mo=", 6)}
-	got, err := network.WalletAddress(filled(0x44), public(seed(9)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := "0:d0104a67f2cbf87e41a9d963154a67cf99e85559a752dac972cac7caf4fd94f5"; got.StringRaw() != want {
-		t.Errorf("wallet at %s, want %s", got.StringRaw(), want)
-	}
-	if _, err := network.WalletAddress(nil, public(seed(9))); err == nil {
-		t.Error("a wallet without owner has an address")
-	}
-}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/xssnick/tonutils-go/address"
 
-	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/tl"
@@ -51,16 +50,13 @@ func (p *Proxy) adopt(root *contract.Root) error {
 }
 
 func (p *Proxy) ledgerTerms(t *terms) ledger.Terms {
-	lt := ledger.Terms{Params: t.ParamsVersion, Contract: t.proxy.StringRaw(), Price: nano(t.PricePerToken), Fee: nano(t.WorkerFeePerToken),
+	lt := ledger.Terms{Params: t.ParamsVersion, Contract: t.proxy.StringRaw(), Price: t.PricePerToken, Fee: t.WorkerFeePerToken,
 		Sign: func(promise ledger.Promise) ([]byte, error) { return p.sign(t, promise) }}
 	if p.cfg.Registrar == nil {
 		lt.Credit = ledger.Chainless(lt.Price)
 	}
 	return lt
 }
-
-// nano is an amount of the registry; more than there is stays more than there is.
-func nano(v uint64) coin.Nano { return coin.Nano(min(v, uint64(coin.Max))) }
 
 func (p *Proxy) sign(t *terms, promise ledger.Promise) ([]byte, error) {
 	if promise.Final || promise.Generation.Contract != t.proxy.StringRaw() {
@@ -80,7 +76,11 @@ func (p *Proxy) sign(t *terms, promise ledger.Promise) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pay.Sign(p.cfg.Key)
+	signed, err := pay.Sign(p.cfg.Key)
+	if err != nil {
+		return nil, err
+	}
+	return signed.ForPeer()
 }
 
 // text writes an address as peers compare it.

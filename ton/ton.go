@@ -96,6 +96,9 @@ type Account struct {
 	Balance coin.Nano
 	// Code and Data are nil unless the account is active.
 	Code, Data *cell.Cell
+	// Root is the account as blocks hold it, storage and all: what [Emulate]
+	// begins with. Nil if the account does not exist.
+	Root *cell.Cell
 	// Last is the newest transaction, zero if there is none.
 	Last TxID
 	At   Block
@@ -141,4 +144,7 @@ type Message struct {
 	// Hash is the representation hash of the message cell.
 	Hash [32]byte
 	LT   uint64
+
+	normalized [32]byte  // of one from outside: what servers may have turned Hash into
+	forwarding coin.Nano // what is left of the fee, for the receiver's validators
 }

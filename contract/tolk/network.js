@@ -3,7 +3,7 @@
 'use strict';
 const fs = require('node:fs');
 const path = require('node:path');
-const { Blockchain } = require('@ton/sandbox');
+const { Blockchain, createShardAccount, internal, loadConfig, updateConfig } = require('@ton/sandbox');
 const { Address, Cell, Dictionary, beginCell, contractAddress, toNano } = require('@ton/core');
 const { keyPairFromSeed, sign } = require('@ton/crypto');
 
@@ -15,6 +15,7 @@ const op = {
   changePrice: 0xc52ed8d4, changeParams: 0x022fa189, changeParamsFull: 0x9f1e69dc,
   upgradeContracts: 0xa2370f61, upgradeCode: 0x11aefd51, reset: 0x563c1d96, upgradeFull: 0x4f7c5789,
   offerOwner: 0xc4a1ae54, acceptOwner: 0x12f05f62,
+  changeKeyManager: 0xb01c0fe9, addKey: 0x6e5a646a, addKeySigned: 0x9e0e1821,
   workerRequest: 0x4d725d2c, payoutPart: 0x08e7d036,
   clientRequest: 0x65448ff4, partTopUp: 0x5cfc6b87, partRegister: 0xa35cb580,
   partGranted: 0xc68ebc7b, partForced: 0xf4c354c9,
@@ -30,6 +31,7 @@ const op = {
 const proxyKey = keyPairFromSeed(Buffer.alloc(32, 7));
 const walletKey = keyPairFromSeed(Buffer.alloc(32, 9));
 const strangerKey = keyPairFromSeed(Buffer.alloc(32, 8));
+const managerKey = keyPairFromSeed(Buffer.from(Array.from({ length: 32 }, (_, i) => i + 1)));
 
 const code = (name) => Cell.fromBoc(fs.readFileSync(path.join(__dirname, 'build', `${name}.boc`)))[0];
 const ton = (text) => toNano(text);
@@ -49,11 +51,30 @@ function params(p, codes = []) {
   return b.endCell();
 }
 
+// netAddress is a network address as the registry writes it.
+const netAddress = (t, kind = 0) => uint(kind, 1).storeUint(t.length, 7).storeBuffer(Buffer.from(t));
+
+// keyManager is the registry's cell of encryption keys: [key, kind, expire] each.
+function keyManager({ keys = [], key = 0n, image = 0n, address = '' } = {}) {
+  const life = { serialize: ([kind, expire], b) => b.storeUint(kind, 8).storeUint(expire, 32) };
+  const all = Dictionary.empty(Dictionary.Keys.BigUint(256), life);
+  for (const [k, kind, expire] of keys) all.set(k, [kind, expire]);
+  return beginCell().storeDict(all).storeUint(key, 256).storeUint(image, 256).storeBuilder(netAddress(address)).endCell();
+}
+
+// newerRefs follow params from shape 4 and 5 on.
+function newerRefs(p) {
+  const b = beginCell();
+  if (p.struct >= 4) b.storeRef(keyManager(p.keyManager));
+  if (p.struct >= 5) b.storeRef(uint(0, 3).endCell());
+  return b;
+}
+
 // Initial data of every contract.
 const data = {
-  root: (p, owner, lists) => beginCell().storeAddress(owner).storeUint(2, 32)
+  root: (p, owner, lists, version = 2) => beginCell().storeAddress(owner).storeUint(version, 32)
     .storeRef(lists ?? uint(0, 2 + 32 + 2).endCell())
-    .storeRef(params(p, ['proxy', 'worker', 'client'])).endCell(),
+    .storeRef(params(p, ['proxy', 'worker', 'client'])).storeBuilder(newerRefs(p)).endCell(),
   proxy: (p, owner, root) => beginCell().storeAddress(owner).storeBuffer(proxyKey.publicKey).storeAddress(root)
     .storeUint(0, 2).storeCoins(0).storeCoins(0).storeUint(0, 32).storeRef(params(p, ['worker', 'client'])).endCell(),
   worker: (p, owner, proxy) => beginCell().storeAddress(owner).storeAddress(proxy).storeBuffer(proxyKey.publicKey)
@@ -85,8 +106,22 @@ function signed(o, query, excess, self, tokens, more = {}) {
   if (tokens !== undefined) inner.storeUint(tokens, 64);
   inner.storeAddress(self);
   if (more.tail) inner.storeBuilder(more.tail);
-  const payload = inner.endCell();
-  const signature = sign(payload.hash(), (more.key ?? proxyKey).secretKey);
+  return envelope(o, query, excess, inner.endCell(), more.key ?? proxyKey);
+}
+
+// signedKey is a new encryption key as the key manager announces it; root is
+// left out, as by the network's, or names the registry.
+function signedKey(key, expire, root, more = {}) {
+  const o = op.addKeySigned, query = more.query ?? 1;
+  const inner = uint(more.op ?? o, 32).storeUint(more.innerQuery ?? query, 64)
+    .storeUint(key, 256).storeUint(more.kind ?? 1, 8).storeUint(expire, 32);
+  if (root) inner.storeAddress(root);
+  if (more.tail) inner.storeBuilder(more.tail);
+  return envelope(o, query, more.excess ?? null, inner.endCell(), more.by ?? managerKey);
+}
+
+function envelope(o, query, excess, payload, key) {
+  const signature = sign(payload.hash(), key.secretKey);
   const b = uint(o, 32).storeUint(query, 64);
   if (excess instanceof Address || excess === null) b.storeAddress(excess);
   else b.storeBuilder(excess);
@@ -97,7 +132,7 @@ class Network {
   static async open(change = {}) {
     const n = new Network();
     n.chain = await Blockchain.create();
-    n.chain.now = 1_800_000_000;
+    n.chain.now = change.now ?? 1_800_000_000;
     n.p = { ...defaults, ...change };
     for (const who of ['rootOwner', 'proxyOwner', 'workerOwner', 'alice', 'bob', 'stranger']) {
       n[who] = await n.chain.treasury(who);
@@ -118,6 +153,11 @@ class Network {
       await this.rootOwner.send({ to, value: ton(value), bounce: false, init: state });
     }
     return to;
+  }
+
+  // place puts an account there as it is, for data that no single message could bring.
+  async place(address, name, init, value) {
+    await this.chain.setShardAccount(address, createShardAccount({ address, code: code(name), data: init, balance: ton(value) }));
   }
 
   // send delivers a message and everything that follows from it.
@@ -161,6 +201,28 @@ class Network {
   async balance(to) { return (await this.chain.getContract(to)).balance; }
 
   wait(seconds) { this.chain.now += seconds; }
+
+  // fees makes gas and forwarding in the basechain so many times as expensive.
+  fees(factor) {
+    const config = loadConfig(this.chain.config);
+    const [gas, forward] = [config[21], config[25]];
+    const prices = gas.anon0.other ?? gas.anon0;
+    prices.gas_price *= BigInt(factor);
+    if (gas.anon0.flat_gas_price !== undefined) gas.anon0.flat_gas_price *= BigInt(factor);
+    for (const name of ['lump_price', 'bit_price', '_cell_price']) forward.anon0[name] *= BigInt(factor);
+    this.chain.setConfig(updateConfig(this.chain.config, gas, forward));
+  }
+
+  // race delivers messages one transaction after the other: each next one is
+  // there when step many transactions of those before have run.
+  async race(step, ...messages) {
+    const runs = [];
+    for (const [from, to, value, message] of messages) {
+      runs.push(await this.chain.sendMessageIter(internal({ from: from.address, to, value: ton(value), bounce: true, body: message }), { allowParallel: true }));
+      for (let i = 0; i < step; i++) await runs.at(-1).next();
+    }
+    for (const run of runs) for await (const _ of run);
+  }
 
   topUp(amount, from = this.alice, client = this.client) {
     return this.send(from, client, amount + ton('0.7'), body(op.topUp, 1, amount, from.address));
@@ -227,6 +289,6 @@ const badAddresses = {
 };
 
 module.exports = {
-  Network, Outcome, op, opOf, body, signed, text, ton, uint, code, data, params, defaults, badAddresses,
-  proxyKey, walletKey, strangerKey, Address, Cell, Dictionary, beginCell, contractAddress, sign,
+  Network, Outcome, op, opOf, body, signed, signedKey, text, ton, uint, code, data, params, defaults, badAddresses,
+  netAddress, keyManager, proxyKey, walletKey, strangerKey, managerKey, Address, Cell, Dictionary, beginCell, contractAddress, sign,
 };
