@@ -265,7 +265,9 @@ func TestObservations(t *testing.T) {
 	before := c.state.seq
 	for i, err := range []error{
 		c.SeeClient(1, "c", ClientState{Balance: -1, LT: 50}), c.SeeClient(1, "c", ClientState{Charged: -1, LT: 50}),
-		c.SeeWorker(1, "w", WorkerState{Paid: -1}), c.SeeProxy(1, ProxyState{Balance: -1}), c.SeeClient(2, "c", ClientState{}),
+		c.SeeWorker(1, "w", WorkerState{Paid: -1}), c.SeeClient(1, "", ClientState{}), c.SeeWorker(1, strings.Repeat("w", 1001), WorkerState{}),
+		c.Begin(Terms{Params: 2, Memo: make([]byte, maxText+1)}), c.Begin(Terms{Params: 2, Credit: Deposit{Paid: -1}}),
+		func() error { _, err := c.OpenClient(""); return err }(), func() error { _, err := c.OpenWorker(strings.Repeat("w", 1001)); return err }(), c.SeeProxy(1, ProxyState{Balance: -1}), c.SeeClient(2, "c", ClientState{}),
 	} {
 		if err == nil {
 			t.Errorf("nonsense %d is accepted", i)

@@ -67,6 +67,9 @@ func (s *ProxyState) event(generation uint32) Event {
 // same changes nothing. A client that was charged more than it used here is a [RollbackError]: the
 // signature for that came from a ledger that knew more.
 func (l *Ledger) SeeClient(generation uint32, wallet string, s ClientState) error {
+	if err := named(wallet); err != nil {
+		return err
+	}
 	l.admin.Lock()
 	defer l.admin.Unlock()
 	l.mu.Lock()
@@ -92,6 +95,9 @@ func (l *Ledger) SeeClient(generation uint32, wallet string, s ClientState) erro
 // SeeWorker takes what the chain shows. A worker that was paid for more than it
 // earned here is a [RollbackError].
 func (l *Ledger) SeeWorker(generation uint32, owner string, s WorkerState) error {
+	if err := named(owner); err != nil {
+		return err
+	}
 	l.admin.Lock()
 	defer l.admin.Unlock()
 	l.mu.Lock()

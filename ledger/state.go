@@ -105,36 +105,43 @@ func (s *state) generation(number uint32) *generation {
 
 // keptClient is the account something durable happens to, made if it is new.
 func (g *generation) keptClient(name string) *client {
-	c := g.client(name)
-	delete(g.idleClients, name)
-	return c
-}
-
-func (g *generation) keptWorker(name string) *worker {
-	w := g.worker(name)
-	delete(g.idleWorkers, name)
-	return w
-}
-
-func (g *generation) client(name string) *client {
 	c, ok := g.clients[name]
 	if !ok {
 		c = &client{g: g, name: name}
 		c.used.of = c
 		g.clients[name] = c
-		g.idleClients[name] = struct{}{}
 	}
+	delete(g.idleClients, name)
 	return c
 }
 
-func (g *generation) worker(name string) *worker {
+func (g *generation) keptWorker(name string) *worker {
 	w, ok := g.workers[name]
 	if !ok {
 		w = &worker{g: g, name: name}
 		w.earned.of = w
 		g.workers[name] = w
-		g.idleWorkers[name] = struct{}{}
 	}
+	delete(g.idleWorkers, name)
+	return w
+}
+
+// client is the account, idle if it is new.
+func (g *generation) client(name string) *client {
+	if c, ok := g.clients[name]; ok {
+		return c
+	}
+	c := g.keptClient(name)
+	g.idleClients[name] = struct{}{}
+	return c
+}
+
+func (g *generation) worker(name string) *worker {
+	if w, ok := g.workers[name]; ok {
+		return w
+	}
+	w := g.keptWorker(name)
+	g.idleWorkers[name] = struct{}{}
 	return w
 }
 

@@ -333,3 +333,45 @@ func TestFailureAnywhere(t *testing.T) {
 		}
 	}
 }
+
+// Whatever is in the file: it is refused, or read and then written behind; never a panic, never a change to
+// what was read.
+func FuzzLog(f *testing.F) {
+	m := newMachine()
+	life(m)
+	for name, file := range m.names {
+		if filepath.Base(name) == "log-00000000000000000001" {
+			f.Add(file.data, uint64(1))
+			f.Add(file.data[:len(file.data)-7], uint64(1))
+		}
+	}
+	f.Fuzz(func(t *testing.T, content []byte, first uint64) {
+		m := newMachine()
+		m.names[fmt.Sprintf("dir/log-%020d", first)] = &inode{data: content, synced: content}
+		s, err := disk.Open("dir", disk.Options{FS: m})
+		if err != nil {
+			return
+		}
+		var before, after []ledger.Record
+		if s.Load(0, func(r ledger.Record) error { before = append(before, r); return nil }) != nil {
+			return
+		}
+		last := uint64(0)
+		if len(before) > 0 {
+			last = before[len(before)-1].Last
+		}
+		if s.Append(ledger.Record{First: last + 1, Last: last + 1, Data: []byte("more")}) != nil {
+			return
+		}
+		s.Close()
+		if s, err = disk.Open("dir", disk.Options{FS: m}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Load(0, func(r ledger.Record) error { after = append(after, r); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if len(after) != len(before)+1 {
+			t.Errorf("%d records, then %d after one more was written", len(before), len(after))
+		}
+	})
+}

@@ -120,12 +120,8 @@ func (s *Store) take(ctx context.Context) error {
 	if _, err := s.conn.Exec(ctx, `select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') in ('off', 'local', 'remote_write')`); err != nil {
 		return err
 	}
-	var free bool
-	if err := s.conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtext('cocoon ledger'), hashtext($1))`, s.opt.Ledger).Scan(&free); err != nil {
+	if err := s.lock(ctx); err != nil {
 		return err
-	}
-	if !free {
-		return ledger.ErrHeld
 	}
 	if _, err := s.conn.Exec(ctx, schema); err != nil {
 		return err
@@ -142,6 +138,22 @@ func (s *Store) take(ctx context.Context) error {
 	return s.conn.QueryRow(ctx, `select greatest(
 		(select snapshot from cocoon_ledger where name = $1),
 		(select max(last) from cocoon_ledger_record where ledger = $1))`, s.opt.Ledger).Scan(&s.last)
+}
+
+// lock waits a moment, because a server notices the end of a proxy's connection a little later than the proxy.
+func (s *Store) lock(ctx context.Context) error {
+	if _, err := s.conn.Exec(ctx, `select set_config('lock_timeout', '1000', false)`); err != nil {
+		return err
+	}
+	_, err := s.conn.Exec(ctx, `select pg_advisory_lock(hashtext('cocoon ledger'), hashtext($1))`, s.opt.Ledger)
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.Code == "55P03" { // lock_not_available
+		return ledger.ErrHeld
+	}
+	if err == nil {
+		_, err = s.conn.Exec(ctx, `select set_config('lock_timeout', '0', false)`)
+	}
+	return err
 }
 
 // Append writes a record. It returns when the database has committed it.

@@ -83,8 +83,10 @@ func startServer() (*server, error) {
 	return s, s.start()
 }
 
-func (s *server) data() string       { return filepath.Join(s.dir, "data") }
-func (s *server) connection() string { return fmt.Sprintf("host=%s user=postgres dbname=postgres", s.dir) }
+func (s *server) data() string { return filepath.Join(s.dir, "data") }
+func (s *server) connection() string {
+	return fmt.Sprintf("host=%s user=postgres dbname=postgres", s.dir)
+}
 
 func (s *server) run(name string, args ...string) error {
 	cmd := exec.Command(filepath.Join(s.bin, name), args...)
