@@ -69,8 +69,11 @@ func Emulate(ctx context.Context, chain Chain, message *cell.Cell) (*Prediction,
 type rehearsal struct {
 	chain  Chain
 	config *tvm.PreparedBlockchainConfig
-	block  *tvm.BlockContext // made with the first account
+	block  *tvm.BlockContext // made with the first account, and when libraries are added
+	now    uint32
+	seed   []byte
 	lt     uint64
+	shelf  shelf
 	stage  map[string]*actor // by address
 	result Prediction
 }
@@ -111,6 +114,9 @@ func (w *rehearsal) step(ctx context.Context, message *cell.Cell) ([]*cell.Cell,
 	to := prepared.Message().Msg.DestAddr()
 	a, err := w.actor(ctx, to)
 	if err != nil {
+		return nil, fmt.Errorf("ton: emulate: %w", err)
+	}
+	if err := w.equip(ctx, a, message); err != nil {
 		return nil, fmt.Errorf("ton: emulate: %w", err)
 	}
 	result, err := machine.EmulateTransaction(w.block, a.prepared, prepared, tvm.TransactionOptions{LogicalTime: int64(w.lt), AccountStorageStat: a.stat})
@@ -161,13 +167,29 @@ func (w *rehearsal) actor(ctx context.Context, addr *address.Address) (*actor, e
 	if a.prepared, err = tvm.PrepareAccount(shard, addr); err != nil {
 		return nil, fmt.Errorf("account %s: %w", addr, err)
 	}
-	if w.block == nil {
-		w.lt = (account.Last.LT/1_000_000 + 1) * 1_000_000
-		if w.block, err = w.config.NewBlockContext(tvm.BlockOptions{Now: uint32(account.At.Time.Unix()), BlockLT: int64(w.lt), RandSeed: account.Last.Hash[:]}); err != nil {
-			return nil, err
-		}
+	if w.now == 0 {
+		w.now, w.seed, w.lt = uint32(account.At.Time.Unix()), account.Last.Hash[:], (account.Last.LT/1_000_000+1)*1_000_000
 	}
 	w.stage[key] = a
 	w.result.Effects = append(w.result.Effects, a.effect)
 	return a, nil
+}
+
+// equip makes the block that messages are executed in, with the libraries that
+// an account and a message name.
+func (w *rehearsal) equip(ctx context.Context, a *actor, message *cell.Cell) error {
+	var code *cell.Cell
+	if init := a.prepared.State().StateInit; init != nil {
+		code = init.Code
+	}
+	fresh, err := w.shelf.stock(ctx, w.chain, code, message)
+	if err != nil || !fresh && w.block != nil {
+		return err
+	}
+	books, err := w.shelf.cells()
+	if err != nil {
+		return err
+	}
+	w.block, err = w.config.NewBlockContext(tvm.BlockOptions{Now: w.now, BlockLT: int64(w.lt), RandSeed: w.seed, Libraries: books})
+	return err
 }

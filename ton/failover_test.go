@@ -151,6 +151,7 @@ func TestServerRestarts(t *testing.T) {
 // right or an error, and nothing is left in the end.
 func TestConcurrentUse(t *testing.T) {
 	c, cables, client := pair(t)
+	connected(t, client, 2)
 	before := runtime.NumGoroutine()
 	ctx, stop := context.WithCancel(t.Context())
 	var calls, good atomic.Int64
