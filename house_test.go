@@ -38,9 +38,13 @@ var arrows = map[string][]string{
 	"ton/localnet":      {},                              // a chain knows nothing of what runs on it
 	"contract":          {"coin", "tl", "ton", "ledger"}, // a root names the ledger's multipliers
 	"wallet":            {"coin", "contract", "ton"},     // the queue of orders of a node's wallet, people's wallets
-	"ledger":            {"tl"},
+	"ledger":            {"coin", "tl"},
+	"ledger/disk":       {"ledger"},
+	"ledger/postgres":   {"ledger"},
+	"ledger/storetest":  {"coin", "ledger"},                              // the suite that every store passes
+	"settlement":        {"coin", "contract", "ledger", "ton", "wallet"}, // the roles' side of the chain; node brings it to them
 	"client":            {"attest", "contract", "ledger", "openai", "ratls", "stats", "tl", "wire"},
-	"proxy":             {"attest", "contract", "ledger", "market", "openai", "ratls", "stats", "tl", "wire"},
+	"proxy":             {"attest", "coin", "contract", "ledger", "market", "openai", "ratls", "stats", "tl", "wire"},
 	"worker":            {"attest", "contract", "engine", "fieldcrypt", "ledger", "openai", "ratls", "stats", "tl", "wire"},
 }
 

@@ -25,7 +25,7 @@ func (c *Client) Snapshot() Snapshot {
 		Local: LocalInfo{RootAddress: c.root.String(), OwnerAddress: c.wallet.String(), CheckImages: c.cfg.CheckImages || !root.IsTest},
 		Root: RootInfo{
 			Version: root.Version, ParamsVersion: root.ParamsVersion, StructVersion: root.StructVersion, IsTest: root.IsTest,
-			PricePerToken: root.PricePerToken, WorkerFeePerToken: root.WorkerFeePerToken, Proxies: len(root.Proxies),
+			PricePerToken: uint64(root.PricePerToken), WorkerFeePerToken: uint64(root.WorkerFeePerToken), Proxies: len(root.Proxies),
 		},
 		Connections: []ConnectionInfo{}, Accounts: []AccountInfo{},
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/devnet"
 	"github.com/opencocoon/cocoon/ratls"
+	"github.com/opencocoon/cocoon/ton"
 )
 
 // A program that talks to a devnet (`cocoon devnet --data DIR`) without its
@@ -27,10 +28,20 @@ func ExampleClient_Transport() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	registry, err := contract.OpenFile(info.Registry, nil)
+	chain, err := ton.Dial(ctx, ton.Config{Path: info.GlobalConfig, InsecureUnsigned: true}) // a local chain has no validators
 	if err != nil {
 		log.Fatal(err)
 	}
+	defer chain.Close()
+	root, err := contract.ParseAddress(info.Contracts["root"])
+	if err != nil {
+		log.Fatal(err)
+	}
+	registry, err := contract.Follow(ctx, chain, root, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	go registry.Run(ctx, 0)
 	testRoots, err := insecure.LoadRoots(info.TestRoot)
 	if err != nil {
 		log.Fatal(err)
@@ -49,7 +60,7 @@ func ExampleClient_Transport() {
 		CheckImages:         true,
 		Wallet:              info.Nodes[0].Owner,
 		RootAddress:         info.Contracts["root"],
-		InsecureEmptySecret: true, // a registry file is a network without a chain
+		InsecureEmptySecret: true, // a devnet's proxies know no secrets yet
 	})
 	if err != nil {
 		log.Fatal(err)

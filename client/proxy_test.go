@@ -355,7 +355,11 @@ func (p *scriptedProxy) types() *tl.ClientWorkerTypesV2 {
 // payment signs a total for the client.
 func (p *scriptedProxy) payment(tokens int64) *tl.ProxySignedPayment {
 	_, client := p.contracts()
-	data, err := (&contract.Payment{Kind: contract.Charge, QueryID: 1, Excess: p.net.owner, Tokens: tokens, Contract: client}).Sign(p.key)
+	signed, err := (&contract.Payment{Kind: contract.Charge, QueryID: 1, Excess: p.net.owner, Tokens: tokens, Contract: client}).Sign(p.key)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	data, err := signed.ForPeer()
 	if err != nil {
 		p.t.Fatal(err)
 	}

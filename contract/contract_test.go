@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"os"
 	"testing"
 
@@ -74,7 +75,27 @@ func TestProductionVectors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	bits, err := r.paramsCell(false, false, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dp, err := r.DeployProxy(filled(0x22), filled(0x11), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dw, err := r.DeployWorker(filled(0x33), proxy, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dc, err := r.DeployClient(wallet, proxy, key)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, x := range [][3]string{
+		{"params 000 bits", fmt.Sprintf("%X, %d", bits.MustBeginParse().MustLoadSlice(372), bits.BitsSize()), "03000000050000001108A08900001388000001F400009C4000009C400000A8C00000A8C021DCD6500281BF08EB0000, 372"},
+		{"proxy data", hex.EncodeToString(dp.Init.Data.Hash(0)), "bb7da80fc43887308e266a69d9545b40d0f19e5d3a15e97fb24fdf80742826e3"},
+		{"worker data", hex.EncodeToString(dw.Init.Data.Hash(0)), "0e25fe29b98354369a6911c53f91019210b0124510850a774190a5c1a0614498"},
+		{"client data", hex.EncodeToString(dc.Init.Data.Hash(0)), "4b1cf06466badb654df316d1bedaa94b7baca05d1d0e51808f7bef97a9845cb3"},
 		{"params 111", params(true, true, true), "d941ddd95e953bb1221952aa565db61750973eb8cf5ffbe184a53c9db67e4fa2"},
 		{"params 011", params(false, true, true), "b9353fcff21e9af402f142a119755b31a5eeb24f9b0f22f596dcf9e995990c3f"},
 		{"params 000", params(false, false, false), "20fb49178d95e2c866ca2d5b5a035b6862bf1237cd5b536da17a25c6b27f448c"},

@@ -109,12 +109,10 @@ func (f *File) Reload() error {
 		return err
 	}
 	old := f.Root()
-	switch {
-	case root.Version < old.Version:
-		return fmt.Errorf("version is %d, want at least %d as before: raise it", root.Version, old.Version)
-	case root.ParamsVersion < old.ParamsVersion:
-		return fmt.Errorf("params_version is %d, want at least %d as before: raise it", root.ParamsVersion, old.ParamsVersion)
-	case root.Version == old.Version:
+	if err := root.follows(old); err != nil {
+		return err
+	}
+	if root.Version == old.Version {
 		f.log.Warn("registry: content changed under the same version: peers cannot tell", "file", f.path, "version", root.Version)
 	}
 	f.log.Info("registry: new content", "file", f.path, "version", root.Version)

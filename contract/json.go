@@ -50,10 +50,10 @@ func (r *Root) MarshalJSON() ([]byte, error) {
 		ProxyHashes: hashTexts(r.ProxyImages), WorkerHashes: hashTexts(r.WorkerImages), ModelHashes: hashTexts(r.Models),
 		RegisteredProxies: []proxyJSON{}, LastProxySeqno: r.LastProxySeqno,
 		Version: r.Version, StructVersion: r.StructVersion, ParamsVersion: r.ParamsVersion, UniqueID: r.UniqueID, IsTest: r.IsTest,
-		PricePerToken: r.PricePerToken, WorkerFeePerToken: r.WorkerFeePerToken,
+		PricePerToken: uint64(r.PricePerToken), WorkerFeePerToken: uint64(r.WorkerFeePerToken),
 		PromptMultiplier: r.Multipliers.Prompt, CachedMultiplier: r.Multipliers.Cached,
 		CompletionMultiplier: r.Multipliers.Completion, ReasoningMultiplier: r.Multipliers.Reasoning,
-		ProxyDelay: r.ProxyDelay, ClientDelay: r.ClientDelay, ProxyMinStake: r.MinProxyStake, ClientMinStake: r.MinClientStake,
+		ProxyDelay: r.ProxyDelay, ClientDelay: r.ClientDelay, ProxyMinStake: uint64(r.MinProxyStake), ClientMinStake: uint64(r.MinClientStake),
 		ProxyCodeHash: codeHash(r.ProxyCode), WorkerCodeHash: codeHash(r.WorkerCode), ClientCodeHash: codeHash(r.ClientCode),
 	}
 	if r.Owner != nil {

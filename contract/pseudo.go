@@ -15,6 +15,7 @@ import (
 
 	"github.com/xssnick/tonutils-go/tvm/cell"
 
+	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/ledger"
 )
 
@@ -51,7 +52,7 @@ func Parse(data []byte) (root *Root, unknown []string, err error) {
 	}
 	r.Proxies = p.proxies("registered_proxies")
 	r.PublicKeys = p.publicKeys("registered_public_keys")
-	r.PricePerToken, r.WorkerFeePerToken = uint64(p.number("price_per_token")), uint64(p.number("worker_fee_per_token"))
+	r.PricePerToken, r.WorkerFeePerToken = coin.Nano(p.number("price_per_token")), coin.Nano(p.number("worker_fee_per_token"))
 	r.LastProxySeqno = uint32(p.number("last_proxy_seqno"))
 	r.Version, r.ParamsVersion = uint32(p.number("version")), uint32(p.number("params_version"))
 	r.ProxyCode, r.WorkerCode, r.ClientCode = p.code("proxy_sc_code"), p.code("worker_sc_code"), p.code("client_sc_code")

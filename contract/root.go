@@ -8,7 +8,12 @@
 // worker contracts ([Root.ProxyAddress] and its neighbours); [Payment] is the
 // promise that moves money between them.
 //
-// Nothing here talks to a network. Layouts: contracts.md sections 2 to 6.
+// With a chain, [Follow] reads them from the root contract, whose data
+// [ParseRoot] takes apart and [Root.Cell] puts together. The states of the
+// other contracts are [ProxyState], [WorkerState] and [ClientState]; what is
+// said to them and by them is a [Body], and [ParseBody] reads any.
+//
+// Layouts: contracts.md sections 2 to 12 and 19.
 package contract
 
 import (
@@ -22,11 +27,12 @@ import (
 	"github.com/xssnick/tonutils-go/address"
 	"github.com/xssnick/tonutils-go/tvm/cell"
 
+	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/ledger"
 )
 
-// Ton is one coin in nanoTON, the unit of every amount here.
-const Ton uint64 = 1_000_000_000
+// Ton is one coin.
+const Ton = coin.TON
 
 // Registry is where a role learns what the network allows.
 //
@@ -55,16 +61,17 @@ type Root struct {
 	// IsTest marks a test network; peers of the other kind are refused.
 	IsTest bool
 
-	// PricePerToken is what a client pays for one adjusted token, in nanoTON.
-	PricePerToken uint64
-	// WorkerFeePerToken is the worker's part of it, in nanoTON, at most PricePerToken.
-	WorkerFeePerToken uint64
+	// PricePerToken is what a client pays for one adjusted token.
+	PricePerToken coin.Nano
+	// WorkerFeePerToken is the worker's part of it, at most PricePerToken.
+	WorkerFeePerToken coin.Nano
 	// Multipliers weigh the four classes of tokens; 10000 is one.
 	Multipliers ledger.Multipliers
 	// ProxyDelay and ClientDelay are the waits before a contract closes, in seconds.
 	ProxyDelay, ClientDelay uint32
-	// MinProxyStake and MinClientStake are in nanoTON.
-	MinProxyStake, MinClientStake uint64
+	// MinClientStake is the stake that a client's contract starts with; what
+	// MinProxyStake says, no contract demands.
+	MinProxyStake, MinClientStake coin.Nano
 
 	// ProxyImages and WorkerImages are the approved image hashes; nothing else is admitted when checking is on.
 	ProxyImages, WorkerImages map[[32]byte]struct{}
@@ -74,9 +81,19 @@ type Root struct {
 	Proxies        []ProxyEntry
 	LastProxySeqno uint32
 
+	// Skipped are entries among the proxies that could not be read.
+	Skipped []SkippedEntry
+	// Offered is who may take the registry over by accepting it, nil for nobody.
+	Offered *address.Address
+
 	// PublicKeys are the registered keys of field encryption. KeyManager is the key manager's ip:port, empty for none.
 	PublicKeys []PublicKey
 	KeyManager string
+	// KeyManagerKey signs new public keys, nil for none; KeyManagerImage is its image hash.
+	KeyManagerKey   ed25519.PublicKey
+	KeyManagerImage [32]byte
+	// Keys that vouch for roles, in shape 5. Nobody uses them yet.
+	VerifiedProxies, VerifiedWorkers, VerifiedKeyManagers map[[32]byte]struct{}
 
 	// ProxyCode, WorkerCode and ClientCode are the contracts' code cells. Nil is the empty cell.
 	ProxyCode, WorkerCode, ClientCode *cell.Cell
@@ -86,6 +103,12 @@ type Root struct {
 type ProxyEntry struct {
 	Seqno            uint32
 	Workers, Clients netip.AddrPort
+}
+
+// SkippedEntry is an entry among the proxies that is not one, and why.
+type SkippedEntry struct {
+	Seqno uint32
+	Err   error
 }
 
 // PublicKey is a registered key of field encryption.
@@ -128,9 +151,25 @@ func (r *Root) Check() error {
 	case r.Owner == nil:
 		return errors.New("root: owner address is missing: set root_owner_address")
 	case r.StructVersion > maxStructVersion:
-		return fmt.Errorf("root: struct version is %d, want 0 to %d: update this program", r.StructVersion, maxStructVersion)
+		return fmt.Errorf("root: %w", r.unknownShape())
+	case r.PricePerToken < 0 || r.WorkerFeePerToken < 0 || r.MinProxyStake < 0 || r.MinClientStake < 0:
+		return errors.New("root: an amount is negative")
 	case r.WorkerFeePerToken > r.PricePerToken:
-		return fmt.Errorf("root: worker fee is %d nanoTON per token, want at most the price %d", r.WorkerFeePerToken, r.PricePerToken)
+		return fmt.Errorf("root: worker fee is %d nanoTON per token, want at most the price %d", int64(r.WorkerFeePerToken), int64(r.PricePerToken))
 	}
 	return nil
+}
+
+// CheckContracts is [Root.Check] for networks on a chain, where each contract
+// needs code: without it money sent to an address would be lost there.
+func (r *Root) CheckContracts() error {
+	for _, c := range []struct {
+		name string
+		code *cell.Cell
+	}{{"proxy", r.ProxyCode}, {"worker", r.WorkerCode}, {"client", r.ClientCode}} {
+		if c.code == nil || c.code.BitsSize() == 0 && c.code.RefsNum() == 0 {
+			return fmt.Errorf("root: code of %s contracts is empty", c.name)
+		}
+	}
+	return r.Check()
 }

@@ -53,7 +53,7 @@ func WriteFile(path string, r *Root) error {
 	p := pseudo{
 		ProxyHashes: texts(r.ProxyImages), WorkerHashes: texts(r.WorkerImages), ModelHashes: texts(r.Models),
 		RegisteredProxies: []pseudoProxy{}, RegisteredKeys: []pseudoKey{},
-		PricePerToken: r.PricePerToken, WorkerFeePerToken: r.WorkerFeePerToken,
+		PricePerToken: uint64(r.PricePerToken), WorkerFeePerToken: uint64(r.WorkerFeePerToken),
 		LastProxySeqno: r.LastProxySeqno, Version: r.Version, ParamsVersion: r.ParamsVersion,
 		KeyManagerAddress: r.KeyManager, RootOwnerAddress: r.Owner.String(),
 		ProxyCode: codeText(r.ProxyCode), WorkerCode: codeText(r.WorkerCode), ClientCode: codeText(r.ClientCode),

@@ -1,9 +1,9 @@
-// Package devnet runs the whole network on this machine: registry, proxies,
-// workers, a client, and an engine if none runs here already.
+// Package devnet runs the whole network on this machine: a TON chain with the
+// registry, proxies, workers, a client, and an engine if none runs here already.
 //
 // Start with [Start]. The roles are the production roles with their ordinary
 // settings, over proof of work and attested TLS on loopback; only the edges
-// differ: the registry is a file, and the machines are simulated under a root
+// differ: the chain has no validators, and the machines are simulated under a root
 // of this devnet's own, so the attestation proves nothing. Every role is a
 // group of goroutines here, or, with [Config.Split], a process of its own that
 // is started again when it dies.
@@ -30,6 +30,7 @@ const (
 	RoleProxy  = "proxy"
 	RoleWorker = "worker"
 	RoleEngine = "engine"
+	RoleChain  = "chain"
 )
 
 // Engines that [Config.Engine] can name beside URLs.
@@ -143,6 +144,9 @@ func (n *Network) start(ctx context.Context) error {
 			},
 		}
 	}
+	if err := n.startRegistry(ctx, p); err != nil {
+		return err
+	}
 	for _, spec := range p.nodes {
 		if err := n.launch(ctx, p, spec); err != nil {
 			return err
@@ -155,6 +159,41 @@ func (n *Network) start(ctx context.Context) error {
 	n.ready = true
 	n.mu.Unlock()
 	return n.saveInfo()
+}
+
+// startRegistry brings up the chain and the registry on it, and tells every
+// role where that is.
+func (n *Network) startRegistry(ctx context.Context, p *plan) error {
+	chain, err := n.startChain(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer chain.Close()
+	root, err := found(ctx, chain, p, p.root)
+	if err != nil {
+		return err
+	}
+	n.info.Contracts = map[string]string{"root": root.String()}
+	for _, s := range p.nodes {
+		if c := common(s.settings); c != nil {
+			c.RootAddress = root.String()
+		}
+	}
+	n.config.Progress("chain: " + n.info.GlobalConfig + ", registry " + root.String())
+	return nil
+}
+
+// common are the settings that a role shares with others, nil if none.
+func common(r node.Role) *node.Common {
+	switch r := r.(type) {
+	case *node.Client:
+		return &r.Common
+	case *node.Proxy:
+		return &r.Common
+	case *node.Worker:
+		return &r.Common
+	}
+	return nil
 }
 
 // Info says where everything is.

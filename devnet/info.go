@@ -38,8 +38,9 @@ type Info struct {
 	// Processes are there with Split only.
 	Processes []Process `json:"processes,omitempty"`
 
-	Data             string `json:"data"`
-	Registry         string `json:"registry"`
+	Data string `json:"data"`
+	// GlobalConfig is how any TON client finds the chain.
+	GlobalConfig     string `json:"global_config"`
 	TestRoot         string `json:"test_root"`
 	ControlTokenFile string `json:"control_token_file"`
 	LogDirectory     string `json:"log_directory"`
@@ -56,12 +57,14 @@ type NodeInfo struct {
 	Role string `json:"role"`
 	Name string `json:"name"`
 	// HTTP serves /stats, /jsonstats and /metrics; a client also /v1.
-	HTTP string `json:"http"`
+	HTTP string `json:"http,omitempty"`
 	// Workers and Clients are a proxy's two doors.
 	Workers string `json:"workers_address,omitempty"`
 	Clients string `json:"clients_address,omitempty"`
+	// Liteserver is where a chain answers.
+	Liteserver string `json:"liteserver,omitempty"`
 	// Owner is the wallet that pays or is paid.
-	Owner string `json:"owner_address"`
+	Owner string `json:"owner_address,omitempty"`
 }
 
 // ReadInfo reads [InfoFile] of a devnet's directory.

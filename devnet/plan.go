@@ -2,7 +2,6 @@ package devnet
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -11,16 +10,19 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/xssnick/tonutils-go/address"
-
 	"github.com/opencocoon/cocoon/attest/insecure"
+	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/node"
 )
 
 // What lies in a devnet's directory, beside [InfoFile].
 const (
-	registryFile = "registry.json"
+	configFile   = "global.config.json" // of the chain
+	rootFile     = "root.address"       // of the registry's contract
+	chainDir     = "chain"
+	walletDir    = "wallets" // everybody's keys
 	tokenFile    = "control-token"
 	authorityDir = "authority" // of the simulated machines' vendor
 	configDir    = "config"    // of the processes of a split devnet
@@ -33,11 +35,12 @@ const (
 	workerImage = "cocoon devnet worker"
 )
 
-// Prices in nanoTON per adjusted token, those of the reference network's own
-// mode without a chain.
+// Prices per adjusted token, those of the reference network's own mode without
+// a chain, and the salt of addresses.
 const (
-	pricePerToken = 2
-	workerFee     = 1
+	pricePerToken coin.Nano = 2
+	workerFee     coin.Nano = 1
+	uniqueID                = 13
 )
 
 // attestationNotice is what the attestation of a devnet is worth.
@@ -47,10 +50,16 @@ const attestationNotice = "SIMULATED: the machines are vouched for by a test roo
 type plan struct {
 	dir     string
 	program string
-	nodes   []*spec
+	nodes   []*spec // in the order of their start; the chain comes before them
+	chain   *spec
 	client  *spec
 	proxies []*spec
+	wallets *keys
+	root    *contract.Root // the registry as wanted
 }
+
+// ownerName is the key of the network's owner.
+const ownerName = "network-owner"
 
 // spec is one role to be run.
 type spec struct {
@@ -91,25 +100,21 @@ func (n *Network) prepare(ctx context.Context) (*plan, error) {
 		return nil, err
 	}
 	n.info.Data, n.info.PID, n.info.Split, n.info.Attestation = p.dir, os.Getpid(), n.config.Split, attestationNotice
-	n.info.Registry, n.info.ControlTokenFile, n.info.LogDirectory = p.path(registryFile), p.path(tokenFile), p.path(logDir)
+	n.info.GlobalConfig, n.info.ControlTokenFile, n.info.LogDirectory = p.path(configFile), p.path(tokenFile), p.path(logDir)
 	n.info.TestRoot = p.path(authorityDir, insecure.RootFile)
 	return p, n.planRoles(p, engine)
 }
 
-// planRoles gives every role its name, addresses and settings, and writes the
+// planRoles gives every role its name, addresses and settings, and plans the
 // registry that makes them a network.
 func (n *Network) planRoles(p *plan, e *EngineInfo) error {
 	n.info.Engine = *e
-	root := &contract.Root{
-		Owner: wallet("owner"), Version: 1, ParamsVersion: 1, StructVersion: 1, IsTest: true,
-		PricePerToken: pricePerToken, WorkerFeePerToken: workerFee,
-		ProxyImages:  set(insecure.ImageHash(proxyImage)),
-		WorkerImages: set(insecure.ImageHash(workerImage)),
-		Models:       set(contract.ModelHash(n.info.FullModel)),
-	}
+	p.wallets = p.keys()
+	p.root = n.registry(p)
 	var ports portPicker
+	n.planChain(p, &ports)
 	for i := 1; i <= n.config.Proxies; i++ {
-		n.planProxy(p, fmt.Sprintf("proxy-%d", i), &ports, root)
+		n.planProxy(p, fmt.Sprintf("proxy-%d", i), &ports)
 	}
 	for i := 1; i <= n.config.Workers; i++ {
 		n.planWorker(p, fmt.Sprintf("worker-%d", i), &ports, n.info.FullModel)
@@ -119,20 +124,46 @@ func (n *Network) planRoles(p *plan, e *EngineInfo) error {
 		return err
 	}
 	n.planClient(p, listen)
-	if ports.err != nil {
-		return ports.err
+	if err := errors.Join(ports.err, p.wallets.errs); err != nil {
+		return err
 	}
 	n.info.BaseURL = "http://" + listen + "/v1"
-	n.info.Contracts = map[string]string{"root": rootAddress().String()}
 	for _, s := range p.nodes {
 		if s.info.Role != RoleEngine {
 			n.info.Nodes = append(n.info.Nodes, s.info)
 		}
 	}
-	return contract.WriteFile(p.path(registryFile), root)
+	n.info.Nodes = append(n.info.Nodes, p.chain.info)
+	return nil
 }
 
-func (n *Network) planProxy(p *plan, name string, ports *portPicker, root *contract.Root) {
+// registry is what the network's owner publishes.
+func (n *Network) registry(p *plan) *contract.Root {
+	codes := contract.OurCodes()
+	return &contract.Root{
+		Owner: p.wallets.wallet(ownerName), Version: 1, ParamsVersion: 1, StructVersion: 4, UniqueID: uniqueID, IsTest: true,
+		PricePerToken: pricePerToken, WorkerFeePerToken: workerFee,
+		Multipliers: ledger.Multipliers{Prompt: 10000, Cached: 10000, Completion: 10000, Reasoning: 10000},
+		ProxyDelay:  600, ClientDelay: 300, MinProxyStake: coin.TON, MinClientStake: coin.TON,
+		ProxyImages:  set(insecure.ImageHash(proxyImage)),
+		WorkerImages: set(insecure.ImageHash(workerImage)),
+		Models:       set(contract.ModelHash(n.info.FullModel)),
+		ProxyCode:    codes.Proxy, WorkerCode: codes.Worker, ClientCode: codes.Client,
+	}
+}
+
+// planChain keeps the chain in memory unless something has to survive: a
+// named directory, or a process that dies.
+func (n *Network) planChain(p *plan, ports *portPicker) {
+	s := &node.Chain{Listen: ports.pick(), GlobalConfig: p.path(configFile)}
+	if n.config.Split || !n.temporary {
+		s.Dir = p.path(chainDir)
+	}
+	p.chain = &spec{settings: s, info: NodeInfo{Role: RoleChain, Name: RoleChain, Liteserver: s.Listen}}
+}
+
+func (n *Network) planProxy(p *plan, name string, ports *portPicker) {
+	root := p.root
 	s := &node.Proxy{
 		Common:        n.common(p, name, ports.pick()),
 		WorkersListen: ports.pick(), ClientsListen: ports.pick(), QueueWait: n.config.queueWait,
@@ -167,8 +198,8 @@ func (n *Network) planClient(p *plan, listen string) {
 // common is what all roles of a devnet are told.
 func (n *Network) common(p *plan, name, listen string) node.Common {
 	return node.Common{
-		Listen: listen, Registry: p.path(registryFile), RootAddress: rootAddress().String(),
-		OwnerAddress: wallet(name).String(), ControlTokenFile: p.path(tokenFile),
+		Listen: listen, TONConfig: p.path(configFile), InsecureUnsigned: true,
+		OwnerAddress: p.wallets.wallet(name).String(), ControlTokenFile: p.path(tokenFile),
 		Attestation: node.Attestation{SimulatedTDX: p.path(authorityDir)},
 	}
 }
@@ -197,17 +228,6 @@ func (n *Network) clientAddress(ports *portPicker) (string, error) {
 		return "", fmt.Errorf("devnet: %w; choose another address with --listen (127.0.0.1:0 is any free port)", err)
 	}
 	return n.config.Listen, l.Close()
-}
-
-// wallet is the address of a pretended wallet: without a chain it is a name.
-func wallet(name string) *address.Address {
-	hash := sha256.Sum256([]byte("cocoon devnet wallet " + name))
-	return address.NewAddress(0, 0, hash[:]).Testnet(true).Bounce(false)
-}
-
-func rootAddress() *address.Address {
-	hash := sha256.Sum256([]byte("cocoon devnet registry"))
-	return address.NewAddress(0, 0, hash[:]).Testnet(true)
 }
 
 func set(hash [32]byte) map[[32]byte]struct{} { return map[[32]byte]struct{}{hash: {}} }

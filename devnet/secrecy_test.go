@@ -51,6 +51,9 @@ func TestNothingSaidIsKept(t *testing.T) {
 
 	seen := map[string]string{"log": n.log.String()}
 	for _, node := range n.net.Info().Nodes {
+		if node.HTTP == "" {
+			continue // a chain has no pages
+		}
 		for _, path := range []string{"/stats", "/jsonstats", "/metrics"} {
 			seen[node.Name+path] = n.page(node.HTTP + path)
 		}

@@ -262,9 +262,10 @@ func TestEngineMisbehaves(t *testing.T) {
 // addresses are all open ports of the network.
 func (n *testNet) addresses() (all []string) {
 	for _, node := range n.net.Info().Nodes {
-		all = append(all, strings.TrimPrefix(node.HTTP, "http://"))
-		if node.Workers != "" {
-			all = append(all, node.Workers, node.Clients)
+		for _, a := range []string{strings.TrimPrefix(node.HTTP, "http://"), node.Workers, node.Clients, node.Liteserver} {
+			if a != "" {
+				all = append(all, a)
+			}
 		}
 	}
 	return all

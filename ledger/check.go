@@ -5,43 +5,50 @@ import (
 	"fmt"
 )
 
-// Check says which of the book's promises is broken, if any: what clients used
+// Check says which of the ledger's promises is broken, if any: what clients used
 // is what workers earned, what is reserved is what open holds hold, nothing is
 // negative, levels are in order and nobody owes more than he can pay.
-func (m *Memory) Check() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+func (l *Ledger) Check() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	var problems []error
-	broken := func(format string, args ...any) { problems = append(problems, fmt.Errorf("ledger: "+format, args...)) }
-
-	held, running := map[string]int64{}, map[string]int{}
-	for h := range m.open {
-		held[h.wallet] += h.need
-		running[h.wallet]++
+	broken := func(format string, args ...any) {
+		problems = append(problems, fmt.Errorf("ledger: "+format, args...))
 	}
-	var used, earned int64
-	for name, c := range m.clients {
-		used += c.Used.Max
-		if c.Reserved != held[name] || c.Running != running[name] {
-			broken("client %s has %d tokens reserved for %d requests, its holds say %d for %d", name, c.Reserved, c.Running, held[name], running[name])
-		}
-		if !c.Used.ordered() || c.Charged < 0 || c.Charged > c.Used.Chain {
-			broken("client %s: levels %+v, charged %d", name, c.Used, c.Charged)
-		}
-		if c.Available() < 0 {
-			broken("client %s owes %d tokens more than it can pay", name, -c.Available())
-		}
+	held, running := map[*client]int64{}, map[*client]int{}
+	for h := range l.holds {
+		held[h.client] += h.need
+		running[h.client]++
 	}
-	for name, w := range m.workers {
-		earned += w.Earned.Max
-		if !w.Earned.ordered() || w.Paid < 0 || w.Paid > w.Earned.Chain {
-			broken("worker %s: levels %+v, paid %d", name, w.Earned, w.Paid)
+	for _, g := range l.state.generations {
+		g.check(broken)
+		for name, c := range g.clients {
+			if c.reserved != held[c] || c.running != running[c] {
+				broken("client %s has %d tokens reserved for %d requests, its holds say %d for %d", name, c.reserved, c.running, held[c], running[c])
+			}
 		}
-	}
-	if used != earned {
-		broken("clients used %d tokens, workers earned %d", used, earned)
 	}
 	return errors.Join(problems...)
+}
+
+func (g *generation) check(broken func(string, ...any)) {
+	for name, c := range g.clients {
+		s := c.snapshot()
+		if !s.Used.ordered() || s.Charged < 0 || s.Charged > s.Used.Chain {
+			broken("client %s: levels %+v, charged %d", name, s.Used, s.Charged)
+		}
+		if g.chainless() && s.Available() < 0 {
+			broken("client %s owes %d tokens more than it can pay", name, -s.Available())
+		}
+	}
+	for name, w := range g.workers {
+		if s := w.snapshot(); !s.Earned.ordered() || s.Paid < 0 || s.Paid > s.Earned.Chain {
+			broken("worker %s: levels %+v, paid %d", name, s.Earned, s.Paid)
+		}
+	}
+	if used, earned := g.sum(); used != earned {
+		broken("clients used %d tokens, workers earned %d", used, earned)
+	}
 }
 
 func (l Levels) ordered() bool { return l.Max >= l.DB && l.DB >= l.Chain && l.Chain >= 0 }

@@ -1,38 +1,55 @@
-// Package ledger knows who owes whom.
+// Package ledger knows who owes whom, and remembers it.
 //
 // [Adjust] turns an engine's token counts into adjusted tokens, the unit of
-// every account. A [Book] holds the accounts of one proxy: a client's tokens
-// are set aside before a request runs ([Book.Reserve]) and, when it has ended,
-// what it really used moves from the client to the worker in one step
-// ([Book.Settle]). No token appears or vanishes on the way; [Memory.Check]
+// every account. A [Ledger] holds the accounts of one proxy: a client's tokens
+// are set aside before a request runs ([Ledger.Reserve]) and, when it has
+// ended, what it really used moves from the client to the worker in one step
+// ([Ledger.Settle]). No token appears or vanishes on the way; [Ledger.Check]
 // says so at any moment.
+//
+// Start with [New]. Everything that moves is an [Event]. Events are sealed
+// into records, chained and signed, and a [Store] keeps them; what was booked
+// is durable when Settle returns. The accounts are the sum of the events, so a
+// restart finds what was acknowledged, and [Ledger.Export] and [Audit] let
+// others do the sum.
 //
 // A counter is known on three levels. Memory is what has happened, the store
 // is what a restart will remember, the chain is what the contract has been
-// shown; Max ≥ DB ≥ Chain, all three only grow, and only the lowest is signed.
+// shown by a note ([Ledger.Note]); Max ≥ DB ≥ Chain, all three only grow, and
+// only the lowest is signed. Since nothing is booked before it is durable, Max is DB here.
 //
-// The ledger talks to no network and knows no keys: the signer comes with
-// [Terms]. Sources: roles.md sections 2.9 and 4.5 to 4.8, contracts.md section 16.
+// When the store fails, or when the chain or a signed payment proves that this
+// ledger is older than what it once knew, it takes no more work and says why
+// ([Ledger.Health]); it never ends the process.
+//
+// The ledger talks to no network: the signer comes with [Terms], what the
+// chain shows with [Ledger.SeeClient] and its like, and what is to be done there is asked of [Ledger.Due].
+// Sources: roles.md sections 2.9 and 4.5 to 4.10, contracts.md sections 16 to 18 and 21.
 package ledger
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
+
+	"github.com/opencocoon/cocoon/coin"
 )
 
-// Book keeps the accounts of one proxy contract. Accounts go by the raw text
+// Book is what a proxy asks of its ledger. Accounts go by the raw text
 // of their TON address, "0:" and 64 hex digits.
 //
-//   - Begin must be called first; it starts new accounts under new terms and
-//     voids every hold of the old ones.
+//   - Begin must be called first. Under the terms of the newest accounts it continues with
+//     them; under later ones it starts new accounts and voids every hold of the old ones.
 //   - Reserve must refuse what the client cannot pay, counting every hold that is still open.
 //   - Settle and Release must end a hold once; a second time is [ErrSpent] and changes nothing.
-//   - Settle must never let a client owe more than it can pay.
+//   - Settle must never let a client owe more than it can pay. When it returns without an
+//     error the booking must be durable; with any other error than ErrSpent, ErrAccount and ErrAmount, the
+//     hold has ended and the store may or may not hold the booking, for both sides alike.
 //   - Status must return a payment for the amount that is committed to the chain, no more.
-//   - Run must make settled amounts durable until ctx ends, then once more, and return.
-//   - All must be safe for concurrent use, and none but Run may wait for a disk or a network.
+//   - Health must be nil or say why no work is taken.
+//   - Run must look after the store until ctx ends, and return.
+//   - All must be safe for concurrent use. Reserve and Release must not wait for a disk or a
+//     network; Begin and Settle do.
 type Book interface {
 	Begin(Terms) error
 	OpenClient(wallet string) (Client, error)
@@ -44,6 +61,7 @@ type Book interface {
 	WorkerStatus(owner string) (Status, error)
 	Clients() []Client
 	Workers() []Worker
+	Health() error
 	Run(ctx context.Context) error
 }
 
@@ -56,17 +74,44 @@ const (
 	WorkerSide
 )
 
-// Terms are what a generation of accounts lives under.
-type Terms struct {
-	// Price is what a client pays for a token, in nanoTON.
-	Price uint64
-	// Credit is what a client has that the chain says nothing of. The zero Deposit lets it do nothing.
-	Credit Deposit
-	// Sign writes the payment "up to tokens" for an account. It may take its time: it is called without locks.
-	Sign func(side Side, account string, tokens int64) ([]byte, error)
+func (s Side) String() string {
+	if s == ClientSide {
+		return "client"
+	}
+	return "worker"
 }
 
-// Deposit is what the chain says about a client, in tokens.
+// Terms are what a generation of accounts lives under. Params and Contract
+// tell one generation from the next.
+type Terms struct {
+	// Params is the registry's params_version. It never goes back.
+	Params uint32
+	// Contract is the proxy contract's raw address; accounts under another contract are others.
+	Contract string
+	// Price is what a client pays for a token, Fee what its worker gets of it.
+	Price, Fee coin.Nano
+	// Credit is what every client has in the mode without a chain. The zero Deposit is
+	// the mode with one: a client has what SeeClient says, and notes are waited for.
+	Credit Deposit
+	// Memo is kept with the generation, for whoever closes its contracts after a restart.
+	Memo []byte
+	// Sign writes what is promised. It may take its time: it is called without locks. Nil signs nothing.
+	Sign func(Promise) ([]byte, error)
+}
+
+// Promise is a total that the proxy's key signs for one account.
+type Promise struct {
+	Generation Generation
+	Side       Side
+	// Account is a client's wallet or a worker's owner.
+	Account string
+	// Tokens is the total: charged up to it, paid up to it.
+	Tokens int64
+	// Final closes the account's contract: the client's rest is refunded, the worker is paid for the last time.
+	Final bool
+}
+
+// Deposit is what a client has, in tokens.
 type Deposit struct {
 	// Paid is all that was ever paid in. Stake is how far use may run ahead of what was charged.
 	Paid, Stake int64
@@ -74,36 +119,26 @@ type Deposit struct {
 
 // Chainless is the credit of the mode without a chain: a balance of a million
 // TON and a stake of one. Source: roles.md sections 2.8 and 4.5.
-func Chainless(price uint64) Deposit {
-	const ton = 1_000_000_000
-	return Deposit{Paid: perToken(1_000_000*ton, price), Stake: perToken(ton, price)}
+func Chainless(price coin.Nano) Deposit {
+	return Deposit{Paid: perToken(1_000_000*coin.TON, price), Stake: perToken(coin.TON, price)}
 }
 
-// perToken turns nanoTON into tokens; when tokens cost nothing a fixed plenty stands for infinity.
-func perToken(nano, price uint64) int64 {
+// perToken turns money into tokens; when tokens cost nothing a fixed plenty stands for infinity.
+func perToken(amount, price coin.Nano) int64 {
 	if price == 0 {
 		return 1_000_000_000_000
 	}
-	return int64(min(nano/price, math.MaxInt64))
+	return amount.PerFloor(price)
 }
 
 // Levels is one counter as far as each place knows it; Max ≥ DB ≥ Chain.
 type Levels struct{ Max, DB, Chain int64 }
 
-// State is the state of a client's contract.
-type State int
-
-// States of a client's contract; only an open one may spend.
-const (
-	Open State = iota
-	Closing
-	Closed
-)
-
 // Client is a snapshot of a client's account, in tokens.
 type Client struct {
 	Wallet string
-	State  State
+	// State is that of the client's contract; only an open one may spend.
+	State State
 	Deposit
 	// Charged is what the contract has already taken.
 	Charged int64
@@ -156,7 +191,28 @@ var (
 	ErrFull = errors.New("ledger: too many accounts")
 	// ErrAmount means a negative amount.
 	ErrAmount = errors.New("ledger: negative amount")
+	// ErrStore means that the store failed and that what it holds of the last movements is
+	// unknown. Nothing that was acknowledged is lost. Take no more work; mend the cause and start again.
+	ErrStore = errors.New("ledger: the store failed; mend it and start the proxy again")
+	// ErrOpening means that the chain has not shown this session's first note yet: wait.
+	// Until then another proxy with a copy of this ledger could be at work.
+	ErrOpening = errors.New("ledger: waiting for the chain to show this session's first note")
+	// ErrTerms means that the terms do not follow those of the newest accounts. Keep to the newer ones.
+	ErrTerms = errors.New("ledger: the terms are older than the accounts")
 )
+
+// RollbackError means that this ledger has forgotten something that it once
+// vouched for: it is an old copy, or another proxy works with the same key. It
+// takes no work and signs nothing from then on.
+type RollbackError struct {
+	// Proof is what shows it.
+	Proof string
+}
+
+func (e *RollbackError) Error() string {
+	return "ledger: this ledger is older than what it vouched for: " + e.Proof +
+		": stop every other proxy with this key and start with the newest copy of the ledger"
+}
 
 // BalanceError says how much a client lacks.
 type BalanceError struct{ Available, Need int64 }

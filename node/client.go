@@ -93,6 +93,7 @@ func (s *Client) Run(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
+	defer b.close()
 	keys, err := readLines(s.APIKeysFile)
 	if err != nil {
 		return err

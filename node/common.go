@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ratls"
+	"github.com/opencocoon/cocoon/ton"
 )
 
 // Role is one role's settings, ready to be checked and run.
@@ -27,8 +29,14 @@ type Common struct {
 	// Listen is the role's HTTP address, for pages, metrics and, at a client,
 	// the OpenAI API.
 	Listen string `json:"listen"`
-	// Registry is the registry file.
-	Registry string `json:"registry"`
+	// TONConfig is the global.config.json of the TON network that the registry
+	// and all accounts are on.
+	TONConfig string `json:"ton_config,omitempty"`
+	// InsecureUnsigned believes liteservers without validators' signatures, as
+	// a local chain needs.
+	InsecureUnsigned bool `json:"insecure_unsigned_chain,omitempty"`
+	// Registry is a registry file instead, for networks without a chain.
+	Registry string `json:"registry,omitempty"`
 	// RootAddress is the address of the registry's contract; it enters every
 	// other contract's address.
 	RootAddress string `json:"root_contract_address"`
@@ -41,8 +49,11 @@ type Common struct {
 }
 
 func (c *Common) check(p *Problems) {
-	if c.Registry == "" {
-		p.Add("registry: missing: name the registry file")
+	if (c.Registry == "") == (c.TONConfig == "") {
+		p.Add("ton_config or, without a chain, registry: want exactly one of them")
+	}
+	if c.InsecureUnsigned && c.TONConfig == "" {
+		p.Add("insecure_unsigned_chain: there is no chain without ton_config")
 	}
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		p.Add("listen %q: want host:port", c.Listen)
@@ -65,41 +76,83 @@ func (c *Common) token() (string, error) {
 	return Token(c.ControlTokenFile)
 }
 
+// registry is the network's list of whom to trust, followed while Run runs.
+type registry interface {
+	contract.Registry
+	Run(ctx context.Context, interval time.Duration) error
+}
+
 // base is what every role is built on.
 type base struct {
-	registry *contract.File
+	registry registry
+	chain    *ton.Client // nil without a chain
 	tls      *ratls.Config
 	token    string
 }
 
-// base opens the registry and makes the identity. images chooses the images
-// that peers may run, of those in the registry; nil believes any.
+// base opens chain and registry and makes the identity. images chooses the
+// images that peers may run, of those in the registry; nil believes any.
 func (c *Common) base(ctx context.Context, env Env, guest bool, images func(*contract.Root, [32]byte) bool) (*base, error) {
 	token, err := c.token()
 	if err != nil {
 		return nil, fmt.Errorf("control token: %w", err)
 	}
-	registry, err := contract.OpenFile(c.Registry, env.log())
-	if err != nil {
+	b := &base{token: token}
+	if err := c.openRegistry(ctx, env, b); err != nil {
 		return nil, err
 	}
+	if err := c.identify(ctx, env, b, guest, images); err != nil {
+		b.close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (c *Common) openRegistry(ctx context.Context, env Env, b *base) (err error) {
+	if c.TONConfig == "" {
+		b.registry, err = contract.OpenFile(c.Registry, env.log())
+		return err
+	}
+	root, err := contract.ParseAddress(c.RootAddress)
+	if err != nil {
+		return err
+	}
+	b.chain, err = ton.Dial(ctx, ton.Config{Path: c.TONConfig, InsecureUnsigned: c.InsecureUnsigned, Log: env.Log})
+	if err != nil {
+		return err
+	}
+	if b.registry, err = contract.Follow(ctx, b.chain, root, env.log()); err != nil {
+		return errors.Join(err, b.chain.Close())
+	}
+	return nil
+}
+
+func (c *Common) identify(ctx context.Context, env Env, b *base, guest bool, images func(*contract.Root, [32]byte) bool) error {
 	platform, err := c.platform(guest)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	identity, err := ratls.NewIdentity(ctx, platform, &ratls.IdentityOptions{Log: env.Log})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	wanted := func(h attest.Hash) bool { return images(registry.Root(), h) }
+	wanted := func(h attest.Hash) bool { return images(b.registry.Root(), h) }
 	if images == nil {
 		wanted = nil
 	}
 	policy, err := c.policy(wanted)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &base{registry, &ratls.Config{Identity: identity, Policy: policy, Log: env.Log}, token}, nil
+	b.tls = &ratls.Config{Identity: identity, Policy: policy, Log: env.Log}
+	return nil
+}
+
+// close lets the chain go.
+func (b *base) close() {
+	if b.chain != nil {
+		_ = b.chain.Close() // nothing was written through it that could be lost
+	}
 }
 
 // run runs the role beside what it needs as long as it runs: the registry's

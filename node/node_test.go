@@ -48,7 +48,7 @@ func TestRefusedSettings(t *testing.T) {
 		role Role
 		want string
 	}{
-		{client(func(c *Client) { c.Registry = "" }), "registry: missing"},
+		{client(func(c *Client) { c.Registry = "" }), "ton_config or, without a chain, registry"},
 		{client(func(c *Client) { c.Listen = "10000" }), "listen"},
 		{client(func(c *Client) { c.OwnerAddress = "" }), "owner_address: missing"},
 		{client(func(c *Client) { c.RootAddress = "EQ" }), "root_contract_address: "},

@@ -74,6 +74,7 @@ func (s *Proxy) Run(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
+	defer b.close()
 	b.tls.Difficulty = s.Difficulty
 	doors, err := s.open(b)
 	if err != nil {

@@ -65,6 +65,7 @@ func (s *Worker) Run(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
+	defer b.close()
 	owner, err := contract.ParseAddress(s.OwnerAddress)
 	if err != nil {
 		return err

@@ -80,8 +80,8 @@ func (p *Proxy) page() *stats.Page {
 		Title: "cocoon proxy", State: state,
 		Facts: []stats.Fact{
 			{Name: "contract", Value: s.Contract.Address}, {Name: "owner", Value: s.Local.OwnerAddress},
-			{Name: "registry version", Value: s.Root.Version}, {Name: "price per token, nanoTON", Value: s.Root.PricePerToken},
-			{Name: "worker fee per token, nanoTON", Value: s.Root.WorkerFeePerToken}, {Name: "images are checked", Value: s.Local.CheckImages},
+			{Name: "registry version", Value: s.Root.Version}, {Name: "price per token, nanoTON", Value: int64(s.Root.PricePerToken)},
+			{Name: "worker fee per token, nanoTON", Value: int64(s.Root.WorkerFeePerToken)}, {Name: "images are checked", Value: s.Local.CheckImages},
 			{Name: "running", Value: s.Running}, {Name: "waiting", Value: s.Waiting}, {Name: "client connections", Value: s.ClientConn},
 		},
 		Tables: []stats.Table{
@@ -159,11 +159,16 @@ func (p *Proxy) metrics() []stats.Metric {
 func (p *Proxy) tick(ctx context.Context) {
 	t := time.NewTicker(500 * time.Millisecond)
 	defer t.Stop()
+	told := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+		}
+		if err := p.book.Health(); err != nil && err.Error() != told {
+			told = err.Error()
+			p.log.Error("no work is taken", "error", err)
 		}
 		p.serve(p.market.Match(""))
 		clients, _ := p.connections()

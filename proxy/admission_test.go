@@ -362,7 +362,7 @@ func TestEndlessTimeout(t *testing.T) {
 
 // A client whose contract closes gets nothing, and the message says why.
 func TestClosingClient(t *testing.T) {
-	inBubble(t, func(c *Config) { c.Book = &closing{Memory: c.Book.(*ledger.Memory)} }, func(r *rig) {
+	inBubble(t, func(c *Config) { c.Book = &closing{Ledger: c.Book.(*ledger.Ledger)} }, func(r *rig) {
 		r.worker(workerOptions{version: 4})
 		c := r.client(4, nil)
 		r.p.book.(*closing).state = ledger.Closing
@@ -376,12 +376,12 @@ func TestClosingClient(t *testing.T) {
 
 // closing is a book whose clients are in a state of the test's choice.
 type closing struct {
-	*ledger.Memory
+	*ledger.Ledger
 	state ledger.State
 }
 
 func (b *closing) OpenClient(wallet string) (ledger.Client, error) {
-	c, err := b.Memory.OpenClient(wallet)
+	c, err := b.Ledger.OpenClient(wallet)
 	c.State = b.state
 	return c, err
 }

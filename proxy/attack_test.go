@@ -178,7 +178,7 @@ func TestIgnoredCancelFreesTheReservation(t *testing.T) {
 // Accounts that were never used make room for others. A worker that is
 // connected and has earned nothing yet must not be among the lost for that.
 func TestCrowdOfWorkersLeavesTheIdleOne(t *testing.T) {
-	inBubble(t, func(c *Config) { c.Book.(*ledger.Memory).Limit = 3 }, func(r *rig) {
+	inBubble(t, func(c *Config) { c.Book = newBook(t, ledger.Config{Limit: 3}) }, func(r *rig) {
 		w := r.worker(workerOptions{version: 4})
 		crowd := func() {
 			for n := range 5 {

@@ -76,35 +76,60 @@ func (r *request) finish(why *refusal, used tl.TokensUsed, how market.Outcome, l
 	if !begun {
 		used = tl.TokensUsed{}
 	}
-	booked := r.settle(used)
-	r.sendError(why, begun, &tl.ProxyQueryFinalInfo{TokensUsed: used})
-	r.close(false, booked, how, l)
+	r.settle(used, l, func(booked int64, err error, l *later) {
+		if err != nil {
+			why, used = unbooked(), tl.TokensUsed{}
+		}
+		r.sendError(why, begun, &tl.ProxyQueryFinalInfo{TokensUsed: used})
+		r.close(false, booked, how, l)
+	})
 }
 
-// settle books, before anybody is told.
-func (r *request) settle(report tl.TokensUsed) (booked int64) {
+// settle books and goes on with then, under the lock, once the booking is
+// durable: nobody is told of anything that a crash could undo. A booking waits for a disk, and whoever brought
+// the last message reads for many requests, so it waits elsewhere; meanwhile
+// every other event passes this request by. An error means that nothing can be vouched for.
+func (r *request) settle(report tl.TokensUsed, l *later, then func(booked int64, err error, l *later)) {
 	r.used = report
-	used := report.TotalTokensUsed
-	if r.worker == nil || used <= 0 {
+	if r.worker == nil || report.TotalTokensUsed <= 0 {
 		if err := r.p.book.Release(r.hold); err != nil {
 			r.p.log.Error("ledger", "client", r.client.text, "error", err)
 		}
-		return 0
+		then(0, nil, l)
+		return
 	}
-	booked, err := r.p.book.Settle(r.hold, r.worker.account, used)
-	if errors.Is(err, ledger.ErrAccount) && r.worker.reopen() == nil {
-		booked, err = r.p.book.Settle(r.hold, r.worker.account, used)
+	r.state = settling
+	r.timer.Stop()
+	hold, w := r.hold, r.worker
+	r.p.bookings.Go(func() {
+		booked, err := r.book(hold, w, report.TotalTokensUsed)
+		var l later
+		r.mu.Lock()
+		then(booked, err, &l)
+		r.mu.Unlock()
+		l.do(r.p)
+	})
+}
+
+// book is called without the request's lock.
+func (r *request) book(hold *ledger.Hold, w *worker, used int64) (booked int64, err error) {
+	booked, err = r.p.book.Settle(hold, w.account, used)
+	if errors.Is(err, ledger.ErrAccount) && w.reopen() == nil {
+		booked, err = r.p.book.Settle(hold, w.account, used)
 	}
-	if err != nil { // the contract was changed under it: the old accounts are gone
-		r.p.log.Error("ledger", "client", r.client.text, "worker", r.worker.text, "error", err)
-		r.p.book.Release(r.hold)
-		return 0
+	if err != nil {
+		r.p.log.Error("ledger", "client", r.client.text, "worker", w.text, "error", err)
+		r.p.book.Release(hold)
+		if errors.Is(err, ledger.ErrSpent) || errors.Is(err, ledger.ErrAccount) { // the contract was changed under it: the old accounts are gone
+			err = nil
+		}
+		return 0, err
 	}
 	r.p.stats.booked.Add(booked)
 	if booked < used {
-		r.p.log.Warn("worker reports more than the client can pay", "worker", r.worker.text, "client", r.client.text, "reported", used, "booked", booked)
+		r.p.log.Warn("worker reports more than the client can pay", "worker", w.text, "client", r.client.text, "reported", used, "booked", booked)
 	}
-	return booked
+	return booked, nil
 }
 
 // close gives everything back and sends the payments. The request has ended.

@@ -50,7 +50,8 @@ type Config struct {
 	HTTPListener net.Listener
 	// Registry says who is approved, and the prices.
 	Registry contract.Registry
-	// Key signs payments. With a ledger that forgets, it must be new at each start.
+	// Key signs payments. With a ledger that forgets, it must be new at each start;
+	// with one that is kept, it is the key that signs its records.
 	Key ed25519.PrivateKey
 	// OwnerAddress is the operator's wallet. RootAddress is the registry's own address.
 	OwnerAddress, RootAddress string
@@ -59,7 +60,7 @@ type Config struct {
 	// CheckImages demands approved images and models from workers. It is on
 	// whenever the registry is not a test network's.
 	CheckImages bool
-	// Book keeps the accounts. Nil is a ledger in memory.
+	// Book keeps the accounts; who opened it closes it. Nil is a ledger that forgets.
 	Book ledger.Book
 	// Registrar knows clients from the chain. Nil is the mode without a chain:
 	// every client has credit and the empty secret.
@@ -103,6 +104,7 @@ type Proxy struct {
 	terms    atomic.Pointer[terms]
 	held     atomic.Int64 // bytes of questions without a first answer
 	disabled atomic.Bool  // by control
+	bookings sync.WaitGroup
 
 	mu      sync.Mutex // guards all below; no other lock is taken under it
 	clients map[*client]struct{}
@@ -115,6 +117,12 @@ type Proxy struct {
 // New checks the configuration and makes a proxy that takes no connections yet.
 func New(cfg Config) (*Proxy, error) {
 	cfg.setDefaults()
+	if cfg.Book == nil {
+		var err error
+		if cfg.Book, err = ledger.New(ledger.Config{}); err != nil {
+			return nil, fmt.Errorf("proxy: %w", err)
+		}
+	}
 	p := &Proxy{cfg: cfg, log: cfg.Log, now: cfg.Now, book: cfg.Book, clients: map[*client]struct{}{}, workers: map[*worker]struct{}{}}
 	if err := p.check(); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
@@ -149,9 +157,6 @@ func (c *Config) setDefaults() {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
-	}
-	if c.Book == nil {
-		c.Book = &ledger.Memory{}
 	}
 	if c.Wire.Budget == nil {
 		c.Wire.Budget = wire.NewBudget(1 << 30)
@@ -215,6 +220,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	shut()
 	accepting.Wait()
 	p.drain("proxy is stopping")
+	p.bookings.Wait()
 	p.disconnect(errStopped)
 	stop(nil)
 	wg.Wait()
@@ -241,6 +247,9 @@ func (p *Proxy) serveHTTP(ctx context.Context) error {
 
 // takesWork says why not, if not.
 func (p *Proxy) takesWork() (why string, ok bool) {
+	if p.book.Health() != nil {
+		return "proxy's ledger takes no work", false
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.takesWorkLocked()

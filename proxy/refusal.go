@@ -25,6 +25,12 @@ func stopping(why string) *refusal {
 	return &refusal{wire.CodeNotReady, openai.Unavailable(openai.CodeNoProxy, retrySoon, "%s; use another proxy or try again", why)}
 }
 
+// unbooked ends an answer whose price could not be stored. Whether it was is
+// found out when the ledger is opened again, and then for both sides alike.
+func unbooked() *refusal {
+	return &refusal{wire.CodeFailure, &openai.Error{Status: 500, Type: openai.TypeServer, Code: openai.CodeInternal, Message: "the proxy could not store what the answer cost; use another proxy"}}
+}
+
 func badRequest(format string, args ...any) *refusal {
 	return &refusal{wire.CodeProtocol, openai.BadRequest("", openai.CodeInvalidValue, format, args...)}
 }

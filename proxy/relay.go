@@ -176,19 +176,25 @@ func (r *request) answerPart(a answer, l *later) {
 	r.send(o)
 }
 
-// succeed books and passes on the last message.
+// succeed books and, when that is durable, passes on the last message.
 func (r *request) succeed(a answer, body []byte, first bool, l *later) {
 	if busy := a.info.WorkerEndTime - a.info.WorkerStartTime; busy > 0 && busy <= maxTimeout.Seconds() { // false for what is no number
 		r.busy = time.Duration(busy * float64(time.Second))
 	}
-	booked := r.settle(a.info.TokensUsed)
-	if r.muted {
-		body, first = nil, false
-	}
-	if r.send(r.last(body, first, &a.info)) {
-		r.sendError(tooLarge(len(body)), !first, &a.info)
-	}
-	r.close(true, booked, r.outcome(), l)
+	r.settle(a.info.TokensUsed, l, func(booked int64, err error, l *later) {
+		if r.muted {
+			body, first = nil, false
+		}
+		if err != nil {
+			r.sendError(unbooked(), !first, &tl.ProxyQueryFinalInfo{})
+			r.close(false, 0, market.Neutral, l)
+			return
+		}
+		if r.send(r.last(body, first, &a.info)) {
+			r.sendError(tooLarge(len(body)), !first, &a.info)
+		}
+		r.close(true, booked, r.outcome(), l)
+	})
 }
 
 // outcome is Served, unless the engine is down or failed: failing fast must not

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -20,11 +21,12 @@ const (
 
 // request is one question of a client, from admission to its last message.
 //
-//	waiting ─▶ sent ─▶ answering ─▶ ended
+//	waiting ─▶ sent ─▶ answering ─▶ settling ─▶ ended
 //	   ▲        │ worker failed, time left
 //	   └────────┘
 //
-// Every event takes mu, acts and, having released it, does what touches other
+// Only what is booked goes through settling, in which nothing but the ledger's
+// answer is waited for. Every event takes mu, acts and, having released it, does what touches other
 // requests (type later). Under mu the locks of tables, market, ledger and connections
 // are taken, one at a time; none of them ever takes mu.
 type request struct {
@@ -75,6 +77,7 @@ const (
 	waiting state = iota
 	sent
 	answering
+	settling
 	ended
 )
 
@@ -102,11 +105,11 @@ func (p *Proxy) serve(grants []market.Grant) {
 	}
 }
 
-// event runs f under the lock, unless the request has ended.
+// event runs f under the lock, unless the request has ended or is just being booked.
 func (r *request) event(f func(l *later)) {
 	var l later
 	r.mu.Lock()
-	if r.state != ended {
+	if r.state < settling {
 		f(&l)
 	}
 	r.mu.Unlock()
@@ -183,7 +186,11 @@ func (r *request) take(q *tl.ClientRunQueryEx) *refusal {
 	if r.hold, err = p.book.Reserve(r.client.account, need); err != nil {
 		p.held.Add(-int64(len(r.query)))
 		p.end()
-		return unpaid("%v", err)
+		var short *ledger.BalanceError
+		if errors.As(err, &short) || errors.Is(err, ledger.ErrClosing) {
+			return unpaid("%v", err)
+		}
+		return stopping("proxy's ledger takes no work")
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ type rig struct {
 	p                *Proxy
 	workers, clients *door
 	registry         *contract.Memory
-	book             *ledger.Memory
+	book             *ledger.Ledger
 	log              *logBuffer
 	stop             context.CancelFunc
 	ended            chan error
@@ -108,7 +108,7 @@ func inBubble(t *testing.T, configure func(*Config), f func(r *rig)) {
 }
 
 func newRig(t *testing.T, configure func(*Config)) *rig {
-	r := &rig{t: t, workers: newDoor(), clients: newDoor(), registry: contract.NewMemory(testRoot(t)), book: &ledger.Memory{}, log: &logBuffer{}}
+	r := &rig{t: t, workers: newDoor(), clients: newDoor(), registry: contract.NewMemory(testRoot(t)), book: newBook(t, ledger.Config{}), log: &logBuffer{}}
 	cfg := Config{
 		WorkersListener: r.workers, ClientsListener: r.clients, Registry: r.registry, Book: r.book, Seed: 1,
 		Key: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, 32)), OwnerAddress: ownerText, RootAddress: rootText,
@@ -126,6 +126,15 @@ func newRig(t *testing.T, configure func(*Config)) *rig {
 	r.stop, r.ended = stop, make(chan error, 1)
 	go func() { r.ended <- p.Run(ctx) }()
 	return r
+}
+
+func newBook(t *testing.T, cfg ledger.Config) *ledger.Ledger {
+	t.Helper()
+	book, err := ledger.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return book
 }
 
 func (r *rig) finish() {

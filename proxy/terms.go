@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/ed25519"
+	"fmt"
 	"math/rand/v2"
 
 	"github.com/xssnick/tonutils-go/address"
@@ -49,22 +50,24 @@ func (p *Proxy) adopt(root *contract.Root) error {
 }
 
 func (p *Proxy) ledgerTerms(t *terms) ledger.Terms {
-	lt := ledger.Terms{Price: t.PricePerToken, Sign: func(side ledger.Side, account string, tokens int64) ([]byte, error) {
-		return p.sign(t, side, account, tokens)
-	}}
+	lt := ledger.Terms{Params: t.ParamsVersion, Contract: t.proxy.StringRaw(), Price: t.PricePerToken, Fee: t.WorkerFeePerToken,
+		Sign: func(promise ledger.Promise) ([]byte, error) { return p.sign(t, promise) }}
 	if p.cfg.Registrar == nil {
-		lt.Credit = ledger.Chainless(t.PricePerToken)
+		lt.Credit = ledger.Chainless(lt.Price)
 	}
 	return lt
 }
 
-func (p *Proxy) sign(t *terms, side ledger.Side, account string, tokens int64) ([]byte, error) {
-	who, err := contract.ParseAddress(account)
+func (p *Proxy) sign(t *terms, promise ledger.Promise) ([]byte, error) {
+	if promise.Final || promise.Generation.Contract != t.proxy.StringRaw() {
+		return nil, fmt.Errorf("%s %s of contract %s: only charges and payouts of the current contract are signed", promise.Side, promise.Account, promise.Generation.Contract)
+	}
+	who, err := contract.ParseAddress(promise.Account)
 	if err != nil {
 		return nil, err
 	}
-	pay := contract.Payment{Kind: contract.Charge, QueryID: rand.Uint64(), Excess: p.owner, Tokens: tokens}
-	if side == ledger.ClientSide {
+	pay := contract.Payment{Kind: contract.Charge, QueryID: rand.Uint64(), Excess: p.owner, Tokens: promise.Tokens}
+	if promise.Side == ledger.ClientSide {
 		pay.Contract, err = t.ClientAddress(who, t.proxy, p.public())
 	} else {
 		pay.Kind = contract.Payout
@@ -73,7 +76,11 @@ func (p *Proxy) sign(t *terms, side ledger.Side, account string, tokens int64) (
 	if err != nil {
 		return nil, err
 	}
-	return pay.Sign(p.cfg.Key)
+	signed, err := pay.Sign(p.cfg.Key)
+	if err != nil {
+		return nil, err
+	}
+	return signed.ForPeer()
 }
 
 // text writes an address as peers compare it.

@@ -150,7 +150,11 @@ func (p *proxy) workerContract() *address.Address {
 
 func (p *proxy) payment(tokens int64) *tl.ProxySignedPayment {
 	m := contract.Payment{Kind: contract.Payout, QueryID: uint64(tokens), Excess: account(2), Tokens: tokens, Contract: p.workerContract()}
-	data, err := m.Sign(p.key)
+	signed, err := m.Sign(p.key)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	data, err := signed.ForPeer()
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ type price struct {
 }
 
 func priceOf(root *contract.Root, coefficient int64) price {
-	return price{coefficient, root.Multipliers, root.PricePerToken}
+	return price{coefficient, root.Multipliers, uint64(root.PricePerToken)}
 }
 
 func (p price) adjust(u ledger.Usage) tl.TokensUsed {

@@ -81,7 +81,9 @@ func untilEOF(ctx context.Context, in io.Reader) context.Context {
 // commonFlags are those of client, proxy and worker.
 func commonFlags(f *pflag.FlagSet, c *node.Common, listen string) {
 	f.StringVar(&c.Listen, "listen", listen, "HTTP `address` of this node")
-	f.StringVarP(&c.Registry, "registry", "C", "", "registry `file`: trusted images, models, proxies, prices")
+	f.StringVar(&c.TONConfig, "ton-config", "", "global configuration `file` of the TON network")
+	f.BoolVar(&c.InsecureUnsigned, "insecure-unsigned-chain", false, "believe liteservers without validators' signatures")
+	f.StringVarP(&c.Registry, "registry", "C", "", "registry `file` instead, for networks without a chain")
 	f.StringVar(&c.RootAddress, "root-contract-address", "", "`address` of the registry's contract")
 	f.StringVar(&c.OwnerAddress, "owner-address", "", "`address` of the wallet that owns this node")
 	f.StringVar(&c.ControlTokenFile, "control-token-file", "", "`file` with the token for control actions; made if missing (default no control)")
@@ -97,9 +99,10 @@ func commonFlags(f *pflag.FlagSet, c *node.Common, listen string) {
 // say, where it means something here.
 func referenceNames(s *settings) {
 	s.renamed["http_port"] = rename{"listen", loopbackPort}
+	s.renamed["ton_config_filename"] = rename{"ton-config", nil}
 	s.unused = []string{
-		// The chain comes later, and with it wallets and durable ledgers.
-		"is_test", "is_testnet", "ton_config_filename", "node_wallet_key", "machine_specific_private_key", "db_path",
+		// Wallets and durable ledgers come later.
+		"is_test", "is_testnet", "node_wallet_key", "machine_specific_private_key", "db_path",
 		// Control actions need a token in place of a word in the address.
 		"http_access_hash",
 		// What a node says about its own image proves nothing.

@@ -119,3 +119,22 @@ func engineVerb() *cobra.Command {
 	roleVerb(cmd, s, &c)
 	return cmd
 }
+
+func chainVerb() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "chain", Short: "run a TON chain on this machine, for development", Args: cobra.NoArgs,
+		Long: "Real contracts and fees, no validators: every TON client finds it by the configuration file that this writes. All coins are\n" +
+			"in the faucet, a v5r1 wallet whose key is written beside the chain. A devnet brings its own chain.",
+		Example: "  cocoon chain --global-config ./global.config.json\n" +
+			"  cocoon chain --dir ./chain --listen 127.0.0.1:4443 --interval 500ms --global-config ./global.config.json",
+	}
+	var c node.Chain
+	s := newSettings(cmd)
+	f := cmd.Flags()
+	f.StringVar(&c.Listen, "listen", "127.0.0.1:0", "IPv4 `address` of the liteserver")
+	f.StringVar(&c.Dir, "dir", "", "`directory` to keep the chain in (default memory only)")
+	f.StringVar(&c.GlobalConfig, "global-config", "global.config.json", "configuration `file` to write for TON clients")
+	durationFlag(f, &c.Interval, "interval", "time between blocks (default a block as soon as something happens)")
+	roleVerb(cmd, s, &c)
+	return cmd
+}

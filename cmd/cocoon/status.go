@@ -100,7 +100,7 @@ func newStatus(a *api, dir string) (*statusReport, error) {
 	r.BaseURL, r.Model, r.FullModel, r.Attestation = info.BaseURL, info.Model, info.FullModel, info.Attestation
 	r.Engine, r.Processes = &info.Engine, info.Processes
 	for _, n := range info.Nodes {
-		if n.Role != devnet.RoleEngine { // it has no pages
+		if n.HTTP != "" { // a chain has no pages
 			r.Nodes = append(r.Nodes, &nodeStatus{Role: n.Role, Name: n.Name, HTTP: n.HTTP, info: n})
 		}
 	}

@@ -3,7 +3,7 @@
 'use strict';
 const fs = require('node:fs');
 const path = require('node:path');
-const { Blockchain } = require('@ton/sandbox');
+const { Blockchain, createShardAccount, internal, loadConfig, updateConfig } = require('@ton/sandbox');
 const { Address, Cell, Dictionary, beginCell, contractAddress, toNano } = require('@ton/core');
 const { keyPairFromSeed, sign } = require('@ton/crypto');
 
@@ -15,12 +15,13 @@ const op = {
   changePrice: 0xc52ed8d4, changeParams: 0x022fa189, changeParamsFull: 0x9f1e69dc,
   upgradeContracts: 0xa2370f61, upgradeCode: 0x11aefd51, reset: 0x563c1d96, upgradeFull: 0x4f7c5789,
   offerOwner: 0xc4a1ae54, acceptOwner: 0x12f05f62,
+  changeKeyManager: 0xb01c0fe9, addKey: 0x6e5a646a, addKeySigned: 0x9e0e1821,
   workerRequest: 0x4d725d2c, payoutPart: 0x08e7d036,
   clientRequest: 0x65448ff4, partTopUp: 0x5cfc6b87, partRegister: 0xa35cb580,
   partGranted: 0xc68ebc7b, partForced: 0xf4c354c9,
   increaseStake: 0x9713f187, payoutRequest: 0x7610e6eb, ownerClose: 0xb51d5a01, ownerFinish: 0x155ee04f,
   closeSigned: 0x636a4391, completeSigned: 0xe511abc7,
-  payoutSigned: 0xa040ad28, lastPayoutSigned: 0xf5f26a36, workerRegister: 0x26ed7f65,
+  payoutSigned: 0xa040ad28, lastPayoutSigned: 0xf5f26a36, workerRegister: 0x26ed7f65, collect: 0x5496813c,
   chargeSigned: 0xbb63ff93, grantSigned: 0xefd711e1,
   topUp: 0xf172e6c2, secretTopUp: 0x8473b408, register: 0xc45f9f3b, changeSecret: 0xa9357034,
   raiseStake: 0x6a1f6a60, withdraw: 0xda068e78, requestRefund: 0xfafa6cc1,
@@ -30,6 +31,7 @@ const op = {
 const proxyKey = keyPairFromSeed(Buffer.alloc(32, 7));
 const walletKey = keyPairFromSeed(Buffer.alloc(32, 9));
 const strangerKey = keyPairFromSeed(Buffer.alloc(32, 8));
+const managerKey = keyPairFromSeed(Buffer.from(Array.from({ length: 32 }, (_, i) => i + 1)));
 
 const code = (name) => Cell.fromBoc(fs.readFileSync(path.join(__dirname, 'build', `${name}.boc`)))[0];
 const ton = (text) => toNano(text);
@@ -49,11 +51,30 @@ function params(p, codes = []) {
   return b.endCell();
 }
 
+// netAddress is a network address as the registry writes it.
+const netAddress = (t, kind = 0) => uint(kind, 1).storeUint(t.length, 7).storeBuffer(Buffer.from(t));
+
+// keyManager is the registry's cell of encryption keys: [key, kind, expire] each.
+function keyManager({ keys = [], key = 0n, image = 0n, address = '' } = {}) {
+  const life = { serialize: ([kind, expire], b) => b.storeUint(kind, 8).storeUint(expire, 32) };
+  const all = Dictionary.empty(Dictionary.Keys.BigUint(256), life);
+  for (const [k, kind, expire] of keys) all.set(k, [kind, expire]);
+  return beginCell().storeDict(all).storeUint(key, 256).storeUint(image, 256).storeBuilder(netAddress(address)).endCell();
+}
+
+// newerRefs follow params from shape 4 and 5 on.
+function newerRefs(p) {
+  const b = beginCell();
+  if (p.struct >= 4) b.storeRef(keyManager(p.keyManager));
+  if (p.struct >= 5) b.storeRef(uint(0, 3).endCell());
+  return b;
+}
+
 // Initial data of every contract.
 const data = {
-  root: (p, owner, lists) => beginCell().storeAddress(owner).storeUint(2, 32)
+  root: (p, owner, lists, version = 2) => beginCell().storeAddress(owner).storeUint(version, 32)
     .storeRef(lists ?? uint(0, 2 + 32 + 2).endCell())
-    .storeRef(params(p, ['proxy', 'worker', 'client'])).endCell(),
+    .storeRef(params(p, ['proxy', 'worker', 'client'])).storeBuilder(newerRefs(p)).endCell(),
   proxy: (p, owner, root) => beginCell().storeAddress(owner).storeBuffer(proxyKey.publicKey).storeAddress(root)
     .storeUint(0, 2).storeCoins(0).storeCoins(0).storeUint(0, 32).storeRef(params(p, ['worker', 'client'])).endCell(),
   worker: (p, owner, proxy) => beginCell().storeAddress(owner).storeAddress(proxy).storeBuffer(proxyKey.publicKey)
@@ -85,8 +106,22 @@ function signed(o, query, excess, self, tokens, more = {}) {
   if (tokens !== undefined) inner.storeUint(tokens, 64);
   inner.storeAddress(self);
   if (more.tail) inner.storeBuilder(more.tail);
-  const payload = inner.endCell();
-  const signature = sign(payload.hash(), (more.key ?? proxyKey).secretKey);
+  return envelope(o, query, excess, inner.endCell(), more.key ?? proxyKey);
+}
+
+// signedKey is a new encryption key as the key manager announces it; root is
+// left out, as by the network's, or names the registry.
+function signedKey(key, expire, root, more = {}) {
+  const o = op.addKeySigned, query = more.query ?? 1;
+  const inner = uint(more.op ?? o, 32).storeUint(more.innerQuery ?? query, 64)
+    .storeUint(key, 256).storeUint(more.kind ?? 1, 8).storeUint(expire, 32);
+  if (root) inner.storeAddress(root);
+  if (more.tail) inner.storeBuilder(more.tail);
+  return envelope(o, query, more.excess ?? null, inner.endCell(), more.by ?? managerKey);
+}
+
+function envelope(o, query, excess, payload, key) {
+  const signature = sign(payload.hash(), key.secretKey);
   const b = uint(o, 32).storeUint(query, 64);
   if (excess instanceof Address || excess === null) b.storeAddress(excess);
   else b.storeBuilder(excess);
@@ -97,17 +132,38 @@ class Network {
   static async open(change = {}) {
     const n = new Network();
     n.chain = await Blockchain.create();
-    n.chain.now = 1_800_000_000;
+    n.chain.now = change.now ?? 1_800_000_000;
     n.p = { ...defaults, ...change };
     for (const who of ['rootOwner', 'proxyOwner', 'workerOwner', 'alice', 'bob', 'stranger']) {
       n[who] = await n.chain.treasury(who);
     }
     n.change = n.stranger.address;
     n.root = await n.deploy('root', data.root(n.p, n.rootOwner.address, n.p.lists), '1');
-    n.proxy = await n.deploy('proxy', data.proxy(n.p, n.proxyOwner.address, n.root), '0.3');
-    n.worker = await n.deploy('worker', data.worker(n.p, n.workerOwner.address, n.proxy), '0.3');
-    n.client = await n.deploy('client', data.client(n.p, n.alice.address, n.proxy), '0.8');
+    await n.generation();
     return n;
+  }
+
+  // generation deploys the contracts of the current parameters.
+  async generation() {
+    this.proxy = await this.deploy('proxy', data.proxy(this.p, this.proxyOwner.address, this.root), '0.3');
+    this.worker = await this.deploy('worker', data.worker(this.p, this.workerOwner.address, this.proxy), '0.3');
+    this.client = await this.deploy('client', data.client(this.p, this.alice.address, this.proxy), '0.8');
+  }
+
+  // follow reads the parameters in the registry as nodes do and enters their generation.
+  async follow() {
+    const s = (await this.dataOf(this.root)).refs[1].beginParse();
+    this.p = {
+      ...this.p, struct: s.loadUint(8), version: s.loadUint(32), unique: s.loadUint(32), test: s.loadUint(1),
+      price: s.loadCoins(), fee: s.loadCoins(), multipliers: [0, 0, 0, 0].map(() => s.loadUint(32)),
+      proxyDelay: s.loadUint(32), clientDelay: s.loadUint(32), proxyStake: s.loadCoins(), clientStake: s.loadCoins(),
+    };
+    await this.generation();
+  }
+
+  // dataOf is the account's state as it is stored.
+  async dataOf(to) {
+    return (await this.chain.getContract(to)).account.account.storage.state.state.data;
   }
 
   // deploy sends the state init with no body, as the network's nodes do.
@@ -118,6 +174,11 @@ class Network {
       await this.rootOwner.send({ to, value: ton(value), bounce: false, init: state });
     }
     return to;
+  }
+
+  // place puts an account there as it is, for data that no single message could bring.
+  async place(address, name, init, value) {
+    await this.chain.setShardAccount(address, createShardAccount({ address, code: code(name), data: init, balance: ton(value) }));
   }
 
   // send delivers a message and everything that follows from it.
@@ -152,6 +213,12 @@ class Network {
     return { owner: s.readAddress(), proxy: s.readAddress(), key: s.readBigNumber(), state: s.readNumber(), tokens: s.readBigNumber() };
   }
 
+  // owed is what the proxy could not pay the worker, in tokens.
+  async owed() {
+    const s = (await this.dataOf(this.worker)).beginParse().skip(2 * 267 + 256 + 2 + 64);
+    return s.remainingBits === 0 ? 0n : s.loadUintBig(64);
+  }
+
   async rootData() {
     const s = await this.get(this.root, 'get_cocoon_data');
     return { version: s.readNumber(), lastProxy: s.readNumber(), params: s.readNumber(), unique: s.readNumber(), test: s.readNumber(),
@@ -161,6 +228,35 @@ class Network {
   async balance(to) { return (await this.chain.getContract(to)).balance; }
 
   wait(seconds) { this.chain.now += seconds; }
+
+  // fees makes gas and forwarding in the basechain so many times as expensive.
+  fees(factor) {
+    const config = loadConfig(this.chain.config);
+    const [gas, forward] = [config[21], config[25]];
+    const prices = gas.anon0.other ?? gas.anon0;
+    prices.gas_price *= BigInt(factor);
+    if (gas.anon0.flat_gas_price !== undefined) gas.anon0.flat_gas_price *= BigInt(factor);
+    for (const name of ['lump_price', 'bit_price', '_cell_price']) forward.anon0[name] *= BigInt(factor);
+    this.chain.setConfig(updateConfig(this.chain.config, gas, forward));
+  }
+
+  // race delivers messages that overtake each other: pick chooses of so many
+  // under way whose next transaction runs. A message is [from, to, value, body].
+  async race(pick, ...messages) {
+    let runs = [];
+    for (const [from, to, value, message] of messages) {
+      const m = internal({ from: from.address, to, value: typeof value === 'bigint' ? value : ton(value), bounce: true, body: message });
+      runs.push({ to, all: [], next: await this.chain.sendMessageIter(m, { allowParallel: true }) });
+    }
+    const started = runs;
+    while (runs.length > 0) {
+      const run = runs[pick(runs.length)];
+      const { value, done } = await run.next.next();
+      if (value) run.all.push(value);
+      if (done) runs = runs.filter((r) => r !== run);
+    }
+    return started.map((r) => new Outcome(r.all, r.to));
+  }
 
   topUp(amount, from = this.alice, client = this.client) {
     return this.send(from, client, amount + ton('0.7'), body(op.topUp, 1, amount, from.address));
@@ -227,6 +323,6 @@ const badAddresses = {
 };
 
 module.exports = {
-  Network, Outcome, op, opOf, body, signed, text, ton, uint, code, data, params, defaults, badAddresses,
-  proxyKey, walletKey, strangerKey, Address, Cell, Dictionary, beginCell, contractAddress, sign,
+  Network, Outcome, op, opOf, body, signed, signedKey, text, ton, uint, code, data, params, defaults, badAddresses,
+  netAddress, keyManager, proxyKey, walletKey, strangerKey, managerKey, Address, Cell, Dictionary, beginCell, contractAddress, sign,
 };

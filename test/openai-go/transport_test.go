@@ -17,6 +17,7 @@ import (
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/devnet"
 	"github.com/opencocoon/cocoon/ratls"
+	"github.com/opencocoon/cocoon/ton"
 )
 
 // No gateway here: the SDK's own HTTP client is the network.
@@ -52,7 +53,16 @@ func TestTransportInPlaceOfTheGateway(t *testing.T) {
 // member is a client of the devnet as another program would make it.
 func member(ctx context.Context, t *testing.T, info devnet.Info) (*client.Client, <-chan struct{}) {
 	t.Helper()
-	registry, err := contract.OpenFile(info.Registry, nil)
+	chain, err := ton.Dial(ctx, ton.Config{Path: info.GlobalConfig, InsecureUnsigned: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { chain.Close() })
+	root, err := contract.ParseAddress(info.Contracts["root"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry, err := contract.Follow(ctx, chain, root, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

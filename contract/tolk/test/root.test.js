@@ -1,9 +1,8 @@
 'use strict';
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { Network, op, opOf, body, ton, uint, data, params, code, Address, Dictionary, beginCell } = require('../network');
+const { Network, op, opOf, body, ton, uint, data, params, code, netAddress: info, keyManager, Address, Dictionary, beginCell } = require('../network');
 
-const info = (t, kind = 0) => uint(kind, 1).storeUint(t.length, 7).storeBuffer(Buffer.from(t));
 const hash = (h) => uint(h, 256);
 const owner = (n, message, value = '0.05') => n.send(n.rootOwner, n.root, value, message);
 
@@ -107,15 +106,24 @@ test('code and data are replaced, and nodes notice', async () => {
   const n = await Network.open();
   assert.equal((await owner(n, body(op.upgradeCode, 1, code('root')))).exit, 0);
   assert.equal((await read(n)).version, 3);
-  const next = (version, p, by) => {
-    const cell = data.root({ ...n.p, ...p }, by ?? n.rootOwner.address).beginParse();
-    return beginCell().storeAddress(cell.loadAddress()).storeUint((cell.loadUint(32), version), 32).storeSlice(cell).endCell();
-  };
+  const next = (version, p, by) => data.root({ ...n.p, ...p }, by ?? n.rootOwner.address, undefined, version);
+  const withRefs = (cell, ...refs) => refs.reduce((b, r) => b.storeRef(r), beginCell().storeBits(cell.bits)).endCell();
+  const four = next(9, { version: 6, struct: 4 });
+  const spoiled = (address) => withRefs(four, four.refs[0], four.refs[1], keyManager({ address }));
   for (const [name, cell] of Object.entries({
     'the same version': next(3, { version: 6 }), 'older parameters': next(9, { version: 4 }), 'an older shape': next(9, { struct: 2 }),
     'fee above price': next(9, { version: 6, fee: 21n }), 'equal delays': next(9, { version: 6, clientDelay: 86400 }),
+    'another owner': next(9, { version: 6 }, n.bob.address), 'no code for clients': withRefs(four, four.refs[0], params({ ...n.p, version: 6, struct: 4 }), four.refs[2]),
   })) {
     assert.equal((await owner(n, body(op.upgradeFull, 1, cell, code('root')))).exit, 1016, name);
+  }
+  for (const [name, cell] of Object.entries({
+    'shape 4 without keys': withRefs(four, four.refs[0], four.refs[1]), 'shape 3 with keys': withRefs(next(9, { version: 6 }), ...next(9, { version: 6 }).refs, four.refs[2]),
+    'lists cut short': withRefs(four, uint(0, 35).endCell(), four.refs[1], four.refs[2]),
+    'keys cut short': withRefs(four, four.refs[0], four.refs[1], uint(0, 512).endCell()),
+    'address no node can read': spoiled('10.0.0.256:1'),
+  })) {
+    assert.notEqual((await owner(n, body(op.upgradeFull, 1, cell, code('root')))).exit, 0, name);
   }
   assert.equal((await owner(n, body(op.upgradeFull, 1, next(9, { version: 6, struct: 4, unique: 99 }), code('wallet')))).exit, 0);
   const after = (await n.chain.getContract(n.root)).account.account.storage.state.state;
@@ -158,6 +166,7 @@ test('refusals', async (t) => {
     'price no reader can hold': [1016, body(op.changePrice, 1, 1n << 63n, 21n)],
     'fee above price in parameters': [1016, body(op.changeParams, 1, 20n, 21n, ...limits(10, 5))],
     'clients wait as long as the proxy': [1016, body(op.changeParams, 1, 20n, 18n, ...limits(10, 10))],
+    'closing that ends beyond 32 bits': [1016, body(op.changeParams, 1, 20n, 18n, ...limits(0xffffffff, 5))],
     'stake no reader can hold': [1016, body(op.changeParams, 1, 20n, 18n, ...limits(10, 5, 1n << 63n))],
     'prompt tokens for nothing': [1016, body(op.changeParamsFull, 1, 20n, 18n, four(0, 1, 1, 1), ...limits(10, 5))],
     'completion tokens for nothing': [1016, body(op.changeParamsFull, 1, 20n, 18n, four(1, 1, 0, 1), ...limits(10, 5))],
@@ -192,11 +201,10 @@ test('ignored: nothing at all, and do_not_process', async () => {
 
 test('references of newer shapes stay as they are', async () => {
   const n = await Network.open();
-  const keys = uint(0, 1).storeUint(1, 256).storeUint(2, 256).storeUint(0, 8).endCell();
-  const base = data.root({ ...n.p, struct: 4 }, n.rootOwner.address);
-  n.root = await n.deploy('root', beginCell().storeSlice(base.beginParse()).storeRef(keys).endCell(), '1');
+  const keys = { key: 1n, image: 2n };
+  n.root = await n.deploy('root', data.root({ ...n.p, struct: 4, keyManager: keys }, n.rootOwner.address), '1');
   assert.equal((await owner(n, body(op.changePrice, 1, 30n, 25n))).exit, 0);
   const s = (await n.chain.getContract(n.root)).account.account.storage.state.state.data;
-  assert.ok(s.refs[2].equals(keys));
+  assert.ok(s.refs[2].equals(keyManager(keys)));
   assert.equal(s.refs[1].beginParse().loadUint(8), 4);
 });

@@ -86,6 +86,41 @@ test('an accepted order is spent, whatever becomes of its messages', async () =>
   }
 });
 
+test('no mode and no message undoes an accepted order', async () => {
+  const n = await open('20');
+  const currency = beginCell().storeUint(0b011000, 6).storeAddress(n.bob.address).storeCoins(1n).storeBit(1)
+    .storeRef(beginCell().storeUint(0b10, 2).storeUint(0, 5).storeUint(7, 32).storeUint(1, 5).storeUint(9, 8).endCell())
+    .storeUint(0, 4 + 4 + 64 + 32 + 2).endCell();
+  const cases = [
+    ...[4, 8, 12, 32, 64, 192, 224, 0x7f].map((mode) => [`mode ${mode}`, letter(n.bob.address), mode]),
+    ['a currency that is not there', currency, 1], ['an external message', uint(0b11, 2).storeUint(0, 4).storeUint(0, 96 + 2).endCell(), 1],
+    ['everything, and the account with it', letter(n.bob.address, '0'), 128 + 32],
+  ];
+  for (const [i, [name, message, mode]] of cases.entries()) {
+    const cell = order(n, [message], { seqno: i, modes: [mode] });
+    await n.send(n.bob, n.wallet, '3', beginCell().endCell());
+    await deliver(n, cell);
+    assert.equal(await seqno(n), i + 1, name);
+    await n.send(n.bob, n.wallet, '3', beginCell().endCell());
+    assert.equal(await refused(n, cell), 1032, name);
+  }
+});
+
+// The chain refuses a message that names another sender whatever its mode is,
+// and undoes the order's sequence number with it.
+test('an order with what is no message is refused before it costs anything', async () => {
+  const n = await open('20');
+  const library = beginCell().storeUint(2, 8).storeUint(7, 256).endCell({ exotic: true });
+  const foreign = uint(0b0110, 4).storeAddress(n.stranger.address).storeAddress(n.bob.address).storeCoins(1n)
+    .storeUint(0, 1 + 4 + 4 + 64 + 32 + 2).endCell();
+  const outside = uint(0b11, 2).storeAddress(n.stranger.address).storeUint(0, 2 + 96 + 2).endCell();
+  for (const [name, message] of Object.entries({ library, foreign, outside, nothing: beginCell().endCell() })) {
+    const before = await n.balance(n.wallet);
+    assert.equal(await refused(n, order(n, [letter(n.bob.address), message], { seqno: 0, modes: [1, 1] })), 9, name);
+    assert.equal(await n.balance(n.wallet), before, name);
+  }
+});
+
 test('the owner sends, blocks, unblocks and takes everything', async () => {
   const n = await open();
   const send = body(op.walletSend, 1, uint(64, 8), letter(n.bob.address, '0'));

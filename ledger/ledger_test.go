@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -18,17 +19,27 @@ type signer struct {
 	calls int
 }
 
-func (s *signer) sign(side Side, account string, tokens int64) ([]byte, error) {
+func (s *signer) sign(p Promise) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls++
-	return fmt.Appendf(nil, "%d %s %d", side, account, tokens), nil
+	return fmt.Appendf(nil, "%d %s %d", p.Side, p.Account, p.Tokens), nil
 }
 
-func book(t *testing.T, paid, stake int64) (*Memory, *signer) {
+// book is a ledger without a chain, which forgets.
+func book(t *testing.T, paid, stake int64) (*Ledger, *signer) {
 	t.Helper()
-	m, s := &Memory{}, &signer{}
-	if err := m.Begin(Terms{Price: 2, Credit: Deposit{Paid: paid, Stake: stake}, Sign: s.sign}); err != nil {
+	return bookWith(t, Config{}, paid, stake)
+}
+
+func bookWith(t *testing.T, cfg Config, paid, stake int64) (*Ledger, *signer) {
+	t.Helper()
+	m, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &signer{}
+	if err := m.Begin(Terms{Params: 1, Price: 2, Credit: Deposit{Paid: paid, Stake: stake}, Sign: s.sign}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := m.OpenClient("c"); err != nil {
@@ -45,7 +56,7 @@ func book(t *testing.T, paid, stake int64) (*Memory, *signer) {
 	return m, s
 }
 
-func reserve(t *testing.T, m *Memory, need int64) *Hold {
+func reserve(t *testing.T, m *Ledger, need int64) *Hold {
 	t.Helper()
 	h, err := m.Reserve("c", need)
 	if err != nil {
@@ -124,10 +135,6 @@ func TestRefusals(t *testing.T) {
 	if _, err := m.Settle(h, "w", 1); err != nil {
 		t.Errorf("the hold did not survive the refusals: %v", err)
 	}
-	m.clients["c"].State = Closing
-	if _, err := m.Reserve("c", 1); !errors.Is(err, ErrClosing) {
-		t.Errorf("closing client: %v", err)
-	}
 	if _, err := m.ClientStatus("x"); !errors.Is(err, ErrAccount) {
 		t.Errorf("status of an unknown client: %v", err)
 	}
@@ -155,7 +162,7 @@ func TestNeed(t *testing.T) {
 	}
 }
 
-// One commit to the store, one more to the chain; only that is signed.
+// What is booked is in the store; only what was committed to the chain is signed.
 func TestLevels(t *testing.T) {
 	m, s := book(t, 1000, 1000)
 	status := func(payment string, db, top int64) {
@@ -169,8 +176,6 @@ func TestLevels(t *testing.T) {
 	if _, err := m.Settle(reserve(t, m, 5), "w", 5); err != nil {
 		t.Fatal(err)
 	}
-	status("1 w 0", 0, 5)
-	m.Commit()
 	status("1 w 0", 5, 5)
 	m.Commit()
 	status("1 w 5", 5, 5)
@@ -199,7 +204,6 @@ func TestChargingMakesRoom(t *testing.T) {
 		}
 		total += n
 		m.Commit()
-		m.Commit()
 	}
 	if total != 250 {
 		t.Errorf("used %d in all, want the 250 paid in", total)
@@ -224,7 +228,7 @@ func TestOverclaim(t *testing.T) {
 func TestNewTermsVoidTheOld(t *testing.T) {
 	m, _ := book(t, 100, 100)
 	h := reserve(t, m, 10)
-	if err := m.Begin(Terms{Price: 3}); err != nil {
+	if err := m.Begin(Terms{Params: 2, Price: 3}); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.Release(h); !errors.Is(err, ErrSpent) {
@@ -237,8 +241,7 @@ func TestNewTermsVoidTheOld(t *testing.T) {
 
 // Strangers cannot fill the book, and nobody who used something is dropped.
 func TestAccountsAreBounded(t *testing.T) {
-	m, _ := book(t, 100, 100)
-	m.Limit = 10
+	m, _ := bookWith(t, Config{Limit: 10}, 100, 100)
 	if _, err := m.Settle(reserve(t, m, 1), "w", 1); err != nil {
 		t.Fatal(err)
 	}
@@ -250,10 +253,12 @@ func TestAccountsAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := len(m.clients); n > 10 {
-		t.Errorf("%d accounts, want at most 10", n)
+	if n := len(m.Clients()); n > 11 {
+		t.Errorf("%d accounts, want at most 10 unused ones", n)
 	}
-	if m.clients["c"] == nil || m.workers["w"] == nil {
+	used := slices.ContainsFunc(m.Clients(), func(c Client) bool { return c.Wallet == "c" }) &&
+		slices.ContainsFunc(m.Workers(), func(w Worker) bool { return w.Owner == "w" })
+	if !used {
 		t.Error("a used account was dropped")
 	}
 	for i := range 20 {
@@ -290,14 +295,17 @@ func TestRunCommits(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(1500 * time.Millisecond)
-		if w := m.Workers()[0]; w.Earned != (Levels{5, 5, 0}) {
+		if w := m.Workers()[0]; w.Earned != (Levels{5, 5, 5}) {
 			t.Errorf("after a tick %+v", w.Earned)
+		}
+		if _, err := m.Settle(reserve(t, m, 2), "w", 2); err != nil {
+			t.Fatal(err)
 		}
 		stop()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if w := m.Workers()[0]; w.Earned != (Levels{5, 5, 5}) {
+		if w := m.Workers()[0]; w.Earned != (Levels{7, 7, 7}) {
 			t.Errorf("at the end %+v", w.Earned)
 		}
 	})
@@ -356,7 +364,10 @@ func TestRandomUse(t *testing.T) {
 }
 
 func BenchmarkRequest(b *testing.B) {
-	m := &Memory{}
+	m, err := New(Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
 	s := &signer{}
 	m.Begin(Terms{Price: 2, Credit: Deposit{math.MaxInt64, math.MaxInt64}, Sign: s.sign})
 	m.OpenClient("c")

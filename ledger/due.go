@@ -1,0 +1,196 @@
+package ledger
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/opencocoon/cocoon/coin"
+)
+
+// Rules say from which amount on money moves. The network's own proxy charges
+// at 1 TON and pays out and withdraws at 10. Source: contracts.md section 18.3.
+type Rules struct {
+	Charge, Payout, Withdraw coin.Nano
+}
+
+// DefaultRules are those of the network's own proxy.
+var DefaultRules = Rules{Charge: coin.TON, Payout: 10 * coin.TON, Withdraw: 10 * coin.TON}
+
+// OrderKind says what a transaction is to do.
+type OrderKind int
+
+// Kinds of orders, in the order in which a generation is closed.
+const (
+	// Charge takes from a client what it has used, up to Tokens.
+	Charge OrderKind = iota
+	// Payout pays a worker what it has earned, up to Tokens.
+	Payout
+	// Withdraw brings the proxy's own income to its operator.
+	Withdraw
+	// StartClosing begins to close the contract of an old generation.
+	StartClosing
+	// Grant refunds a client that leaves, or whose generation closes, and closes its contract.
+	Grant
+	// LastPayout pays a worker of a closing generation and closes its contract.
+	LastPayout
+	// FinishClosing closes the contract of an old generation for good.
+	FinishClosing
+)
+
+var orderNames = [...]string{"charge", "payout", "withdraw", "start closing", "grant", "last payout", "finish closing"}
+
+func (k OrderKind) String() string { return orderNames[k] }
+
+// Order is a transaction that is due. Everything in it was committed to the
+// chain, so sending it twice, or an older one late, moves nothing twice.
+type Order struct {
+	Kind       OrderKind
+	Generation Generation
+	// Account is the client's wallet or the worker's owner; empty for the proxy's own.
+	Account string
+	// Tokens is the total that is signed.
+	Tokens int64
+	// Worth is what moves, in nanoTON, as far as it is known.
+	Worth coin.Nano
+}
+
+type sentKey struct {
+	kind       OrderKind
+	generation uint32
+	account    string
+}
+
+// sent is an order that was submitted: it is not due again before until,
+// unless for more tokens.
+type sent struct{ until time.Time }
+
+// Due lists what should be done on chain, the most valuable first within a kind. An order goes away when
+// the chain shows what it was for, never because it was sent.
+func (l *Ledger) Due(r Rules, now time.Time) []Order {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lied || !l.begun {
+		return nil
+	}
+	list := []Order{}
+	for _, g := range l.state.generations {
+		if !g.chainless() {
+			list = g.due(r, now, list)
+		}
+	}
+	for key, s := range l.sent {
+		if !now.Before(s.until) {
+			delete(l.sent, key)
+		}
+	}
+	list = slices.DeleteFunc(list, func(o Order) bool { _, waits := l.sent[o.key()]; return waits })
+	slices.SortFunc(list, func(a, b Order) int {
+		return cmp.Or(cmp.Compare(a.Generation.Number, b.Generation.Number), cmp.Compare(a.Kind, b.Kind), cmp.Compare(b.Worth, a.Worth), cmp.Compare(a.Account, b.Account))
+	})
+	return list
+}
+
+// Submitted says that a transaction for the order is on its way, until when it
+// can still arrive. If the chain has not shown its effect by then it is due again.
+func (l *Ledger) Submitted(o Order, until time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sent[o.key()] = sent{until}
+}
+
+func (o *Order) key() sentKey { return sentKey{o.Kind, o.Generation.Number, o.Account} }
+
+func (g *generation) due(r Rules, now time.Time, list []Order) []Order {
+	add := func(kind OrderKind, account string, tokens int64, worth coin.Nano) {
+		list = append(list, Order{kind, g.Generation, account, tokens, worth})
+	}
+	left := 0 // that keep an old contract open
+	for c := range g.owingClients {
+		worth := g.Price.Times(c.used.chain - c.seen.Charged)
+		switch leaves := g.closing || c.seen.State == Closing; {
+		case leaves && c.running == 0 && c.used.chain == c.used.db:
+			add(Grant, c.name, c.used.chain, worth)
+			left++
+		case leaves:
+			left++
+		case worth >= r.Charge && worth > 0:
+			add(Charge, c.name, c.used.chain, worth)
+		}
+	}
+	for w := range g.owingWorkers {
+		worth := g.Fee.Times(w.earned.chain - w.seen.Paid)
+		switch {
+		case g.closing && w.earned.chain == w.earned.db:
+			add(LastPayout, w.name, w.earned.chain, worth)
+			left++
+		case g.closing:
+			left++
+		case worth >= r.Payout && worth > 0:
+			add(Payout, w.name, w.earned.chain, worth)
+		}
+	}
+	switch p := &g.proxy; {
+	case g.closing && p.State == Open && p.LT > 0:
+		add(StartClosing, "", 0, 0)
+	case g.closing && p.State == Closing && left == 0 && now.Unix() >= p.Unlock:
+		add(FinishClosing, "", 0, p.Balance)
+	case p.State == Open && p.Balance >= r.Withdraw && p.Balance > 0:
+		add(Withdraw, "", 0, p.Balance)
+	}
+	return list
+}
+
+// track keeps the account among those that may have something due. An account
+// the chain has never shown has no contract that could be closed, unless it moved something.
+func (c *client) track() {
+	owes := c.used.chain > c.seen.Charged || c.seen.State == Closing ||
+		c.g.closing && c.seen.State != Closed && (c.used.db > 0 || c.seen != ClientState{})
+	if owes && c.seen.State != Closed {
+		c.g.owingClients[c] = struct{}{}
+	} else {
+		delete(c.g.owingClients, c)
+	}
+}
+
+func (w *worker) track() {
+	if w.seen.State != Closed && (w.earned.chain > w.seen.Paid || w.g.closing && w.earned.db > w.seen.Paid) {
+		w.g.owingWorkers[w] = struct{}{}
+	} else {
+		delete(w.g.owingWorkers, w)
+	}
+}
+
+// SignOrder signs the total of an order for an account. It signs what the
+// ledger knows to be committed now, and refuses an order that says more.
+func (l *Ledger) SignOrder(o Order) ([]byte, error) {
+	side, final := ClientSide, o.Kind == Grant || o.Kind == LastPayout
+	if o.Kind == Payout || o.Kind == LastPayout {
+		side = WorkerSide
+	}
+	l.mu.Lock()
+	g := l.state.generation(o.Generation.Number)
+	sign, why := l.sign, l.why
+	committed, complete := int64(-1), false
+	if g != nil {
+		if c := g.clients[o.Account]; c != nil && side == ClientSide {
+			committed, complete = c.used.chain, c.used.chain == c.used.db && c.running == 0
+		} else if w := g.workers[o.Account]; w != nil && side == WorkerSide {
+			committed, complete = w.earned.chain, w.earned.chain == w.earned.db
+		}
+	}
+	lied := l.lied
+	l.mu.Unlock()
+	switch {
+	case lied:
+		return nil, why
+	case committed < 0:
+		return nil, fmt.Errorf("%w: %s %s of generation %d", ErrAccount, side, o.Account, o.Generation.Number)
+	case o.Tokens > committed || final && !complete:
+		return nil, fmt.Errorf("ledger: %s for %d tokens of %s %s: only %d are committed to the chain", o.Kind, o.Tokens, side, o.Account, committed)
+	case sign == nil:
+		return nil, fmt.Errorf("ledger: nothing can be signed")
+	}
+	return sign(Promise{Generation: g.Generation, Side: side, Account: o.Account, Tokens: committed, Final: final})
+}
