@@ -35,6 +35,9 @@ type Contracts struct {
 	key   ed25519.PublicKey
 }
 
+// Public is the key by which contracts and peers know the proxy.
+func (i *Issuer) Public() ed25519.PublicKey { return i.Key.Public().(ed25519.PublicKey) }
+
 // Client is the contract of a client's wallet.
 func (c *Contracts) Client(wallet *address.Address) (*Deployment, error) {
 	return c.Params.DeployClient(wallet, c.Proxy.Address, c.key)
@@ -68,7 +71,7 @@ func (i *Issuer) contracts(params *cell.Cell) (*Contracts, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Contracts{Params: root, key: i.Key.Public().(ed25519.PublicKey)}
+	c := &Contracts{Params: root, key: i.Public()}
 	if c.Proxy, err = root.DeployProxy(i.Owner, i.Root, c.key); err != nil {
 		return nil, err
 	}
