@@ -73,7 +73,7 @@ func proveAccount(addr *address.Address, h head, answer tonapi.AccountState) (*A
 	if err != nil {
 		return nil, err
 	}
-	account := &Account{Address: addr, At: h.block(), Root: answer.State}
+	account := &Account{Address: addr, At: h.block(), Time: time.Unix(int64(state.GenUTime), 0), Root: answer.State}
 	if place == nil {
 		if answer.State != nil {
 			return nil, wrong("a state for an account that does not exist")

@@ -170,7 +170,7 @@ func (c *Client) stale(h head) error {
 func (c *Client) publish(fresh head) error {
 	c.mu.Lock()
 	if c.head.id == nil || fresh.id.SeqNo > c.head.id.SeqNo {
-		c.head, c.trusted, c.wanted = fresh, fresh, false
+		c.head, c.wanted = fresh, false
 		close(c.news)
 		c.news = make(chan struct{})
 	}

@@ -51,7 +51,7 @@ func (c *Client) Transactions(ctx context.Context, addr *address.Address, newest
 		return backwards(list, limit), fmt.Errorf("ton: %s: %w: the account was deleted and began anew after %d", doing, ErrGap, after.LT)
 	}
 	if at != after {
-		return nil, fmt.Errorf("ton: %s: no transaction %d with the hash %x…: it has %d with %x…", doing, after.LT, after.Hash[:4], at.LT, at.Hash[:4])
+		return nil, fmt.Errorf("ton: %s: %w: want %d with hash %x…, it has %d with %x…", doing, ErrCursor, after.LT, after.Hash[:4], at.LT, at.Hash[:4])
 	}
 	if len(list) > limit {
 		return backwards(list, limit), fmt.Errorf("ton: %s: %w: more than %d since %d", doing, ErrGap, limit, after.LT)
