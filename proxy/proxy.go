@@ -95,6 +95,7 @@ type Proxy struct {
 	cfg    Config
 	owner  *address.Address
 	root   *address.Address
+	issuer *contract.Issuer
 	log    *slog.Logger
 	now    func() time.Time
 	market *market.Market
@@ -127,6 +128,7 @@ func New(cfg Config) (*Proxy, error) {
 	if err := p.check(); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
+	p.issuer = &contract.Issuer{Owner: p.owner, Root: p.root, Key: cfg.Key}
 	p.stats.init(cfg.Now)
 	p.market = market.New(market.Config{Seed: cfg.Seed, QueueLimit: cfg.QueueLimit, Now: cfg.Now})
 	if err := p.adopt(cfg.Registry.Root()); err != nil {

@@ -35,7 +35,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
 	t.Cleanup(cancel)
 	w := &world{T: t, chain: c, ctx: ctx}
 	w.serve()
@@ -91,7 +91,7 @@ func (w *world) await(what string, so func() bool) {
 	for !so() {
 		select {
 		case <-w.ctx.Done():
-			w.Fatalf("%s: not so after two minutes", what)
+			w.Fatalf("%s: not so", what)
 		case <-tick.C:
 		}
 	}
