@@ -10,8 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xssnick/tonutils-go/tlb"
 	"github.com/xssnick/tonutils-go/tvm/cell"
 
+	"github.com/opencocoon/cocoon/coin"
+	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ton/localnet"
 )
 
@@ -36,7 +39,7 @@ import (
 //
 //	COCOON_HISTORIES=10000 go test -run TestHistories ./contract
 func TestHistories(t *testing.T) {
-	count, first := setting(t, "COCOON_HISTORIES", 300), setting(t, "COCOON_SEED", 1)
+	count, first := setting(t, "COCOON_HISTORIES", defaultHistories), setting(t, "COCOON_SEED", 1)
 	var wg sync.WaitGroup
 	seeds := make(chan uint64)
 	for range runtime.GOMAXPROCS(0) {
@@ -58,6 +61,9 @@ func TestHistories(t *testing.T) {
 	close(seeds)
 	wg.Wait()
 }
+
+// defaultHistories take some ten seconds of one processor.
+var defaultHistories uint64 = 200
 
 func setting(t *testing.T, name string, otherwise uint64) uint64 {
 	text, ok := os.LookupEnv(name)
@@ -122,4 +128,71 @@ func (s *stage) play(seed uint64) (*history, error) {
 		h.faults = 0.15
 	}
 	return h, h.run(60)
+}
+
+// A book that could not be wrong would prove nothing. Here one message between
+// contracts is changed on its way, by a single nano or a single bit, and the
+// book must notice in most histories that have such a message.
+func TestHistoriesNoticeWhatIsNotRight(t *testing.T) {
+	for name, change := range map[string]func(contract.Body) bool{
+		"a claim of a worker": func(b contract.Body) bool {
+			r, ok := b.(*contract.WorkerRequest)
+			return ok && r.Part != nil && bump(&r.Part.Worker)
+		},
+		"a demand of a client": func(b contract.Body) bool {
+			r, ok := b.(*contract.ClientRequest)
+			return ok && r.Part != nil && bump(&r.Part.Amount)
+		},
+		"a payment": func(b contract.Body) bool { p, ok := b.(*contract.PaidOut); return ok && p.QueryID != 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t)
+			noticed, done := 0, false
+			s.tamper = func(m *cell.Cell) *cell.Cell {
+				if done {
+					return m
+				}
+				changed, ok := tampered(m, change)
+				done = ok
+				return changed
+			}
+			for seed := range uint64(10) {
+				done = false
+				if _, err := s.play(seed); err != nil {
+					noticed++
+				}
+			}
+			if noticed < 5 {
+				t.Errorf("noticed in %d of 10 histories, want most", noticed)
+			}
+		})
+	}
+}
+
+func bump(v *coin.Nano) bool {
+	*v++
+	return *v > 1
+}
+
+// tampered is the message after the change, if there was anything to change.
+// A payment loses a nano.
+func tampered(c *cell.Cell, change func(contract.Body) bool) (*cell.Cell, bool) {
+	var m tlb.InternalMessage
+	if err := tlb.Parse(&m, c); err != nil || m.Bounced {
+		return c, false
+	}
+	body := bodyOf(&m)
+	if body == nil || !change(body) {
+		return c, false
+	}
+	if _, pays := body.(*contract.PaidOut); pays {
+		m.Amount = amount(nano(m.Amount) - 1)
+	}
+	m.Body = cellOf(body)
+	again, err := tlb.ToCell(&m)
+	if err != nil {
+		return c, false
+	}
+	return again, true
 }

@@ -20,8 +20,9 @@ type book struct {
 	parties map[string]party // by raw address
 
 	// All coins: there were some, people brought more, fees took some, and
-	// some are in messages that have not arrived, or arrived more than once.
-	begun, minted, fees, transit *big.Int
+	// some are in messages that have not arrived, or arrived more than once:
+	// exactly those that the chain led astray.
+	begun, minted, fees, transit, astray *big.Int
 }
 
 // party is a contract in the book.
@@ -46,7 +47,7 @@ type happened struct {
 func newBook() *book {
 	return &book{
 		names: map[string]string{}, parties: map[string]party{},
-		begun: new(big.Int), minted: new(big.Int), fees: new(big.Int), transit: new(big.Int),
+		begun: new(big.Int), minted: new(big.Int), fees: new(big.Int), transit: new(big.Int), astray: new(big.Int),
 	}
 }
 
@@ -132,31 +133,59 @@ func worth(m *tlb.InternalMessage) *big.Int {
 }
 
 func (b *book) arrives(m *tlb.InternalMessage, tx *tlb.Transaction) {
+	b.fees.Add(b.fees, m.FwdFee.Nano())
+	b.fees.Add(b.fees, tx.TotalFees.Coins.Nano())
 	if _, wallet := humans[m.SrcAddr.StringRaw()]; !wallet {
 		b.transit.Sub(b.transit, worth(m))
 	}
-	b.fees.Add(b.fees, m.FwdFee.Nano())
-	b.fees.Add(b.fees, tx.TotalFees.Coins.Nano())
-	if p, ok := b.parties[m.SrcAddr.StringRaw()].(claimant); ok && !m.Bounced {
-		p.flies(m, -1)
-	} else if p, ok := b.parties[m.DstAddr.StringRaw()].(claimant); ok && m.Bounced {
-		p.flies(m, -1)
-	}
+	b.claimed(m, func(c *claim, v [2]coin.Nano) {
+		c.flying[0], c.flying[1] = c.flying[0]-v[0], c.flying[1]-v[1]
+	})
 }
 
 func (b *book) leaves(m *tlb.InternalMessage) {
 	b.transit.Add(b.transit, worth(m))
-	if p, ok := b.parties[m.SrcAddr.StringRaw()].(claimant); ok && !m.Bounced {
-		p.flies(m, +1)
-	} else if p, ok := b.parties[m.DstAddr.StringRaw()].(claimant); ok && m.Bounced {
-		p.flies(m, +1)
-	}
+	b.claimed(m, func(c *claim, v [2]coin.Nano) {
+		c.flying[0], c.flying[1] = c.flying[0]+v[0], c.flying[1]+v[1]
+	})
 }
 
-// claimant is a party whose claims are under way in messages.
-type claimant interface {
-	// flies books that a message with a claim has left, or has arrived.
-	flies(m *tlb.InternalMessage, n coin.Nano)
+// strays books what the chain did with a message: n is 1 for one that it lost
+// or delays, -1 for one that it delivers once more than it should.
+func (b *book) strays(m *tlb.InternalMessage, n int64) {
+	b.astray.Add(b.astray, new(big.Int).Mul(worth(m), big.NewInt(n)))
+	b.claimed(m, func(c *claim, v [2]coin.Nano) {
+		c.astray[0], c.astray[1] = c.astray[0]+coin.Nano(n)*v[0], c.astray[1]+coin.Nano(n)*v[1]
+	})
+}
+
+// claim is what messages under way carry of a party's: what it has asked for,
+// and what goes to the proxy. When nothing is running, that is what the chain led
+// astray.
+type claim struct{ flying, astray [2]coin.Nano }
+
+func (c *claim) compare() error { return differ("in messages under way", c.flying, c.astray) }
+
+// claimed finds whose claim a message carries, there or back.
+func (b *book) claimed(m *tlb.InternalMessage, do func(c *claim, v [2]coin.Nano)) {
+	at := m.SrcAddr
+	if m.Bounced {
+		at = m.DstAddr
+	}
+	switch p := b.parties[at.StringRaw()].(type) {
+	case *workerBook:
+		if r, ok := said(m).(*contract.WorkerRequest); ok && r.Part != nil {
+			do(&p.claim, [2]coin.Nano{r.Part.Worker, r.Part.Proxy})
+		}
+	case *clientBook:
+		switch r, ok := said(m).(*contract.ClientRequest); {
+		case !ok || r.Part == nil:
+		case r.Part.Kind == contract.PartTopUp:
+			do(&p.claim, [2]coin.Nano{0, r.Part.Amount})
+		default:
+			do(&p.claim, [2]coin.Nano{r.Part.Amount, 0})
+		}
+	}
 }
 
 // compare looks at every contract, and counts all coins.
@@ -182,7 +211,7 @@ func (b *book) compare(chain *localnet.Chain) error {
 	if total.Cmp(want) != 0 {
 		return fmt.Errorf("there are %s nanoTON in all, want %s", total, want)
 	}
-	return nil
+	return differ("in messages under way", b.transit, b.astray)
 }
 
 // returned says whether a message was refused and sent back with all it said.

@@ -31,13 +31,13 @@ func (h *history) move() error {
 	switch n := h.rng.IntN(100); {
 	case n < 14:
 		return h.deposit(g)
-	case n < 30:
+	case n < 26:
 		h.use(g)
 		return nil
-	case n < 36:
+	case n < 32:
 		h.signLast(g)
 		return nil
-	case n < 60:
+	case n < 56:
 		return h.submit()
 	case n < 68:
 		return h.clientAsks(g)
@@ -55,9 +55,12 @@ func (h *history) move() error {
 	return h.release()
 }
 
-// gas is what a message brings beside what it pays: mostly enough.
+// gas is what a message brings beside what it pays: mostly enough, often about
+// what the contracts ask for or keep.
 func (h *history) gas() coin.Nano {
-	return pick(h, 700*milli, 700*milli, 700*milli, ton(1), ton(1), 500*milli, 500*milli, 200*milli, 200*milli, 130*milli, 120*milli, 112*milli, 100*milli+1, 100*milli, 100*milli-1, 50*milli, 8*milli, 1)
+	return pick(h, 700*milli, 700*milli, ton(1), 500*milli, 200*milli,
+		100*milli+coin.Nano(h.rng.Int64N(int64(30*milli))), 200*milli+coin.Nano(h.rng.Int64N(int64(30*milli))),
+		100*milli+1, 100*milli, 100*milli-1, 50*milli, coin.Nano(h.rng.Int64N(int64(10*milli))))
 }
 
 // change is where the change shall go: to whom it may, or where it cannot.
@@ -69,12 +72,12 @@ func (h *history) change(g *generation) *cell.Builder {
 }
 
 func (h *history) amount() coin.Nano {
-	return pick(h, 0, 1, ton(1), ton(5), ton(15), ton(16), ton(40), coin.Nano(h.rng.Int64N(int64(ton(60)))))
+	return pick(h, 0, 1, ton(5), ton(15), ton(16), ton(40), coin.Nano(h.rng.Int64N(int64(ton(60)))), coin.Nano(h.rng.Int64N(int64(ton(60)))))
 }
 
 // person is mostly who may, sometimes somebody else.
 func (h *history) person(who *address.Address) *address.Address {
-	if h.rng.IntN(8) == 0 {
+	if h.rng.IntN(5) == 0 {
 		return pick(h, stranger, users[0], users[1], hands[0], operators, founders)
 	}
 	return who
@@ -158,7 +161,7 @@ func (h *history) initOf(at *address.Address) *tlb.StateInit {
 
 func (h *history) clientAsks(g *generation) error {
 	i := h.rng.IntN(len(users))
-	what := pick(h, "withdraw", "request refund", "request refund", "raise stake", "register", "secret", "left over")
+	what := pick(h, "withdraw", "withdraw", "request refund", "request refund", "raise stake", "register", "secret", "left over")
 	body := map[string]*cell.Builder{
 		"withdraw": join(head(0xda068e78), h.change(g)), "request refund": join(head(0xfafa6cc1), h.change(g)),
 		"raise stake": join(head(0x6a1f6a60), coins(h.amount()), h.change(g)), "register": join(head(0xc45f9f3b), field(5, 64), h.change(g)),
@@ -186,7 +189,7 @@ func (h *history) proxyOwner(g *generation) error {
 	if what == "increase stake" {
 		value += v
 	}
-	return h.deliver(what, h.person(operators), g.proxy.Address, value, body.EndCell(), nil, true)
+	return h.deliver(what, h.person(operators), g.proxy.Address, value, body.EndCell(), g.proxy.Init, true)
 }
 
 // lie is a message that only a contract may send, from a person.
@@ -239,6 +242,9 @@ func (h *history) end() error {
 		}
 	}
 	for _, g := range h.gens {
+		if err := h.deliver("deployed at last", founders, g.proxy.Address, 300*milli, nil, g.proxy.Init, false); err != nil {
+			return err
+		}
 		if err := errors.Join(h.fill(g), h.workersLeave(g)); err != nil {
 			return err
 		}

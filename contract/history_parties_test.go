@@ -187,19 +187,13 @@ type workerBook struct {
 	at, owner    *address.Address
 	state        contract.State
 	tokens, owed int64
-	// paid is what the owner got, flying what is claimed in messages under way.
-	paid, flying coin.Nano
+	paid         coin.Nano // to the owner
+	claim
 }
 
 func (b *book) worker(g *generation, i int, owner *address.Address) {
 	d := g.workers[i]
 	b.add(fmt.Sprintf("worker %s %d", humans[owner.StringRaw()], g.rules.ParamsVersion), d, &workerBook{b: b, g: g, at: d.Address, owner: owner})
-}
-
-func (w *workerBook) flies(m *tlb.InternalMessage, n coin.Nano) {
-	if r, ok := said(m).(*contract.WorkerRequest); ok && r.Part != nil {
-		w.flying += n * r.Part.Worker
-	}
 }
 
 func (w *workerBook) observe(h *happened) error {
@@ -250,8 +244,11 @@ func (w *workerBook) compare(a *tlb.AccountState) error {
 		return err
 	}
 	fee := w.g.rules.WorkerFeePerToken
-	if due := fee.Times(w.tokens); due != w.paid+w.flying+fee.Times(w.owed) {
-		return fmt.Errorf("earned %s; paid %s, owed %s, under way %s", due, w.paid, fee.Times(w.owed), w.flying)
+	if due := fee.Times(w.tokens); due != w.paid+w.flying[0]+fee.Times(w.owed) {
+		return fmt.Errorf("earned %s; paid %s, owed %s, under way %s", due, w.paid, fee.Times(w.owed), w.flying[0])
+	}
+	if err := w.claim.compare(); err != nil {
+		return err
 	}
 	return differ("state", s.State, w.state, "counter", s.Tokens, w.tokens, "owed", s.Owed, w.owed)
 }
@@ -265,19 +262,14 @@ type clientBook struct {
 	tokens    int64
 	unlock    uint32
 	// net is balance less debt. deposited is what was paid in and not sent
-	// back, paid what the owner got, flying what is claimed in messages under way.
-	net, deposited, paid, flying coin.Nano
+	// back, paid what the owner got.
+	net, deposited, paid coin.Nano
+	claim
 }
 
 func (b *book) client(g *generation, i int, owner *address.Address) {
 	d := g.clients[i]
 	b.add(fmt.Sprintf("client %s %d", humans[owner.StringRaw()], g.rules.ParamsVersion), d, &clientBook{b: b, g: g, at: d.Address, owner: owner, stake: g.rules.MinClientStake})
-}
-
-func (c *clientBook) flies(m *tlb.InternalMessage, n coin.Nano) {
-	if r, ok := said(m).(*contract.ClientRequest); ok && r.Part != nil && r.Part.Kind != contract.PartTopUp {
-		c.flying += n * r.Part.Amount
-	}
 }
 
 func (c *clientBook) observe(h *happened) error {
@@ -381,8 +373,11 @@ func (c *clientBook) compare(a *tlb.AccountState) error {
 	if err != nil {
 		return err
 	}
-	if used := c.g.rules.PricePerToken.Times(c.tokens); c.deposited-used-c.paid != c.net+c.flying {
-		return fmt.Errorf("paid in %s, used %s, got %s; has %s, under way %s", c.deposited, used, c.paid, c.net, c.flying)
+	if used := c.g.rules.PricePerToken.Times(c.tokens); c.deposited-used-c.paid != c.net+c.flying[0] {
+		return fmt.Errorf("paid in %s, used %s, got %s; has %s, under way %s", c.deposited, used, c.paid, c.net, c.flying[0])
+	}
+	if err := c.claim.compare(); err != nil {
+		return err
 	}
 	return differ("state", s.State, c.state, "balance", s.Balance, max(c.net, 0), "debt", s.Debt, max(-c.net, 0),
 		"stake", s.Stake, c.stake, "counter", s.Tokens, c.tokens, "unlock", s.UnlockAt, c.unlock)
