@@ -724,3 +724,47 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	d.Close()
 }
+
+// Two machines have the key and are asked for the same messages under the same
+// IDs: each leaves once, whoever's order carries it.
+func TestTwoMachines(t *testing.T) {
+	w := newWorld(t)
+	a, b := newNode(w, 1), newNode(w, 1)
+	a.fund(a.driver.Address(), 100*coin.TON)
+	a.step()
+	b.step()
+	var letters []Message
+	for i := range 12 {
+		m := letter(byte(i), uint64(i), coin.TON)
+		m.ID = uint64(i + 1)
+		letters = append(letters, m)
+		if i != 3 {
+			a.enqueue(m)
+		}
+		if i != 5 {
+			b.enqueue(m)
+		}
+		if i%4 == 1 {
+			a.step()
+		}
+		if i%4 == 2 {
+			b.step()
+		}
+	}
+	for range 20 {
+		a.step()
+		b.step()
+		w.advance(20 * time.Second)
+	}
+	for i, m := range letters {
+		if i != 3 {
+			a.exactly(a.driver.Find(m.ID), m)
+		}
+		if i != 5 {
+			b.exactly(b.driver.Find(m.ID), m)
+		}
+	}
+	if len(a.driver.Status().Strangers) == 0 || len(b.driver.Status().Strangers) == 0 {
+		t.Error("neither noticed the other")
+	}
+}
