@@ -226,6 +226,11 @@ func (w *workerBook) observe(h *happened) error {
 		if m.Kind == contract.LastPayout {
 			w.state = contract.Closed
 		}
+	case collect:
+		if h.sender != w.owner.StringRaw() || m.tokens <= 0 || m.tokens > w.owed {
+			return fmt.Errorf("%d of %d tokens owed were collected", m.tokens, w.owed)
+		}
+		w.owed -= m.tokens
 	case *contract.WorkerRegister:
 		if h.sender != w.owner.StringRaw() {
 			return errors.New("not the owner")
@@ -304,7 +309,9 @@ func (c *clientBook) observe(h *happened) error {
 	case *contract.Withdraw:
 		return errors.Join(c.must(owner && c.state == contract.Normal && balance > c.stake), c.asks(h, balance-c.stake))
 	case *contract.RequestRefund:
-		return errors.Join(c.must(owner), c.leaves(h, balance))
+		return errors.Join(c.must(owner), c.leaves(h, balance, balance))
+	case partRefund:
+		return errors.Join(c.must(owner && c.state != contract.Normal), c.leaves(h, balance, min(balance, m.most)))
 	case *contract.Envelope:
 		return c.charged(h, m)
 	case *contract.OwnerFinish, contract.Empty, *contract.SaveState:
@@ -336,7 +343,8 @@ func (c *clientBook) asks(h *happened, v coin.Nano) error {
 	return fmt.Errorf("no demand was sent, want one of %s", v)
 }
 
-func (c *clientBook) leaves(h *happened, balance coin.Nano) error {
+// leaves is the first step, or the second with what it asks for.
+func (c *clientBook) leaves(h *happened, balance, most coin.Nano) error {
 	if c.state == contract.Normal {
 		c.state, c.unlock = contract.Closing, h.now+c.g.rules.ClientDelay
 		if balance > c.stake {
@@ -348,7 +356,7 @@ func (c *clientBook) leaves(h *happened, balance coin.Nano) error {
 		return c.must(false)
 	}
 	c.state = contract.Closed
-	return c.asks(h, balance)
+	return c.asks(h, most)
 }
 
 func (c *clientBook) charged(h *happened, m *contract.Envelope) error {
