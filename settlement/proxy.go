@@ -135,9 +135,11 @@ func NewProxy(cfg ProxyConfig) (*Proxy, error) {
 func (p *Proxy) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer p.work.Wait()
-	defer p.live(nil)
+	defer p.end()
 	defer stop()
-	p.live(ctx)
+	p.mu.Lock()
+	p.life = ctx
+	p.mu.Unlock()
 	tick := time.NewTicker(p.cfg.Tick)
 	defer tick.Stop()
 	for {
@@ -151,11 +153,11 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 }
 
-// live sets how long background work may go on; nil lets none begin.
-func (p *Proxy) live(ctx context.Context) {
+// end lets no background work begin any more.
+func (p *Proxy) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.life = ctx
+	p.life = nil
 }
 
 func (p *Proxy) nudge() {

@@ -12,6 +12,7 @@ import (
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/ton"
+	"github.com/opencocoon/cocoon/wallet"
 )
 
 // What is attached to messages; contracts send back what they do not need.
@@ -29,6 +30,8 @@ const (
 	jobLimit = 24 * time.Hour
 	// effectLimit is how long after a message its effect may take to be read.
 	effectLimit = 10 * time.Minute
+	// poorRest is how soon a wallet without money is asked again.
+	poorRest = 2 * time.Second
 	// maxJobs bounds what is under way at a time.
 	maxJobs = 16
 )
@@ -89,7 +92,11 @@ func (p *Proxy) finished(ctx context.Context, key string, steady bool, err error
 		if passing(err) {
 			j.failures = 0
 		}
-		j.until = p.cfg.Now().Add(p.cfg.RetryAfter << min(j.failures, 6))
+		rest := p.cfg.RetryAfter << min(j.failures, 6)
+		if errors.Is(err, wallet.ErrPoor) {
+			rest = min(rest, poorRest) // asking costs nothing, and somebody may be waiting
+		}
+		j.until = p.cfg.Now().Add(rest)
 		j.failures++
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
-	"errors"
 	"log/slog"
 	"sync"
 	"testing"
@@ -29,7 +28,7 @@ type house struct {
 	store    *ledger.Memory
 	issuer   *contract.Issuer
 	log      *logBuffer
-	chainAs  ton.Chain // what the settlement sees
+	ahead    time.Duration // of the chain's clock, the machine's is
 
 	ledger *ledger.Ledger
 	proxy  *Proxy
@@ -51,11 +50,13 @@ func (l *logBuffer) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l
 
 var rules = ledger.Rules{Charge: coin.TON / 10, Payout: coin.TON / 5, Withdraw: coin.TON / 20}
 
-func newHouse(t *testing.T) *house {
+func newHouse(t *testing.T) *house { t.Helper(); return newHouseWith(t, 30*coin.TON) }
+
+func newHouseWith(t *testing.T, amount coin.Nano) *house {
 	t.Helper()
 	w := newWorld(t)
-	h := &house{world: w, registry: newRegistry(w), owner: stranger(1), key: w.chain.Key("proxy"), store: &ledger.Memory{}, log: &logBuffer{}, chainAs: w.client}
-	h.node = w.node("proxy wallet", h.owner, 30*coin.TON)
+	h := &house{world: w, registry: newRegistry(w), owner: stranger(1), key: w.chain.Key("proxy"), store: &ledger.Memory{}, log: &logBuffer{}}
+	h.node = w.node("proxy wallet", h.owner, amount)
 	h.start()
 	w.Cleanup(func() { h.stop() })
 	return h
@@ -83,8 +84,8 @@ func (h *house) tryStart() error {
 		return err
 	}
 	h.proxy, err = NewProxy(ProxyConfig{
-		Chain: h.chainAs, Wallet: h.node.driver, Registry: h.registry, Ledger: h.ledger, Key: h.key, Owner: h.owner, Root: h.registry.at, Rules: rules,
-		NoteEvery: 10 * time.Millisecond, RetryAfter: 50 * time.Millisecond, Tick: 10 * time.Millisecond, Now: h.chain.Now,
+		Chain: h.client, Wallet: h.node.driver, Registry: h.registry, Ledger: h.ledger, Key: h.key, Owner: h.owner, Root: h.registry.at, Rules: rules,
+		NoteEvery: 10 * time.Millisecond, RetryAfter: 50 * time.Millisecond, Tick: 10 * time.Millisecond, Now: func() time.Time { return h.chain.Now().Add(h.ahead) },
 		Log: slog.New(slog.NewTextHandler(h.log, nil)),
 	})
 	if err != nil {
@@ -244,14 +245,27 @@ func (h *house) paid(to, from *address.Address) (sum coin.Nano) {
 	return sum
 }
 
+// copyStore is the ledger as it stands now.
+func (h *house) copyStore() *ledger.Memory {
+	h.Helper()
+	again := &ledger.Memory{}
+	if err := h.store.Load(0, again.Append); err != nil {
+		h.Fatal(err)
+	}
+	return again
+}
+
+// newPrice raises the registry's params_version and waits until it is read.
+func (h *house) newPrice(price, fee coin.Nano) {
+	h.Helper()
+	before := h.registry.Root().ParamsVersion
+	h.registry.owner.send(h.registry.at, coin.TON, &contract.ChangePrice{QueryID: 1, Price: price, Fee: fee}, nil)
+	h.await("the registry is read", func() bool { return h.registry.Root().ParamsVersion > before })
+}
+
 func (h *house) check() {
 	h.Helper()
 	if err := h.ledger.Check(); err != nil {
 		h.Error(err)
 	}
-}
-
-func isRollback(err error) bool {
-	var r *ledger.RollbackError
-	return errors.As(err, &r)
 }

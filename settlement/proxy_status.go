@@ -24,6 +24,8 @@ type ProxyStatus struct {
 	Wallet wallet.Status
 	// Contracts are the generations' own, the current one last. Empty before terms.
 	Contracts []ProxyContract
+	// Paying are the owners, by raw address, to whom a payout is under way.
+	Paying []string
 	// Due is what the ledger wants done and the chain has not shown yet.
 	Due []DueOrder
 	// NoteWaits says that a note was prepared and not seen. NoteSent is when
@@ -88,6 +90,9 @@ func (p *Proxy) Status() ProxyStatus {
 		if j := p.jobs[jobOf(o)]; j != nil {
 			d.Running, d.Failures, d.Err, d.Next = j.running, j.failures, j.err, j.until
 		}
+		if d.Running && (o.Kind == ledger.Payout || o.Kind == ledger.LastPayout) {
+			s.Paying = append(s.Paying, o.Account)
+		}
 		s.Due = append(s.Due, d)
 	}
 	return s
@@ -112,12 +117,4 @@ func (p *Proxy) contractOf(g *generation) ProxyContract {
 		c.CloseAt = time.Unix(int64(g.state.UnlockAt), 0)
 	}
 	return c
-}
-
-// Paying says whether a payout to the worker's owner is under way.
-func (p *Proxy) Paying(owner string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	j := p.jobs[jobOf(ledger.Order{Kind: ledger.Payout, Account: owner, Generation: ledger.Generation{Number: p.current}})]
-	return j != nil && j.running
 }
