@@ -226,11 +226,11 @@ func (w *workerBook) observe(h *happened) error {
 		if m.Kind == contract.LastPayout {
 			w.state = contract.Closed
 		}
-	case collect:
-		if h.sender != w.owner.StringRaw() || m.tokens <= 0 || m.tokens > w.owed {
-			return fmt.Errorf("%d of %d tokens owed were collected", m.tokens, w.owed)
+	case *contract.Collect:
+		if h.sender != w.owner.StringRaw() || m.Tokens == 0 || m.Tokens > uint64(w.owed) {
+			return fmt.Errorf("%d of %d tokens owed were collected", m.Tokens, w.owed)
 		}
-		w.owed -= m.tokens
+		w.owed -= int64(m.Tokens)
 	case *contract.WorkerRegister:
 		if h.sender != w.owner.StringRaw() {
 			return errors.New("not the owner")
@@ -309,9 +309,10 @@ func (c *clientBook) observe(h *happened) error {
 	case *contract.Withdraw:
 		return errors.Join(c.must(owner && c.state == contract.Normal && balance > c.stake), c.asks(h, balance-c.stake))
 	case *contract.RequestRefund:
-		return errors.Join(c.must(owner), c.leaves(h, balance, balance))
-	case partRefund:
-		return errors.Join(c.must(owner && c.state != contract.Normal), c.leaves(h, balance, min(balance, m.most)))
+		if m.Most == nil {
+			return errors.Join(c.must(owner), c.leaves(h, balance, balance))
+		}
+		return errors.Join(c.must(owner && c.state != contract.Normal), c.leaves(h, balance, min(balance, *m.Most)))
 	case *contract.Envelope:
 		return c.charged(h, m)
 	case *contract.OwnerFinish, contract.Empty, *contract.SaveState:
