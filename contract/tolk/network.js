@@ -240,15 +240,22 @@ class Network {
     this.chain.setConfig(updateConfig(this.chain.config, gas, forward));
   }
 
-  // race delivers messages one transaction after the other: each next one is
-  // there when step many transactions of those before have run.
-  async race(step, ...messages) {
-    const runs = [];
+  // race delivers messages that overtake each other: pick chooses of so many
+  // under way whose next transaction runs. A message is [from, to, value, body].
+  async race(pick, ...messages) {
+    let runs = [];
     for (const [from, to, value, message] of messages) {
-      runs.push(await this.chain.sendMessageIter(internal({ from: from.address, to, value: ton(value), bounce: true, body: message }), { allowParallel: true }));
-      for (let i = 0; i < step; i++) await runs.at(-1).next();
+      const m = internal({ from: from.address, to, value: typeof value === 'bigint' ? value : ton(value), bounce: true, body: message });
+      runs.push({ to, all: [], next: await this.chain.sendMessageIter(m, { allowParallel: true }) });
     }
-    for (const run of runs) for await (const _ of run);
+    const started = runs;
+    while (runs.length > 0) {
+      const run = runs[pick(runs.length)];
+      const { value, done } = await run.next.next();
+      if (value) run.all.push(value);
+      if (done) runs = runs.filter((r) => r !== run);
+    }
+    return started.map((r) => new Outcome(r.all, r.to));
   }
 
   topUp(amount, from = this.alice, client = this.client) {

@@ -312,6 +312,10 @@ async function bounces(n) {
   await n.send(n.stranger, n.worker, '1', signed(op.lastPayoutSigned, 3, n.change, n.worker, 1_500_000_000n));
   n.step('the pool is filled');
   await n.topUp(ton('60'));
+  n.step('a part of what is owed');
+  for (const who of [n.stranger, n.workerOwner]) {
+    await n.send(who, n.worker, '0.5', body(op.collect, 7, uint(400_000_000, 64), n.change));
+  }
   n.step('what was owed');
   await n.send(n.stranger, n.worker, '1', signed(op.lastPayoutSigned, 3, n.change, n.worker, 1_500_000_000n));
   n.step('a client whose money others were paid with');
