@@ -95,7 +95,7 @@ func (h *history) deposit(g *generation) error {
 // use is a request answered: the same tokens for the client and the worker.
 func (h *history) use(g *generation) {
 	c, w := h.rng.IntN(len(users)), h.rng.IntN(len(hands))
-	tokens := pick(h, 1, 1000, h.rng.Int64N(1_000_000_000))
+	tokens := pick(h, 1, 1000, h.rng.Int64N(1_000_000_000), h.rng.Int64N(3_000_000_000))
 	g.used[c], g.earned[w] = g.used[c]+tokens, g.earned[w]+tokens
 	h.tell("%s uses %d tokens of %s", humans[users[c].StringRaw()], tokens, humans[hands[w].StringRaw()])
 	h.sign(g, contract.Charge, g.clients[c].Address, g.used[c])
@@ -184,7 +184,7 @@ func (h *history) workerAsks(g *generation) error {
 
 func (h *history) proxyOwner(g *generation) error {
 	v := h.amount()
-	what := pick(h, "payout request", "payout request", "comment w", "comment w", "increase stake", "increase stake", "comment c", "owner close", "owner finish", "save state")
+	what := pick(h, "payout request", "payout request", "comment w", "increase stake", "increase stake", "increase stake", "comment c", "owner close", "owner finish", "save state")
 	body := map[string]*cell.Builder{
 		"payout request": join(head(0x7610e6eb), h.change(g)), "comment w": field('w', 40), "increase stake": join(head(0x9713f187), coins(v), h.change(g)),
 		"comment c": field('c', 40), "owner close": join(head(0xb51d5a01), h.change(g)), "owner finish": head(0x155ee04f),
