@@ -141,10 +141,19 @@ func (r *registry) order(body contract.Body) *outcome {
 	return tell(r.owner, r.addr, 100*milli, body)
 }
 
+// inspect also writes the registry again: the same cell means that nothing is
+// there beside what the strict reader reads, in any other order or form.
 func (r *registry) inspect() error {
 	s, err := contract.ParseRoot(r.data())
 	if err != nil {
 		return err
+	}
+	again, err := s.Cell()
+	if err != nil {
+		return err
+	}
+	if len(s.Skipped) == 0 && again.HashKey() != r.data().HashKey() {
+		return fmt.Errorf("the registry's data\n%s\nreads as\n%s", r.data().Dump(), again.Dump())
 	}
 	if err := r.agrees("get_cocoon_data", s.Version, s.LastProxySeqno, s.ParamsVersion, s.UniqueID, s.IsTest,
 		s.PricePerToken, s.WorkerFeePerToken, s.MinProxyStake, s.MinClientStake, s.Owner); err != nil {

@@ -47,7 +47,7 @@ func (n *network) outcome(trace localnet.Trace, to *address.Address) *outcome {
 func (n *network) step(tx *tlb.Transaction) step {
 	n.t.Helper()
 	s := step{in: tx.IO.In, tx: tx, at: address.NewAddress(0, 0, tx.AccountAddr)}
-	s.name = n.called(s.at)
+	s.name, n.met[s.at.StringRaw()] = n.called(s.at), true
 	d := tx.Description.(tlb.TransactionDescriptionOrdinary)
 	switch c := d.ComputePhase.Phase.(type) {
 	case tlb.ComputePhaseSkipped:
@@ -58,6 +58,10 @@ func (n *network) step(tx *tlb.Transaction) step {
 			code = d.ActionPhase.ResultCode
 		}
 		s.exit, s.gas = fmt.Sprint(code), c.Details.GasUsed.Int64()
+	}
+	n.fees.Add(n.fees, tx.TotalFees.Coins.Nano())
+	if tx.IO.In.MsgType == tlb.MsgTypeInternal {
+		n.fees.Add(n.fees, tx.IO.In.AsInternal().FwdFee.Nano())
 	}
 	if d.StoragePhase != nil {
 		s.rent = nano(d.StoragePhase.StorageFeesCollected)

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
+	"math/big"
 	"net/netip"
 	"testing"
 	"time"
@@ -36,6 +37,8 @@ type network struct {
 	names map[string]string    // by raw address
 	rents map[string]coin.Nano // what a contract paid since it last had enough
 
+	met     map[string]bool      // every account that had a transaction
+	fees    *big.Int             // collected from all transactions so far
 	watched map[string]inspected // by raw address
 	founder *person
 	root    *registry
@@ -93,7 +96,7 @@ func bare(t testing.TB, cfg localnet.Config) *network {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { chain.Close() })
-	n := &network{t: t, chain: chain, names: map[string]string{}, rents: map[string]coin.Nano{}, watched: map[string]inspected{}}
+	n := &network{t: t, chain: chain, names: map[string]string{}, rents: map[string]coin.Nano{}, fees: new(big.Int), met: map[string]bool{}, watched: map[string]inspected{}}
 	n.founder = n.person("founder")
 	return n
 }
@@ -145,8 +148,9 @@ func (n *network) person(name string) *person {
 	var err error
 	p.addr, err = wallet.AddressFromPubKey(publicOf(p.key), wallet.ConfigV5R1Final{NetworkGlobalID: n.chain.GlobalID()}, 0)
 	n.must(err)
-	_, err = n.chain.Fund(context.Background(), p.addr, amount(1000*coin.TON))
+	trace, err := n.chain.Fund(context.Background(), p.addr, amount(1000*coin.TON))
 	n.must(err)
+	n.outcome(trace, p.addr)
 	return p
 }
 

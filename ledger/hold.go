@@ -213,8 +213,33 @@ func (l *Ledger) settleable(g *generation, h *Hold, owner string, used int64) er
 func (l *Ledger) Clients() []Client {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !l.begun {
+		return []Client{}
+	}
+	return l.state.current().clientList()
+}
+
+// Workers lists every account of the current generation, in no order.
+func (l *Ledger) Workers() []Worker {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.begun {
+		return []Worker{}
+	}
+	return l.state.current().workerList()
+}
+
+// Accounts lists those of any generation, in no order; none if it is unknown.
+func (l *Ledger) Accounts(generation uint32) ([]Client, []Worker) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g := l.state.generation(generation)
+	return g.clientList(), g.workerList()
+}
+
+func (g *generation) clientList() []Client {
 	list := []Client{}
-	if g := l.state.current(); g != nil && l.begun {
+	if g != nil {
 		for _, c := range g.clients {
 			list = append(list, c.snapshot())
 		}
@@ -222,12 +247,9 @@ func (l *Ledger) Clients() []Client {
 	return list
 }
 
-// Workers lists every account of the current generation, in no order.
-func (l *Ledger) Workers() []Worker {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (g *generation) workerList() []Worker {
 	list := []Worker{}
-	if g := l.state.current(); g != nil && l.begun {
+	if g != nil {
 		for _, w := range g.workers {
 			list = append(list, w.snapshot())
 		}

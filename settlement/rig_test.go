@@ -46,9 +46,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) serve() {
 	w.Helper()
 	var err error
-	if w.server, err = localnet.Listen(w.chain, "127.0.0.1:0"); err != nil {
-		w.Fatal(err)
-	}
+	w.listen("127.0.0.1:0")
 	w.Cleanup(func() { w.server.Close() })
 	path := w.TempDir() + "/global.config.json"
 	if err := w.server.WriteGlobalConfig(path); err != nil {
@@ -59,6 +57,14 @@ func (w *world) serve() {
 		w.Fatal(err)
 	}
 	w.Cleanup(func() { w.client.Close() })
+}
+
+func (w *world) listen(address string) {
+	w.Helper()
+	var err error
+	if w.server, err = localnet.Listen(w.chain, address); err != nil {
+		w.Fatal(err)
+	}
 }
 
 func (w *world) fund(to *address.Address, amount coin.Nano) {
@@ -77,11 +83,6 @@ func (w *world) account(at *address.Address) *ton.Account {
 	return a
 }
 
-func (w *world) balance(at *address.Address) coin.Nano {
-	w.Helper()
-	return w.account(at).Balance
-}
-
 // await waits until it is so, looking again at each block and at each change
 // of what is no block.
 func (w *world) await(what string, so func() bool) {
@@ -91,7 +92,7 @@ func (w *world) await(what string, so func() bool) {
 	for !so() {
 		select {
 		case <-w.ctx.Done():
-			w.Fatalf("%s: not so after two minutes", what)
+			w.Fatalf("%s: not so", what)
 		case <-tick.C:
 		}
 	}

@@ -119,6 +119,12 @@ func (a *Account) fill() error {
 		a.Root = nil
 		return nil
 	}
+	a.set(&state)
+	return nil
+}
+
+// set takes what a valid state says.
+func (a *Account) set(state *tlb.AccountState) {
 	a.Balance = coin.FromBig(state.Balance.Nano())
 	switch state.Status {
 	case tlb.AccountStatusActive:
@@ -128,5 +134,4 @@ func (a *Account) fill() error {
 	case tlb.AccountStatusUninit:
 		a.Status = Uninitialized
 	}
-	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/xssnick/tonutils-go/liteclient"
 	"github.com/xssnick/tonutils-go/tl"
@@ -151,7 +152,27 @@ func newLiar(t testing.TB, honest *localnet.Server) *liar {
 	done := make(chan struct{})
 	go func() { l.server.Listen(l.addr.String()); close(done) }()
 	t.Cleanup(func() { l.server.Close(); <-done })
+	l.reachable(t)
 	return l
+}
+
+func (l *liar) reachable(t testing.TB) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	end := time.After(10 * time.Second)
+	for {
+		conn, err := net.Dial("tcp4", l.addr.String())
+		if err == nil {
+			conn.Close()
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatal(err)
+		}
+	}
 }
 
 func (l *liar) answer(ctx context.Context, question tl.Serializable) tl.Serializable {

@@ -9,6 +9,11 @@ import (
 	"golang.org/x/time/rate"
 )
 
+var (
+	_ Chain     = (*Client)(nil)
+	_ Librarian = (*Client)(nil)
+)
+
 // Client is a [Chain] read from liteservers, with Merkle proofs. It is safe
 // for concurrent use.
 //

@@ -31,6 +31,9 @@ type Effect struct {
 	Before, After coin.Nano
 	// Fees is what the account paid, in all of its transactions.
 	Fees coin.Nano
+	// Status, Code and Data are what is there afterwards; as in [Account].
+	Status     Status
+	Code, Data *cell.Cell
 }
 
 // Of finds an account's effect; nil if it is not reached.
@@ -137,13 +140,19 @@ func (w *rehearsal) note(to *address.Address, a *actor, result *tvm.TransactionE
 	w.result.Transactions = append(w.result.Transactions, tx)
 	a.prepared, a.stat, w.lt = result.NextAccount, result.AccountStorageStat, max(w.lt, result.EndLT)
 	a.effect.Fees = a.effect.Fees.Add(tx.Fees)
-	a.effect.After = coin.FromBig(a.prepared.State().Balance.Nano())
+	a.effect.after(a.prepared.State())
 	for _, out := range result.OutMessages {
 		if out.Msg.MsgType == tlb.MsgTypeInternal {
 			sent = append(sent, out.Cell)
 		}
 	}
 	return sent, nil
+}
+
+func (e *Effect) after(state *tlb.AccountState) {
+	var a Account
+	a.set(state)
+	e.After, e.Status, e.Code, e.Data = a.Balance, a.Status, a.Code, a.Data
 }
 
 // actor is an account as the messages so far have left it.
@@ -163,7 +172,9 @@ func (w *rehearsal) actor(ctx context.Context, addr *address.Address) (*actor, e
 		}
 		shard.Account = cell.BeginCell().MustStoreBoolBit(false).EndCell()
 	}
-	a := &actor{effect: &Effect{Account: addr, Before: account.Balance, After: account.Balance}}
+	a := &actor{effect: &Effect{
+		Account: addr, Before: account.Balance, After: account.Balance, Status: account.Status, Code: account.Code, Data: account.Data,
+	}}
 	if a.prepared, err = tvm.PrepareAccount(shard, addr); err != nil {
 		return nil, fmt.Errorf("account %s: %w", addr, err)
 	}

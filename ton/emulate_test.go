@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xssnick/tonutils-go/tvm/cell"
+
 	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/ton"
 	"github.com/opencocoon/cocoon/ton/localnet"
@@ -36,8 +38,8 @@ func TestEmulate(t *testing.T) {
 		}
 		for _, e := range predicted.Effects {
 			is, err := client.Account(t.Context(), e.Account)
-			if err != nil || is.Balance != e.After {
-				t.Errorf("%s: %s predicted %s, has %s (%v)", name, e.Account, e.After, is.Balance, err)
+			if err != nil || is.Balance != e.After || is.Status != e.Status || !sameCell(is.Data, e.Data) || !sameCell(is.Code, e.Code) {
+				t.Errorf("%s: %s predicted %s and %s, has %s and %s (%v)", name, e.Account, e.Status, e.After, is.Status, is.Balance, err)
 			}
 		}
 		if e := predicted.Of(c.FaucetAddress()); e == nil || e.Before-e.After != e.Fees+2500*coin.TON/1000 {
@@ -73,4 +75,11 @@ func TestEmulateRefusal(t *testing.T) {
 	if _, err := ton.Emulate(t.Context(), client, nil); !errors.Is(err, ton.ErrRefused) {
 		t.Errorf("nothing: %v, want ErrRefused", err)
 	}
+}
+
+func sameCell(a, b *cell.Cell) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.HashKey() == b.HashKey()
 }

@@ -18,11 +18,15 @@ import (
 // pair is a chain behind two cables, and a client that knows both.
 func pair(t *testing.T) (*localnet.Chain, [2]*cable, *ton.Client) {
 	c := newChain(t)
-	s := serve(t, c)
+	cables, n := wires(t, serve(t, c))
+	return c, cables, dial(t, n, func(cfg *ton.Config) { cfg.Timeout = time.Second })
+}
+
+func wires(t *testing.T, s *localnet.Server) ([2]*cable, *ton.Network) {
 	cables := [2]*cable{newCable(t, s.Addr()), newCable(t, s.Addr())}
 	n := through(t, cables[0], s)
 	n.Servers = append(n.Servers, through(t, cables[1], s).Servers...)
-	return c, cables, dial(t, n, func(cfg *ton.Config) { cfg.Timeout = time.Second })
+	return cables, n
 }
 
 // trouble is what can happen to a cable.
@@ -150,9 +154,10 @@ func TestServerRestarts(t *testing.T) {
 // Many at once, while servers come and go: blocks never go back, answers are
 // right or an error, and nothing is left in the end.
 func TestConcurrentUse(t *testing.T) {
-	c, cables, client := pair(t)
-	connected(t, client, 2)
+	c := newChain(t)
+	cables, n := wires(t, serve(t, c))
 	before := runtime.NumGoroutine()
+	client := dial(t, n)
 	ctx, stop := context.WithCancel(t.Context())
 	var calls, good atomic.Int64
 	var wg sync.WaitGroup
@@ -190,6 +195,7 @@ func TestConcurrentUse(t *testing.T) {
 	if good.Load() == 0 {
 		t.Errorf("none of %d calls had an answer", calls.Load())
 	}
+	client.Close()
 	quiet(t, before)
 }
 

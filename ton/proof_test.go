@@ -330,3 +330,41 @@ func TestNeverBack(t *testing.T) {
 		t.Errorf("only the server that is behind: %+v, %v; want ErrStale that says so", head, err)
 	}
 }
+
+// Servers that have forgotten the beginning give the rest, and say so; one that
+// only fails does not make it so.
+func TestForgottenHistory(t *testing.T) {
+	c := newChain(t)
+	pay(t, c, 1, 40)
+	honest := serve(t, c)
+	l := newLiar(t, honest)
+	client := dial(t, l.config(t, honest))
+	has, err := client.Account(t.Context(), stranger(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := client.Transactions(t.Context(), stranger(1), has.Last, ton.TxID{}, 100)
+	if err != nil || len(all) != 40 {
+		t.Fatalf("%d transactions, %v", len(all), err)
+	}
+	forget := func(code int32) lie {
+		return func(question, answer tl.Serializable) tl.Serializable {
+			if q, ok := question.(tonapi.GetTransactions); ok && uint64(q.LT) < all[20].LT {
+				return tonapi.LSError{Code: code, Text: "gone"}
+			}
+			return answer
+		}
+	}
+	l.tell(forget(-400))
+	some, err := client.Transactions(t.Context(), stranger(1), has.Last, ton.TxID{}, 100)
+	if !errors.Is(err, ton.ErrGap) || len(some) == 0 || len(some) >= 40 || some[len(some)-1].TxID != has.Last {
+		t.Errorf("%d transactions, %v; want the newest and ErrGap", len(some), err)
+	}
+	if err := ton.Watch(t.Context(), client, stranger(1), ton.TxID{}, func(ton.Update) error { return errEnough }); !errors.Is(err, ton.ErrGap) {
+		t.Errorf("watch: %v, want ErrGap", err)
+	}
+	l.tell(forget(500))
+	if some, err := client.Transactions(t.Context(), stranger(1), has.Last, ton.TxID{}, 100); errors.Is(err, ton.ErrGap) || !errors.Is(err, ton.ErrUnreachable) || some != nil {
+		t.Errorf("a failing server: %d transactions, %v; want ErrUnreachable", len(some), err)
+	}
+}

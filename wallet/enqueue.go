@@ -20,7 +20,8 @@ import (
 type Message struct {
 	// ID makes enqueueing idempotent: the same message under the same ID is
 	// accepted once, also across crashes of the caller, and while the journal
-	// remembers it (the last 4096 finished ones). Zero draws one at random. It
+	// remembers it (the last 4096 finished ones): a message that is finished
+	// gives its outcome, also that it was not sent. Zero draws one at random. It
 	// travels to the wallet, and not further, so that the chain can tell two
 	// equal messages apart. An ID may not be used for another message.
 	ID uint64
@@ -51,39 +52,6 @@ var (
 
 // maxMessageBytes bounds a message, so that any fits into an order.
 const maxMessageBytes = 32 << 10
-
-// Handle follows a message.
-type Handle struct {
-	d *Driver
-	e *entry
-}
-
-// ID is the message's.
-func (h *Handle) ID() uint64 { return h.e.id }
-
-// Done is closed when the outcome is known, and durable.
-func (h *Handle) Done() <-chan struct{} { return h.e.done }
-
-// Outcome is what became of the message; false before Done.
-func (h *Handle) Outcome() (Outcome, bool) {
-	select {
-	case <-h.e.done:
-		return *h.e.outcome, true
-	default:
-		return Outcome{}, false
-	}
-}
-
-// Wait waits for the outcome. The error is the context's alone: that a message
-// was not sent is an outcome.
-func (h *Handle) Wait(ctx context.Context) (Outcome, error) {
-	select {
-	case <-h.e.done:
-		return *h.e.outcome, nil
-	case <-ctx.Done():
-		return Outcome{}, fmt.Errorf("message %d: %w", h.e.id, ctx.Err())
-	}
-}
 
 // Enqueue accepts a message for sending. When it returns without error the
 // message is on disk and will be sent exactly once. It refuses at once what the
@@ -182,38 +150,4 @@ func (d *Driver) admit(e *entry, now time.Time) error {
 		return d.poor(d.account.Balance, total)
 	}
 	return nil
-}
-
-// Find is the handle of a message that was accepted, perhaps by an earlier
-// process; nil if the journal does not know the ID.
-func (d *Driver) Find(id uint64) *Handle {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if e := d.state.byID[id]; e != nil {
-		return &Handle{d, e}
-	}
-	return nil
-}
-
-// Pending is the handles of all messages in the queue, oldest first.
-func (d *Driver) Pending() []*Handle {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	list := make([]*Handle, len(d.state.queue))
-	for i, e := range d.state.queue {
-		list[i] = &Handle{d, e}
-	}
-	return list
-}
-
-// Cancel takes the message out of the queue, for good: its outcome is that it
-// was not sent. [ErrSigned] if it may be under way.
-func (h *Handle) Cancel() error {
-	d := h.d
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if h.e.outcome != nil || d.state.signed(h.e) {
-		return fmt.Errorf("message %d: %w", h.e.id, ErrSigned)
-	}
-	return d.commit(&record{Cancel: h.e.id})
 }

@@ -145,8 +145,7 @@ func TestStatusSaysWhy(t *testing.T) {
 	}
 }
 
-// The network's own contract, were it used, would take the same orders: the
-// code is a setting.
+// What is deployed is the given code, for this owner and key.
 func TestDeploysWithGivenCode(t *testing.T) {
 	chain, client, d := live(t, func(c *Config) { c.Code = contract.OurCodes().Wallet })
 	fund(t, chain, d.Address(), 10*coin.TON)

@@ -322,10 +322,14 @@ func (n *node) step() error {
 
 // sign is an order of somebody else who has the key.
 func (n *node) sign(seqno uint32, messages ...*cell.Cell) *cell.Cell {
+	return n.signMode(seqno, orderMode, messages...)
+}
+
+func (n *node) signMode(seqno uint32, mode uint8, messages ...*cell.Cell) *cell.Cell {
 	n.t.Helper()
 	o := &contract.Order{Seqno: seqno, ValidUntil: uint32(n.chain.Now().Add(time.Hour).Unix())}
 	for _, m := range messages {
-		o.Messages = append(o.Messages, contract.OrderMessage{Mode: orderMode, Cell: m})
+		o.Messages = append(o.Messages, contract.OrderMessage{Mode: mode, Cell: m})
 	}
 	body, err := o.Sign(n.key.Private())
 	if err != nil {

@@ -3,7 +3,7 @@
 'use strict';
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { Network, Outcome, op, opOf, body, signed, text, uint, ton, data, beginCell } = require('../network');
+const { Network, Outcome, op, body, signed, uint, ton, data, beginCell } = require('../network');
 
 const YEAR = 366 * 86400;
 const at = (r, to) => Outcome.exitOf(r.at(to)[0]);

@@ -3,7 +3,7 @@
 'use strict';
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { Network, Outcome, op, opOf, body, signed, text, ton, uint, data } = require('../network');
+const { Network, Outcome, op, opOf, body, signed, ton, uint, data } = require('../network');
 
 const PRICE = 20n, FEE = 18n;
 

@@ -2,7 +2,7 @@
 'use strict';
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { Network, Address, op, body, signed, text, ton, data, badAddresses } = require('../network');
+const { Network, Address, op, body, signed, text, ton, uint, data, badAddresses } = require('../network');
 
 const refund = (n, from = n.alice, client = n.client) => n.send(from, client, '0.7', body(op.requestRefund, 7, from.address));
 
@@ -133,14 +133,14 @@ test('the stake pays a client whose proxy never answered, and no other', async (
   n.wait(n.p.clientDelay + 1);
   assert.equal((await refund(n)).paid(n.proxy, n.alice.address), ton('15'));
   assert.deepEqual([(await n.proxyData()).deposits, (await n.proxyData()).stake], [0n, 0n]);
-  await n.send(n.proxyOwner, n.proxy, '10.2', body(op.increaseStake, 1, ton('10'), n.change));
+  await n.send(n.proxyOwner, n.proxy, '30.2', body(op.increaseStake, 1, ton('30'), n.change));
   await n.topUp(ton('20'), n.bob, n.bobClient);
   await n.payout(1_100_000_000n);
   await n.send(n.bob, n.bobClient, '0.7', body(op.withdraw, 7, n.bob.address));
   const granted = signed(op.grantSigned, 8, n.change, n.bobClient, 0n);
   assert.equal((await n.send(n.stranger, n.bobClient, '1', granted)).paid(n.proxy, n.bob.address), 0n, 'a grant is the proxy\'s word, not its failure');
   assert.equal((await n.clientData(n.bobClient)).balance, ton('15'));
-  assert.equal((await n.proxyData()).stake, ton('10'));
+  assert.equal((await n.proxyData()).stake, ton('30'));
 });
 
 test('a forced refund needs no stake of the proxy; one that finds no money stays owed', async () => {
@@ -205,6 +205,19 @@ test('no withdrawal of the owner reaches the deposits', async () => {
   assert.equal((await n.proxyData()).deposits, ton('40'));
 });
 
+test('rent that ate into the pool is not paid out as a cut', async () => {
+  const n = await Network.open();
+  await n.topUp(ton('60'));
+  await n.payout(1_000_000_000n);
+  n.wait(20 * 366 * 86400);
+  assert.equal((await n.send(n.proxyOwner, n.proxy, '0.1', text('w'))).exit, 1017);
+  assert.equal((await n.send(n.stranger, n.proxy, '0.1', body(op.payoutRequest, 6, n.change))).exit, 1017);
+  assert.equal((await n.proxyData()).balance, ton('2'));
+  const r = await n.send(n.proxyOwner, n.proxy, '3', text('w'));
+  assert.ok(r.paid(n.proxy, n.proxyOwner.address) >= ton('2'), 'with enough to make up for it');
+  await solvent(n);
+});
+
 test('a lost key does not lock the money: the owner finishes after a long delay', async () => {
   const n = await Network.open();
   await n.topUp(ton('60'));
@@ -219,6 +232,43 @@ test('a lost key does not lock the money: the owner finishes after a long delay'
   assert.equal((await n.proxyData()).state, 2);
   assert.equal((await n.proxyData()).deposits, ton('60'));
   await solvent(n);
+});
+
+test('every request that comes back is as if it had not been sent', async (t) => {
+  const n = await Network.open();
+  await n.topUp(ton('60'));
+  await n.charge(1_000_000_000n);
+  await n.payout(5_000_000_000n);
+  // Code that refuses everything stands where the proxy was.
+  await n.place(n.proxy, 'wallet', data.wallet(n.bob.address), '100');
+  const claims = async () => {
+    const [c, w] = [await n.clientData(), await n.workerData()];
+    return [c.balance - c.debt + c.tokens * 20n, w.tokens - await n.owed()];
+  };
+  const before = await claims();
+  const requests = {
+    'top-up': [n.client, n.bob, '6', body(op.topUp, 1, ton('5'), n.change)],
+    'secret and top-up': [n.client, n.alice, '6', body(op.secretTopUp, 1, ton('5'), uint(1, 256), n.change)],
+    withdraw: [n.client, n.alice, '0.7', body(op.withdraw, 1, n.change)],
+    payout: [n.worker, n.stranger, '0.7', signed(op.payoutSigned, 1, n.change, n.worker, 5_000_000_001n)],
+    collect: [n.worker, n.workerOwner, '0.7', body(op.collect, 1, uint(1_000_000_000n, 64), n.change)],
+    'last payout': [n.worker, n.stranger, '0.7', signed(op.lastPayoutSigned, 1, n.change, n.worker, 5_000_000_002n)],
+    'collect when closed': [n.worker, n.workerOwner, '0.7', body(op.collect, 1, uint(1n, 64), n.change)],
+    'refund, step I': [n.client, n.alice, '0.7', body(op.requestRefund, 1, n.change)],
+    'refund, step II': [n.client, n.alice, '0.7', body(op.requestRefund, 1, n.change)],
+    'a part of the refund': [n.client, n.alice, '0.7', body(op.requestRefund, 1, n.change, ton('1'))],
+    grant: [n.client, n.stranger, '0.7', signed(op.grantSigned, 1, n.change, n.client, 1_000_000_001n)],
+  };
+  for (const [name, [to, from, value, message]] of Object.entries(requests)) {
+    await t.test(name, async () => {
+      if (name === 'refund, step II') n.wait(n.p.clientDelay + 1);
+      const r = await n.send(from, to, value, message);
+      assert.equal(r.exit, 0);
+      assert.equal(Outcome(r, n.proxy), 1040);
+      assert.deepEqual(await claims(), before);
+    });
+  }
+  assert.deepEqual([(await n.clientData()).state, (await n.workerData()).state], [2, 2], 'what was decided stays');
 });
 
 test('a deposit at a proxy that does not exist returns to the owner', async () => {

@@ -109,11 +109,14 @@ test('code and data are replaced, and nodes notice', async () => {
   const next = (version, p, by) => data.root({ ...n.p, ...p }, by ?? n.rootOwner.address, undefined, version);
   const withRefs = (cell, ...refs) => refs.reduce((b, r) => b.storeRef(r), beginCell().storeBits(cell.bits)).endCell();
   const four = next(9, { version: 6, struct: 4 });
+  const without = (name) => withRefs(four, four.refs[0],
+    params({ ...n.p, version: 6, struct: 4 }, ['proxy', 'worker', 'client'].filter((c) => c !== name)), four.refs[2]);
   const spoiled = (address) => withRefs(four, four.refs[0], four.refs[1], keyManager({ address }));
   for (const [name, cell] of Object.entries({
     'the same version': next(3, { version: 6 }), 'older parameters': next(9, { version: 4 }), 'an older shape': next(9, { struct: 2 }),
     'fee above price': next(9, { version: 6, fee: 21n }), 'equal delays': next(9, { version: 6, clientDelay: 86400 }),
-    'another owner': next(9, { version: 6 }, n.bob.address), 'no code for clients': withRefs(four, four.refs[0], params({ ...n.p, version: 6, struct: 4 }), four.refs[2]),
+    'another owner': next(9, { version: 6 }, n.bob.address), 'no code for proxies': without('proxy'), 'no code for workers': without('worker'),
+    'no code for clients': without('client'),
   })) {
     assert.equal((await owner(n, body(op.upgradeFull, 1, cell, code('root')))).exit, 1016, name);
   }
