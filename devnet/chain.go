@@ -92,19 +92,24 @@ func (p *plan) fund(ctx context.Context, chain ton.Chain, to *address.Address, a
 	if err != nil || a.Balance >= amount/2 {
 		return err
 	}
-	file, err := wallet.LoadKeyFile(p.faucetFile(), nil)
+	faucet, err := p.faucet(chain)
 	if err != nil {
 		return err
 	}
-	w, err := file.Wallet()
-	if err != nil {
-		return err
-	}
-	faucet := &payer{chain, w}
 	if err := faucet.pay(ctx, wallet.Transfer{To: to, Amount: amount}); err != nil {
 		return err
 	}
 	return faucet.until(ctx, to, func(a *ton.Account) (bool, error) { return a.Balance >= amount/2, nil })
+}
+
+// faucet is the wallet that has all coins.
+func (p *plan) faucet(chain ton.Chain) (*payer, error) {
+	file, err := wallet.LoadKeyFile(p.faucetFile(), nil)
+	if err != nil {
+		return nil, err
+	}
+	w, err := file.Wallet()
+	return &payer{chain, w}, err
 }
 
 func deployRoot(ctx context.Context, owner *payer, p *plan, want *contract.Root) (*address.Address, error) {
