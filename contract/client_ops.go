@@ -90,8 +90,8 @@ type RequestRefund struct {
 	QueryID uint64
 	Excess  *address.Address
 	// Most, after the wait, asks our contracts for no more than that: a pool that
-	// is short pays nobody who asks for more than it has. 0 asks for all.
-	Most coin.Nano
+	// is short pays nobody who asks for more than it has. Nil asks for all.
+	Most *coin.Nano
 }
 
 func (*RequestRefund) op() uint32                  { return 0xfafa6cc1 }

@@ -29,8 +29,8 @@ type codec interface {
 	// included; writers only what can be paid.
 	change(**address.Address)
 	cell(**cell.Cell)
-	// last is an amount that may follow at the end; absent is zero.
-	last(*coin.Nano)
+	// last is an amount that may follow at the end; absent is nil.
+	last(**coin.Nano)
 	// must is a number that is always the same.
 	must(uint32)
 	// refuse gives up: what was read so far has no layout.
@@ -52,9 +52,9 @@ func (w writing) key(v *ed25519.PublicKey) { w.bits(*v, 256) }
 func (w writing) signature(v *[]byte)      { w.bits(*v, 512) }
 func (w writing) amount(v *coin.Nano)      { w.coins(*v) }
 func (w writing) text(v *string)           { w.builder.text(*v) }
-func (w writing) last(v *coin.Nano) {
-	if *v != 0 {
-		w.coins(*v)
+func (w writing) last(v **coin.Nano) {
+	if *v != nil {
+		w.coins(**v)
 	}
 }
 func (w writing) account(v **address.Address) { w.addr(*v) }
@@ -95,9 +95,10 @@ func (r reading) key(v *ed25519.PublicKey) { *v = r.bits(256) }
 func (r reading) signature(v *[]byte)      { *v = r.bits(512) }
 func (r reading) amount(v *coin.Nano)      { *v = r.coins() }
 func (r reading) text(v *string)           { *v = r.reader.text() }
-func (r reading) last(v *coin.Nano) {
+func (r reading) last(v **coin.Nano) {
 	if r.err == nil && r.s.BitsLeft() > 0 {
-		*v = r.coins()
+		amount := r.coins()
+		*v = &amount
 	}
 }
 func (r reading) account(v **address.Address) { *v = r.addr() }

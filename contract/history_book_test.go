@@ -1,13 +1,11 @@
 package contract_test
 
 import (
-	"errors"
 	"fmt"
 	"math/big"
 
 	"github.com/xssnick/tonutils-go/address"
 	"github.com/xssnick/tonutils-go/tlb"
-	"github.com/xssnick/tonutils-go/tvm/cell"
 
 	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/contract"
@@ -33,17 +31,6 @@ type party interface {
 	observe(tx *happened) error
 	// compare says how the contract's data differ from the book.
 	compare(a *tlb.AccountState) error
-}
-
-// happened is a transaction, taken apart.
-type happened struct {
-	now    uint32
-	in     *tlb.InternalMessage
-	body   contract.Body // of a bounced message, what had been said
-	out    []*tlb.InternalMessage
-	ok     bool
-	rent   coin.Nano
-	sender string
 }
 
 func newBook() *book {
@@ -97,76 +84,6 @@ func (b *book) observe(tx *tlb.Transaction) (string, error) {
 	}
 	return name, nil
 }
-
-func (h *happened) outcome(d *tlb.TransactionDescriptionOrdinary) string {
-	if d.StoragePhase != nil {
-		h.rent = nano(d.StoragePhase.StorageFeesCollected)
-	}
-	c, ran := d.ComputePhase.Phase.(tlb.ComputePhaseVM)
-	h.ok = ran && !d.Aborted
-	if !ran {
-		return "-"
-	}
-	if c.Details.ExitCode == 0 && d.ActionPhase != nil {
-		return fmt.Sprint(d.ActionPhase.ResultCode)
-	}
-	return fmt.Sprint(c.Details.ExitCode)
-}
-
-// said is the body, of a bounced message the one that came back, nil if it is
-// none of ours.
-func said(m *tlb.InternalMessage) contract.Body {
-	body := plain(m.Body)
-	if m.Bounced {
-		if body.RefsNum() == 0 {
-			return nil
-		}
-		body = body.MustBeginParse().MustLoadRef().MustToCell()
-	}
-	b, err := contract.ParseBody(body)
-	if err != nil {
-		return saidBesides(body)
-	}
-	return b
-}
-
-// Two more requests are our contracts' own: for a part of what is owed, when a
-// pool cannot pay all of it.
-type (
-	collect    struct{ tokens int64 }
-	partRefund struct{ most coin.Nano }
-)
-
-func (collect) Cell() (*cell.Cell, error)    { return nil, errors.New("only read") }
-func (partRefund) Cell() (*cell.Cell, error) { return nil, errors.New("only read") }
-
-// saidBesides knows their lengths: op, query, tokens and an address of any
-// kind; op, query, address and an amount.
-func saidBesides(body *cell.Cell) contract.Body {
-	s := body.MustBeginParse()
-	op, err := s.LoadUInt(32)
-	if err != nil {
-		return nil
-	}
-	switch _, err := s.LoadUInt(64); {
-	case err != nil:
-	case op == opCollect:
-		if tokens, err := s.LoadUInt(64); err == nil {
-			return collect{int64(tokens)}
-		}
-	case op == opRequestRefund:
-		_, err := s.LoadAddr()
-		if most, err2 := s.LoadBigCoins(); err == nil && err2 == nil {
-			return partRefund{coin.FromBig(most)}
-		}
-	}
-	return nil
-}
-
-const (
-	opCollect       = 0x5496813c
-	opRequestRefund = 0xfafa6cc1
-)
 
 func worth(m *tlb.InternalMessage) *big.Int {
 	return new(big.Int).Add(m.Amount.Nano(), m.FwdFee.Nano())
@@ -252,26 +169,6 @@ func (b *book) compare(chain *localnet.Chain) error {
 		return fmt.Errorf("there are %s nanoTON in all, want %s", total, want)
 	}
 	return differ("in messages under way", b.transit, b.astray)
-}
-
-// returned says whether a message was refused and sent back with all it said.
-func (h *happened) returned() bool {
-	for _, m := range h.out {
-		if m.Bounced && m.DstAddr.StringRaw() == h.sender && said(m) != nil {
-			return true
-		}
-	}
-	return false
-}
-
-// paid is what the transaction paid somebody.
-func (h *happened) paid(to *address.Address) (sum coin.Nano, ok bool) {
-	for _, m := range h.out {
-		if _, pays := bodyOf(m).(*contract.PaidOut); pays && sameAddress(m.DstAddr, to) {
-			sum, ok = sum+nano(m.Amount), true
-		}
-	}
-	return sum, ok
 }
 
 // differ names the first number that is not as it should be.
