@@ -39,6 +39,7 @@ var exits = map[int32]string{
 	1017: "pool is too short: the money belongs to others",
 	2000: "no such registered proxy",
 }
+
 // RootExit says what our root contract means with an exit code, and what to do;
 // "" for codes that it does not give.
 func RootExit(code int32) string { return rootExits[code] }
