@@ -23,6 +23,12 @@ func (t *till) keyPath() (string, error) {
 	if t.keyFile != "" {
 		return t.keyFile, nil
 	}
+	if t.ownerOf && t.data != "" {
+		owner := filepath.Join(t.data, filepath.FromSlash(ownerKeyFile))
+		if _, err := os.Stat(owner); err == nil {
+			return owner, nil
+		}
+	}
 	dir, err := os.UserConfigDir()
 	if err != nil {
 		return "", usageError{fmt.Errorf("key: missing, and there is no configuration directory: %w", err)}

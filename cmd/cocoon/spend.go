@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -27,6 +25,8 @@ type order struct {
 	// their exit codes.
 	receiver string
 	exit     func(code int32) string
+	// registry is the address of the one that this is about, if any.
+	registry string
 	// effects says what it changes beside balances, from the prediction; nil if
 	// nothing. Its error refuses the order.
 	effects func(*ton.Prediction) ([]string, error)
@@ -34,13 +34,15 @@ type order struct {
 
 // receipt is what programs are told of an order. Amounts are in nanoTON.
 type receipt struct {
-	Network string    `json:"network"`
-	Wallet  string    `json:"wallet"`
-	Order   string    `json:"order"`
-	To      []string  `json:"to"`
-	Amount  coin.Nano `json:"amount"`
-	Effects []string  `json:"effects"`
-	DryRun  bool      `json:"dry_run"`
+	Network string `json:"network"`
+	Wallet  string `json:"wallet"`
+	Order   string `json:"order"`
+	// Registry is the one that is founded or changed.
+	Registry string    `json:"root_contract_address,omitempty"`
+	To       []string  `json:"to"`
+	Amount   coin.Nano `json:"amount"`
+	Effects  []string  `json:"effects"`
+	DryRun   bool      `json:"dry_run"`
 	// Balance is the wallet's before.
 	Balance   coin.Nano `json:"balance"`
 	Predicted *outcome  `json:"predicted,omitempty"`
@@ -52,7 +54,7 @@ type receipt struct {
 // spend predicts an order, asks, sends it, and waits until all that came of
 // it is on the chain. Whatever the receiver refuses is a refusedError.
 func (t *till) spend(ctx context.Context, o *order) (*receipt, error) {
-	r := &receipt{Network: o.chain.String(), Wallet: o.from.Address().String(), Order: o.title, Effects: []string{}, DryRun: t.dryRun}
+	r := &receipt{Network: o.chain.String(), Wallet: o.from.Address().String(), Order: o.title, Registry: o.registry, Effects: []string{}, DryRun: t.dryRun}
 	for _, x := range o.transfers {
 		r.To = append(r.To, o.chain.show(x.To, x.Bounce))
 		r.Amount = r.Amount.Add(x.Amount)
@@ -146,10 +148,13 @@ func (t *till) show(o *order, r *receipt, p *outcome) error {
 		fmt.Fprintf(w, "%s\t%s\n", label, e)
 	}
 	fmt.Fprintf(w, "fees\t%s, predicted\n", p.Fees.Text())
-	if back := p.Sent.Add(p.Fees) - p.Spent; back > 0 {
-		fmt.Fprintf(w, "pays\t%s, of which %s comes back\n", p.Sent.Text(), back.Text())
-	} else {
-		fmt.Fprintf(w, "pays\t%s\n", p.Sent.Text())
+	switch {
+	case p.Back == 0:
+		fmt.Fprintf(w, "sends\t%s\n", p.Sent.Text())
+	case p.Back < p.Sent:
+		fmt.Fprintf(w, "sends\t%s, of which %s comes back\n", p.Sent.Text(), p.Back.Text())
+	default:
+		fmt.Fprintf(w, "sends\t%s, and gets %s\n", p.Sent.Text(), p.Back.Text())
 	}
 	fmt.Fprintf(w, "leaves\t%s\n", p.Balance.Text())
 	return w.Flush()
@@ -211,131 +216,4 @@ type draft struct {
 	account *ton.Account
 	message *cell.Cell
 	until   time.Time
-}
-
-// outcome is what an order did, or would do.
-type outcome struct {
-	// Transaction is the wallet's, nil in a prediction.
-	Transaction *txName `json:"transaction,omitempty"`
-	// Sent is the value of the wallet's messages, Fees what all accounts paid
-	// together, and Spent what the wallet has less in the end.
-	Sent    coin.Nano `json:"sent"`
-	Fees    coin.Nano `json:"fees"`
-	Spent   coin.Nano `json:"spent"`
-	Balance coin.Nano `json:"balance"`
-	// Receivers are what became of each message.
-	Receivers []landing `json:"receivers"`
-
-	wallet *ton.Transaction
-}
-
-type landing struct {
-	Account     string  `json:"account"`
-	Transaction *txName `json:"transaction,omitempty"`
-	ExitCode    int32   `json:"exit_code"`
-	ActionCode  int32   `json:"action_code"`
-	Refused     bool    `json:"refused"`
-	Reason      string  `json:"reason,omitempty"`
-}
-
-// txName names a transaction as explorers do.
-type txName struct {
-	LT   uint64 `json:"lt,string"`
-	Hash string `json:"hash"`
-}
-
-func (n *txName) String() string { return fmt.Sprintf("%d %s", n.LT, n.Hash) }
-
-func nameOf(tx *ton.Transaction) *txName {
-	return &txName{tx.LT, hex.EncodeToString(tx.Hash[:])}
-}
-
-// judge sums up transactions, the wallet's first.
-func (o *order) judge(all []*ton.Transaction) *outcome {
-	out := &outcome{Transaction: nameOf(all[0]), wallet: all[0], Receivers: []landing{}}
-	byMessage := map[[32]byte]*ton.Transaction{}
-	for _, tx := range all {
-		out.Fees = out.Fees.Add(tx.Fees)
-		if tx.In != nil {
-			byMessage[tx.In.Hash] = tx
-		}
-		if !tx.Account.Equals(o.from.Address()) {
-			continue
-		}
-		out.Spent = out.Spent.Add(tx.Fees)
-		if tx.In != nil {
-			out.Spent -= tx.In.Value
-		}
-		for _, m := range tx.Out {
-			out.Spent = out.Spent.Add(m.Value)
-		}
-	}
-	for _, m := range all[0].Out {
-		out.Sent = out.Sent.Add(m.Value)
-		if tx := byMessage[m.Hash]; tx != nil {
-			out.Receivers = append(out.Receivers, o.land(tx, m))
-		}
-	}
-	return out
-}
-
-// forget the names of transactions that have not happened.
-func (out *outcome) forget() {
-	out.Transaction = nil
-	for i := range out.Receivers {
-		out.Receivers[i].Transaction = nil
-	}
-}
-
-func (o *order) land(tx *ton.Transaction, m *ton.Message) landing {
-	l := landing{
-		Account: o.chain.show(m.To, m.Bounce), Transaction: nameOf(tx), ExitCode: tx.ExitCode, ActionCode: tx.ActionCode,
-		Refused: tx.ActionCode != 0 || tx.Aborted && (tx.Ran || m.Bounce),
-	}
-	if !l.Refused {
-		return l
-	}
-	switch {
-	case !tx.Ran:
-		l.Reason = "its code did not run: nobody is there, or the message brought too little"
-	case tx.ActionCode != 0:
-		l.Reason = o.words("action code", tx.ActionCode)
-	default:
-		l.Reason = o.words("exit code", tx.ExitCode)
-	}
-	return l
-}
-
-func (o *order) words(kind string, code int32) string {
-	text := fmt.Sprintf("%s %d", kind, code)
-	if o.exit != nil && o.exit(code) != "" {
-		text += ", " + o.exit(code)
-	}
-	return text
-}
-
-// verdict is nil if everything was done.
-func (out *outcome) verdict(o *order, balance coin.Nano) error {
-	tx := out.wallet
-	if tx.ExitCode != 0 || tx.ActionCode != 0 || len(tx.Out) < len(o.transfers) {
-		sum := coin.Nano(0)
-		for _, t := range o.transfers {
-			sum = sum.Add(t.Amount)
-		}
-		return fmt.Errorf("%w: %s, which does not pay %s and the fees (exit code %d, action code %d): send less, or send coins to %s",
-			wallet.ErrPoor, balance.Text(), sum.Text(), tx.ExitCode, tx.ActionCode, o.from.Address())
-	}
-	var reasons []string
-	for _, l := range out.Receivers {
-		if l.Refused {
-			reasons = append(reasons, l.Reason)
-		}
-	}
-	if len(reasons) == 0 {
-		return nil
-	}
-	if out.Transaction == nil {
-		return refusedError{fmt.Errorf("the %s would refuse it, so nothing was sent: %s", o.receiver, strings.Join(reasons, "; "))}
-	}
-	return refusedError{fmt.Errorf("the %s refused it: %s; the coins came back, less %s", o.receiver, strings.Join(reasons, "; "), out.Spent.Text())}
 }

@@ -29,6 +29,8 @@ type till struct {
 	unsigned        bool
 
 	keyFile, passphraseFile, passphrase string
+	// ownerOf says that a devnet's owner is meant if no key file is named.
+	ownerOf bool
 
 	yes, dryRun, json bool
 }
@@ -127,10 +129,19 @@ func (c *chain) show(a *address.Address, bounce bool) string {
 const (
 	globalConfigFile = "global.config.json"
 	rootAddressFile  = "root.address"
+	ownerKeyFile     = "wallets/network-owner.key"
 )
 
 // configFile is the chain's configuration.
 func (t *till) configFile() (string, error) {
+	if named := t.cmd.Flags().Changed; t.data != "" && t.tonConfig != "" && named("data") != named("ton-config") {
+		// The other one is from a variable, which a flag overrules.
+		if named("data") {
+			t.tonConfig = ""
+		} else {
+			t.data = ""
+		}
+	}
 	switch {
 	case t.data == "" && t.tonConfig == "":
 		return "", usageError{errors.New("ton_config or data: missing: name the TON network's global.config.json, or a devnet's directory")}

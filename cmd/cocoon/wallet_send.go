@@ -237,6 +237,9 @@ func walletFundVerb() *cobra.Command {
 			return err
 		}
 		defer c.Close()
+		if !c.local {
+			return refusedError{fmt.Errorf("%s names servers on other machines: real money comes from a wallet, not from a faucet", t.data)}
+		}
 		to, err := t.addressOrOwn(ctx, c, args[1:])
 		if err != nil {
 			return err
