@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -139,17 +140,25 @@ func (c *contractStatus) read(ctx context.Context, chain ton.Chain) error {
 	return nil
 }
 
-// line is what a person wants to know of the contract.
-func (c *contractStatus) line() string {
+// lines are what a person wants to know of the contract.
+func (c *contractStatus) lines() (lines []string) {
 	switch {
 	case c.Deposits != nil:
-		return fmt.Sprintf("%s, %s of deposits, %s of income", c.OnChain, c.Deposits.Text(), c.Income.Text())
+		lines = append(lines, fmt.Sprintf("%s, %s of deposits, %s of income", c.OnChain, c.Deposits.Text(), c.Income.Text()))
 	case c.Balance != nil:
-		return fmt.Sprintf("%s, %s, %d tokens charged", c.OnChain, c.Balance.Text(), *c.Charged)
+		lines = append(lines, fmt.Sprintf("%s, %s, %d tokens charged", c.OnChain, c.Balance.Text(), *c.Charged))
 	case c.Paid != nil:
-		return fmt.Sprintf("%s, %d tokens paid", c.OnChain, *c.Paid)
+		lines = append(lines, fmt.Sprintf("%s, %d tokens paid", c.OnChain, *c.Paid))
+	default:
+		lines = append(lines, cmp.Or(c.OnChain, c.State))
 	}
-	return c.OnChain
+	switch {
+	case c.Unsettled != "" && c.Unsettled != "0":
+		lines = append(lines, c.Unsettled+" nanoTON to charge")
+	case c.Unpaid != "" && c.Unpaid != "0":
+		lines = append(lines, c.Unpaid+" nanoTON to get")
+	}
+	return lines
 }
 
 // sheetLines are the rows of the balance sheet, for people.

@@ -97,18 +97,10 @@ func (r *statusReport) writeContracts(w io.Writer) {
 		if c.At != "" {
 			name += " at " + c.At
 		}
-		state := c.State
-		if c.OnChain != "" {
-			state = c.line()
+		fmt.Fprintf(tw, "  %s\t%s\n", name, c.Address)
+		for _, line := range c.lines() {
+			fmt.Fprintf(tw, "\t%s\n", line)
 		}
-		fmt.Fprintf(tw, "  %s\t%s\t%s", name, c.Address, state)
-		switch {
-		case c.Unsettled != "":
-			fmt.Fprintf(tw, "\t%s nanoTON to charge", c.Unsettled)
-		case c.Unpaid != "":
-			fmt.Fprintf(tw, "\t%s nanoTON to get", c.Unpaid)
-		}
-		fmt.Fprintln(tw)
 	}
 	_ = tw.Flush()
 }
