@@ -39,6 +39,9 @@ func (t *Tally) Said(account string, total int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	a := t.accounts[account]
+	if a != nil {
+		a.said = total
+	}
 	if a == nil || a.doubt == 0 || a.requests > 0 || t.cfg.Now().Before(a.until) || total > add(a.used, a.doubt) {
 		return
 	}
@@ -50,6 +53,8 @@ type Counted struct {
 	Used    int64 `json:"used"`
 	Doubt   int64 `json:"in_doubt"`
 	Running int64 `json:"running"`
+	// Said is the newest total that the proxy has stated.
+	Said int64 `json:"said"`
 }
 
 // Count is what was counted of an account.
@@ -57,7 +62,7 @@ func (t *Tally) Count(account string) Counted {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if a := t.accounts[account]; a != nil {
-		return Counted{a.used, a.doubt, a.running}
+		return Counted{a.used, a.doubt, a.running, a.said}
 	}
 	return Counted{}
 }

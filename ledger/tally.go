@@ -67,6 +67,7 @@ type Spent struct {
 
 type tallied struct {
 	used, doubt, running int64
+	said                 int64     // last stated by the proxy
 	until                time.Time // doubt cannot end before
 	requests             int       // running
 	allowed              int64     // as saved
