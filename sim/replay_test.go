@@ -17,9 +17,9 @@ func TestReplay(t *testing.T) {
 			for i := range first.story {
 				if i >= len(again.story) || first.story[i] != again.story[i] {
 					for j := max(0, i-12); j < i; j++ {
-					t.Log(first.story[j])
-				}
-				t.Fatalf("two runs differ at line %d:\n%s\n%s", i, first.story[i], again.story[min(i, len(again.story)-1)])
+						t.Log(first.story[j])
+					}
+					t.Fatalf("two runs differ at line %d:\n%s\n%s", i, first.story[i], again.story[min(i, len(again.story)-1)])
 				}
 			}
 			t.Fatalf("the second run goes on: %s", again.story[len(first.story)])
