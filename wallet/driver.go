@@ -65,7 +65,7 @@ func Open(cfg Config) (*Driver, error) {
 		return nil, err
 	}
 	d := &Driver{cfg: cfg, address: addr, init: init, wake: make(chan struct{}, 1), state: newState(addr.StringRaw())}
-	journal, records, err := openJournal(cfg.Dir, cfg.fault)
+	journal, records, err := openJournal(cfg.Dir, cfg.Fault)
 	if err != nil {
 		return nil, err
 	}
