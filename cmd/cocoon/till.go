@@ -168,8 +168,11 @@ func (t *till) open(ctx context.Context) (*chain, error) {
 		return nil, err
 	}
 	c := &chain{local: !slices.ContainsFunc(servers.Servers, func(s ton.Server) bool { return !s.Addr.Addr().IsLoopback() })}
+	unsigned := t.unsigned || t.data != "" && c.local
+	if !unsigned && servers.Init.SeqNo == 0 {
+		return nil, usageError{fmt.Errorf("%s names no block to check signatures from: a local chain is like that; if it is one, add --insecure-unsigned-chain, or name its directory with --data", path)}
+	}
 	err = t.patiently("connecting to the TON network and following its validators' signatures", func() error {
-		unsigned := t.unsigned || t.data != "" && c.local
 		if c.Client, err = ton.Dial(ctx, ton.Config{Network: servers, InsecureUnsigned: unsigned}); err != nil {
 			return err
 		}
