@@ -62,7 +62,9 @@ func TestClientRules(t *testing.T) {
 		{"old, the proxy may be gone soon", func(v *clientView) {
 			v.outdated, v.proxyState, v.proxyUnlock = now, contract.Closing, uint32(now.Unix()+2099)
 		}, doLeave, 0},
-		{"closing, too early", func(v *clientView) { v.state.State, v.state.UnlockAt, v.leave = contract.Closing, uint32(now.Unix()), true }, doNothing, 0},
+		{"closing, too early", func(v *clientView) {
+			v.state.State, v.state.UnlockAt, v.leave = contract.Closing, uint32(now.Unix()), true
+		}, doNothing, 0},
 		{"closing, time is up", func(v *clientView) { v.state.State, v.state.UnlockAt = contract.Closing, uint32(now.Unix()-1) }, doForce, 0},
 		{"closed", func(v *clientView) { v.state.State, v.leave = contract.Closed, true }, doNothing, 0},
 	} {
