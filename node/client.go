@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencocoon/cocoon/client"
 	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/ledger"
 )
 
 // Client is a client's settings.
@@ -22,7 +23,8 @@ type Client struct {
 	Via string `json:"connect_to_proxy_via,omitempty"`
 	// AnyProxyImage believes proxies whatever image they run.
 	AnyProxyImage bool `json:"insecure_any_proxy_image,omitempty"`
-	// WalletAddress is the client's identity; empty means the owner's.
+	// WalletAddress is the identity of a client that does not settle; empty
+	// means the owner's. One that does is known by its node wallet.
 	WalletAddress string `json:"node_wallet_address,omitempty"`
 	// Secret is shared with proxies. It is in a file or the environment.
 	Secret string `json:"secret_string,omitempty"`
@@ -42,6 +44,7 @@ type Client struct {
 	MaxCoefficient int32 `json:"max_coefficient,omitempty"`
 	// Timeout is for requests that name none; 0 means 120 s.
 	Timeout Duration `json:"timeout,omitempty"`
+	Purse
 }
 
 // Duration is a time.Duration that is written as text in JSON: "90s".
@@ -71,6 +74,7 @@ func (s *Client) Check() error {
 			p.Add("node_wallet_address: %v", err)
 		}
 	}
+	s.Purse.check(&p, s)
 	if s.ProxyConnections < 0 || s.MaxBody < 0 || s.MaxTokens < 0 || s.MaxCoefficient < 0 || s.Timeout < 0 {
 		p.Add("proxy_connections, max_body, max_tokens, max_coefficient and timeout cannot be negative")
 	}
@@ -98,22 +102,44 @@ func (s *Client) Run(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	wallet := s.WalletAddress
-	if wallet == "" {
-		wallet = s.OwnerAddress
-	}
-	c, err := client.New(client.Config{
+	cfg := client.Config{
 		Listen: s.Listen, Registry: b.registry, Connections: s.ProxyConnections, RATLS: b.tls, Via: s.Via, CheckImages: !s.AnyProxyImage,
-		Wallet: wallet, RootAddress: s.RootAddress, Secret: s.Secret,
-		// A registry file is a network without a chain, where the empty secret is the custom.
-		InsecureEmptySecret: s.Secret == "",
-		APIKeys:             keys, AllowOrigins: s.AllowOrigins, ForwardHeaders: s.ForwardHeaders, ControlToken: b.token,
+		RootAddress: s.RootAddress,
+		APIKeys:     keys, AllowOrigins: s.AllowOrigins, ForwardHeaders: s.ForwardHeaders, ControlToken: b.token,
 		MaxBody: s.MaxBody, MaxTokens: s.MaxTokens, MaxCoefficient: s.MaxCoefficient, Timeout: time.Duration(s.Timeout), Log: env.Log,
-	})
+	}
+	if s.Data == "" {
+		cfg.Wallet, cfg.Secret = s.identity(), s.Secret
+		// On a network without a chain the empty secret is the custom.
+		cfg.InsecureEmptySecret = s.Secret == ""
+		limits, err := s.limits()
+		if err != nil {
+			return err
+		}
+		cfg.Tally = ledger.NewTally(ledger.TallyConfig{Limits: limits}, ledger.TallyState{})
+		return s.serve(ctx, b, cfg)
+	}
+	purse, err := s.openPurse(ctx, env, b)
+	if err != nil || purse == nil {
+		return err
+	}
+	purse.into(&cfg)
+	return errors.Join(s.serve(ctx, b, cfg, purse.wallet.Run, purse.settler.Run), purse.wallet.Close())
+}
+
+func (s *Client) identity() string {
+	if s.WalletAddress == "" {
+		return s.OwnerAddress
+	}
+	return s.WalletAddress
+}
+
+func (s *Client) serve(ctx context.Context, b *base, cfg client.Config, more ...func(context.Context) error) error {
+	c, err := client.New(cfg)
 	if err != nil {
 		return err
 	}
-	return b.run(ctx, c.Run)
+	return b.run(ctx, c.Run, more...)
 }
 
 // readLines reads a file's lines without blanks and comments; no file, no
