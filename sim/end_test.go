@@ -104,7 +104,7 @@ func (e *economy) settled(last bool) bool {
 			return false
 		}
 		_, _, waits := h.ledger.PendingNote()
-		if waits || len(h.ledger.Due(rules, time.Now())) > 0 {
+		if waits || len(h.ledger.Due(rules, time.Now())) > 0 && !e.short(h) {
 			return false
 		}
 		clients, workers := h.ledger.Clients(), h.ledger.Workers()
@@ -118,11 +118,53 @@ func (e *economy) settled(last bool) bool {
 				return false
 			}
 		}
-		if g := h.ledger.Generations(); last && (len(g) != 1 || g[0].Params != e.registryNow().ParamsVersion) {
+		g := h.ledger.Generations()
+		if last && (g[len(g)-1].Params != e.registryNow().ParamsVersion || len(g) != 1 && !e.short(h)) {
 			return false
 		}
 	}
 	return true
+}
+
+// short says whether all that keeps the proxy's old generations open is a pool
+// that cannot pay a worker: a client has left by force, while the proxy was too
+// slow to charge it. That may be as much as the client's use, which its stake bounds.
+func (e *economy) short(h *house) bool {
+	old := h.ledger.Generations()
+	old = old[:len(old)-1]
+	for _, g := range old {
+		p := e.book.pages[g.Contract]
+		account := e.chain.look(p.contracts.Proxy.Address)
+		if account.Status != ton.Active {
+			return false
+		}
+		s, err := contract.ParseProxyState(account.Data)
+		e.must(err)
+		owed, lost := int64(0), int64(0)
+		for _, w := range e.workers {
+			paid := int64(0)
+			if state, err := e.book.workerState(e.worker(p.contracts, w).Address); err == nil && state != nil {
+				paid = int64(state.Tokens - state.Owed)
+			}
+			owed += max(0, p.booked[w.account()]-paid)
+		}
+		for _, c := range e.clients {
+			if state, err := e.book.clientState(e.client(p.contracts, c).Address); err == nil && state != nil && state.State == contract.Closed {
+				lost += max(0, p.most()[c.account()]-int64(state.Tokens))
+			}
+		}
+		fee := p.contracts.Params.WorkerFeePerToken.Times(owed)
+		if owed == 0 || s.Deposits+s.Stake >= fee {
+			return false
+		}
+		if left := p.contracts.Params.PricePerToken.Times(lost); fee > s.Deposits+left {
+			e.broken("%s owes workers %d tokens and has %s; clients left without paying for %d", e.called(p.contracts.Proxy.Address), owed, s.Deposits.Text(), lost)
+		}
+	}
+	if len(old) > 0 {
+		e.counts["pools that are short"]++
+	}
+	return len(old) > 0
 }
 
 // final: who earned something has it, who used something paid it.
@@ -145,6 +187,9 @@ func (e *economy) finalPage(p *page) {
 	}
 	s, err := contract.ParseProxyState(account.Data)
 	e.must(err)
+	if e.short(p.house) {
+		return
+	}
 	if s.State != contract.Closed || s.Balance != 0 {
 		e.broken("%s is %s and has %s", name, s.State, s.Balance.Text())
 	}

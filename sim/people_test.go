@@ -176,7 +176,7 @@ func (c *client) reads(m *mail) {
 		return
 	}
 	err = tally.Accept(key, e.Tokens)
-	if own := c.count(key); !m.page.house.lies && !c.old && (err != nil || e.Tokens > own.used+own.unsure) {
+	if own := c.count(key); !m.page.house.lies && !m.page.house.diverged && !c.old && (err != nil || e.Tokens > own.used+own.unsure) {
 		c.e.broken("%s was handed a charge of %d tokens; it counted %d, and %d more are in doubt (%v)", c.name, e.Tokens, own.used, own.unsure, err)
 	}
 	switch old := c.papers[key]; {
