@@ -80,6 +80,8 @@ type client struct {
 	own map[string]*count
 	// papers are signed charges it was handed, by account.
 	papers map[string]*contract.Envelope
+	// most is what may come into the accounts whose proxy is not trusted.
+	most map[string]coin.Nano
 }
 
 type count struct{ used, unsure int64 }
@@ -87,7 +89,7 @@ type count struct{ used, unsure int64 }
 // newGateway is a client whose money a program looks after.
 func (e *economy) newGateway(name string) *client {
 	p := e.newProgram(name)
-	c := &client{person: person{e: e, name: name, at: p.wallet}, program: p, own: map[string]*count{}, papers: map[string]*contract.Envelope{}}
+	c := &client{person: person{e: e, name: name, at: p.wallet}, program: p, most: map[string]coin.Nano{}, own: map[string]*count{}, papers: map[string]*contract.Envelope{}}
 	p.killed = func() {
 		for _, r := range e.requests {
 			if r.client == c {
