@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -42,6 +43,10 @@ type Client struct {
 	MaxCoefficient int32 `json:"max_coefficient,omitempty"`
 	// Timeout is for requests that name none; 0 means 120 s.
 	Timeout Duration `json:"timeout,omitempty"`
+	// Data is the directory of what must survive where money is paid: the node
+	// wallet's key and queue, the secret, and what was counted and paid. Keep a
+	// copy of the key.
+	Data string `json:"data,omitempty"`
 }
 
 // Duration is a time.Duration that is written as text in JSON: "90s".
@@ -71,6 +76,9 @@ func (s *Client) Check() error {
 			p.Add("node_wallet_address: %v", err)
 		}
 	}
+	if s.Data != "" && s.TONConfig == "" {
+		p.Add("data: there is nothing to settle without ton_config")
+	}
 	if s.ProxyConnections < 0 || s.MaxBody < 0 || s.MaxTokens < 0 || s.MaxCoefficient < 0 || s.Timeout < 0 {
 		p.Add("proxy_connections, max_body, max_tokens, max_coefficient and timeout cannot be negative")
 	}
@@ -98,22 +106,32 @@ func (s *Client) Run(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	wallet := s.WalletAddress
-	if wallet == "" {
-		wallet = s.OwnerAddress
-	}
-	c, err := client.New(client.Config{
+	cfg := client.Config{
 		Listen: s.Listen, Registry: b.registry, Connections: s.ProxyConnections, RATLS: b.tls, Via: s.Via, CheckImages: !s.AnyProxyImage,
-		Wallet: wallet, RootAddress: s.RootAddress, Secret: s.Secret,
-		// A registry file is a network without a chain, where the empty secret is the custom.
-		InsecureEmptySecret: s.Secret == "",
-		APIKeys:             keys, AllowOrigins: s.AllowOrigins, ForwardHeaders: s.ForwardHeaders, ControlToken: b.token,
+		Wallet: cmp.Or(s.WalletAddress, s.OwnerAddress), RootAddress: s.RootAddress, Secret: s.Secret,
+		APIKeys: keys, AllowOrigins: s.AllowOrigins, ForwardHeaders: s.ForwardHeaders, ControlToken: b.token,
 		MaxBody: s.MaxBody, MaxTokens: s.MaxTokens, MaxCoefficient: s.MaxCoefficient, Timeout: time.Duration(s.Timeout), Log: env.Log,
-	})
+	}
+	if s.Data == "" {
+		// A registry file is a network without a chain, where the empty secret is the custom.
+		cfg.InsecureEmptySecret = s.Secret == ""
+		return serveClient(ctx, b, cfg)
+	}
+	p, err := s.openPurse(env, b)
 	if err != nil {
 		return err
 	}
-	return b.run(ctx, c.Run)
+	cfg.Wallet, cfg.Secret, cfg.Registrar, cfg.Tally = p.wallet.Address().String(), p.secret, p.settler, p.settler.Tally()
+	return errors.Join(serveClient(ctx, b, cfg, p.wallet.Run, p.settler.Run), p.wallet.Close())
+}
+
+// serveClient runs the client, beside what it needs as long as it runs.
+func serveClient(ctx context.Context, b *base, cfg client.Config, more ...func(context.Context) error) error {
+	c, err := client.New(cfg)
+	if err != nil {
+		return err
+	}
+	return b.run(ctx, c.Run, more...)
 }
 
 // readLines reads a file's lines without blanks and comments; no file, no

@@ -290,17 +290,18 @@ func (r *statusReport) named(fits func(*devnet.NodeInfo) bool) string {
 	return ""
 }
 
-// owned names the node that a wallet owns. One wallet is written in several
-// ways: with and without a mark for test networks.
+// owned names the node that a wallet owns, or whose own it is. One wallet is
+// written in several ways: with and without a mark for test networks.
 func (r *statusReport) owned(wallet string) string {
 	a, err := contract.ParseAddress(wallet)
 	if err != nil {
 		return ""
 	}
-	return r.named(func(i *devnet.NodeInfo) bool {
-		b, err := contract.ParseAddress(i.Owner)
+	same := func(text string) bool {
+		b, err := contract.ParseAddress(text)
 		return err == nil && a.StringRaw() == b.StringRaw()
-	})
+	}
+	return r.named(func(i *devnet.NodeInfo) bool { return same(i.Owner) || same(i.Wallet) })
 }
 
 func (r *statusReport) nameOf(wallet, otherwise string) string {
