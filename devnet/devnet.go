@@ -177,6 +177,7 @@ func (n *Network) startRegistry(ctx context.Context, p *plan) error {
 		return err
 	}
 	n.tellNodes(p)
+	n.info.FaucetKeyFile = p.faucetFile()
 	n.info.Contracts = map[string]string{"root": root.String()}
 	for _, s := range p.nodes {
 		if c := common(s.settings); c != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencocoon/cocoon/client"
 	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/settlement"
 )
 
 // Client is a client's settings.
@@ -115,23 +116,27 @@ func (s *Client) Run(ctx context.Context, env Env) error {
 	if s.Data == "" {
 		// A registry file is a network without a chain, where the empty secret is the custom.
 		cfg.InsecureEmptySecret = s.Secret == ""
-		return serveClient(ctx, b, cfg)
+		c, err := client.New(cfg)
+		if err != nil {
+			return err
+		}
+		return b.run(ctx, c.Run)
 	}
-	p, err := s.openPurse(env, b)
+	owner, err := contract.ParseAddress(s.OwnerAddress)
 	if err != nil {
 		return err
 	}
-	cfg.Wallet, cfg.Secret, cfg.Registrar, cfg.Tally = p.wallet.Address().String(), p.secret, p.settler, p.settler.Tally()
-	return errors.Join(serveClient(ctx, b, cfg, p.wallet.Run, p.settler.Run), p.wallet.Close())
-}
-
-// serveClient runs the client, beside what it needs as long as it runs.
-func serveClient(ctx context.Context, b *base, cfg client.Config, more ...func(context.Context) error) error {
+	p, err := settlement.OpenPurse(settlement.PurseConfig{Dir: s.Data, Owner: owner, Chain: b.chain, Registry: b.registry, Secret: s.Secret, Log: env.Log})
+	if err != nil {
+		return err
+	}
+	env.log().Info("settlement: the client pays from its node wallet", "address", p.Address().String())
+	cfg.Wallet, cfg.Secret, cfg.Registrar, cfg.Tally = p.Address().String(), p.Secret, p.Client, p.Tally()
 	c, err := client.New(cfg)
 	if err != nil {
-		return err
+		return errors.Join(err, p.Close())
 	}
-	return b.run(ctx, c.Run, more...)
+	return b.run(ctx, c.Run, p.Run)
 }
 
 // readLines reads a file's lines without blanks and comments; no file, no
