@@ -165,6 +165,23 @@ func (p *Poster) Busy(to *address.Address) bool {
 	return p.busy[to.StringRaw()] != nil
 }
 
+// Left says whether a message for the purpose has left the wallet or may yet
+// do so, one of an earlier process too.
+func (p *Poster) Left(purpose string) bool {
+	p.mu.Lock()
+	n := p.attempts[purpose]
+	p.mu.Unlock()
+	for ; ; n++ {
+		h := p.wallet.Find(attempt(purpose, n))
+		if h == nil {
+			return false
+		}
+		if out, known := h.Outcome(); !known || out.Sent {
+			return true
+		}
+	}
+}
+
 // id is the wallet's name for the present attempt; 0 lets the wallet choose.
 func (p *Poster) id(purpose string) uint64 {
 	if purpose == "" {
@@ -172,7 +189,11 @@ func (p *Poster) id(purpose string) uint64 {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	h := sha256.Sum256(fmt.Appendf(nil, "settlement\x00%s\x00%d", purpose, p.attempts[purpose]))
+	return attempt(purpose, p.attempts[purpose])
+}
+
+func attempt(purpose string, n int) uint64 {
+	h := sha256.Sum256(fmt.Appendf(nil, "settlement\x00%s\x00%d", purpose, n))
 	return max(1, binary.BigEndian.Uint64(h[:]))
 }
 

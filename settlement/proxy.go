@@ -175,6 +175,7 @@ func (p *Proxy) nudge() {
 // turn starts whatever is due and not under way.
 func (p *Proxy) turn(ctx context.Context) {
 	p.followGenerations(ctx)
+	p.endUndeployed()
 	current, ready := p.ready()
 	if current == nil {
 		return

@@ -201,12 +201,7 @@ func (p *Proxy) seeProxy(g *generation, u ton.Update) error {
 }
 
 func (p *Proxy) tell(g *generation, u ton.Update, state *contract.ProxyState) error {
-	closing := p.isClosing(g)
-	switch {
-	case state == nil && closing && u.Next.LT == 0 && !u.More:
-		// Its parameters passed before it was deployed: there is nothing to close.
-		return p.cfg.Ledger.SeeProxy(g.Number, ledger.ProxyState{State: ledger.Closed, LT: 1})
-	case state == nil:
+	if state == nil {
 		return nil
 	}
 	s := ledger.ProxyState{State: ledger.State(state.State), Balance: state.Balance, Stake: state.Stake, Unlock: int64(state.UnlockAt), LT: u.Next.LT, Hash: u.Next.Hash}
@@ -216,10 +211,27 @@ func (p *Proxy) tell(g *generation, u ton.Update, state *contract.ProxyState) er
 	return known(p.cfg.Ledger.SeeProxy(g.Number, s))
 }
 
-func (p *Proxy) isClosing(g *generation) bool {
+// endUndeployed forgets generations whose parameters passed before their
+// contract was deployed: there is nothing to close. That messages have been to
+// its address makes no difference; that the one which deploys it has been sent does.
+func (p *Proxy) endUndeployed() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	return g.Number != p.current
+	var list []*generation
+	for _, number := range slices.Sorted(maps.Keys(p.generations)) {
+		g := p.generations[number]
+		there := g.account == nil || g.account.Status == ton.Active || g.account.Status == ton.Frozen
+		if number != p.current && !there && g.told && !p.poster.Left(deploying(g.Contract)) {
+			list = append(list, g)
+		}
+	}
+	p.mu.Unlock()
+	for _, g := range list {
+		if err := known(p.cfg.Ledger.SeeProxy(g.Number, ledger.ProxyState{State: ledger.Closed, LT: math.MaxInt64})); err != nil {
+			p.mu.Lock()
+			p.fail("forgetting "+g.Contract, err)
+			p.mu.Unlock()
+		}
+	}
 }
 
 // known leaves out the errors after which an observation need not be repeated.

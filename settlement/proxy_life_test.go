@@ -108,6 +108,30 @@ func TestPoorWallet(t *testing.T) {
 	h.check()
 }
 
+// A generation that passes before its contract could be deployed leaves
+// nothing to close, whoever has written to its address.
+func TestGenerationPassesUndeployed(t *testing.T) {
+	h := newHouseWith(t, coin.TON) // below what the wallet must keep
+	h.await("the wallet is too poor to deploy", func() bool { return h.proxy.Status().LastError != "" })
+	customer := h.customer("alice")
+	customer.topUp(5 * coin.TON) // which comes back
+	h.newPrice(10, 9)
+	if err := h.begin(); err != nil {
+		t.Fatal(err)
+	}
+	h.await("the old generation is forgotten", func() bool { g := h.ledger.Generations(); return len(g) == 1 && g[0].Price == 10 })
+	h.fund(h.node.driver.Address(), 30*coin.TON)
+	h.serving()
+	h.newPrice(11, 9) // this one was deployed, and is closed as ever
+	if err := h.begin(); err != nil {
+		t.Fatal(err)
+	}
+	h.await("it closes", func() bool {
+		c := h.proxy.Status().Contracts
+		return len(c) == 2 && c[0].State == contract.Closing
+	})
+}
+
 // While the chain is away, work goes on within what is staked; when it is back
 // everything catches up.
 func TestChainAway(t *testing.T) {

@@ -112,10 +112,13 @@ func passing(err error) bool {
 func (p *Proxy) deploy(g *generation) {
 	d := g.contracts.Proxy
 	p.start("deploying "+g.Contract, true, func(ctx context.Context) error {
-		_, err := p.poster.Post(ctx, Message{Purpose: "deploy " + g.Contract, To: d.Address, Value: deployValue, Init: d.Init})
+		_, err := p.poster.Post(ctx, Message{Purpose: deploying(g.Contract), To: d.Address, Value: deployValue, Init: d.Init})
 		return err
 	})
 }
+
+// deploying is the purpose of the message that deploys a contract.
+func deploying(contract string) string { return "deploy " + contract }
 
 // order carries out what is due. That it has been sent is told to the ledger;
 // that it is done, the chain tells.

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/xssnick/tonutils-go/address"
+	"github.com/xssnick/tonutils-go/tvm/cell"
 
 	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/contract"
@@ -29,7 +30,14 @@ type book struct {
 
 	pages map[string]*page // by proxy contract
 	// shots are what had been booked when a note was first seen under way.
-	shots map[noteID]map[string]totals
+	shots map[noteID]*shot
+	// notes are those that have arrived at a contract, in order.
+	notes map[string][]noteID
+}
+
+type shot struct {
+	step, life int
+	totals     map[string]totals
 }
 
 type noteID struct {
@@ -57,7 +65,7 @@ type page struct {
 }
 
 func newBook(e *economy) *book {
-	return &book{e: e, fees: new(big.Int), paid: map[[2]string]coin.Nano{}, topped: map[string]coin.Nano{}, pages: map[string]*page{}, shots: map[noteID]map[string]totals{}}
+	return &book{e: e, fees: new(big.Int), paid: map[[2]string]coin.Nano{}, topped: map[string]coin.Nano{}, pages: map[string]*page{}, shots: map[noteID]*shot{}, notes: map[string][]noteID{}}
 }
 
 // begin opens a page.
@@ -93,15 +101,21 @@ func (b *book) transaction(tx *ton.Transaction) {
 	if tx.In == nil || tx.In.From == nil {
 		return
 	}
+	done := tx.Ran && !tx.Aborted && tx.ExitCode <= 1
+	if tx.In.Bounced {
+		if back, ok := came(tx.In.Body).(*contract.ClientRequest); ok && done && back.Part != nil && back.Part.Kind == contract.PartTopUp {
+			b.topped[at] -= back.Part.Amount
+		}
+		return
+	}
 	body, err := contract.ParseBody(tx.In.Body)
 	if err != nil {
 		return
 	}
-	done := tx.Ran && !tx.Aborted && tx.ExitCode <= 1
 	switch m := body.(type) {
 	case *contract.SaveState:
 		if p != nil && tx.In.From.Equals(p.house.wallet) {
-			b.landed(noteID{p.house.name, m.Seqno, m.Session})
+			b.landed(at, noteID{p.house.name, m.Seqno, m.Session})
 		}
 	case *contract.TopUp:
 		if done {
@@ -112,6 +126,23 @@ func (b *book) transaction(tx *ton.Transaction) {
 			b.topped[at] += m.Amount
 		}
 	}
+}
+
+// came is what had been said in a message that has come back.
+func came(body *cell.Cell) contract.Body {
+	s, err := body.BeginParse()
+	if err != nil || s.RefsNum() == 0 {
+		return nil
+	}
+	said, err := s.LoadRefCell()
+	if err != nil {
+		return nil
+	}
+	b, err := contract.ParseBody(said)
+	if err != nil {
+		return nil
+	}
+	return b
 }
 
 // sent looks for notes in a message from outside.
@@ -131,13 +162,13 @@ func (b *book) sent(n *node, m *ton.Message) {
 		}
 		s, ok := body.(*contract.SaveState)
 		if id := (noteID{n.name, s0(s).Seqno, s0(s).Session}); ok && b.shots[id] == nil {
-			shot := map[string]totals{}
+			now := &shot{b.e.step, n.life, map[string]totals{}}
 			for key, p := range b.pages {
 				if p.house.node == n {
-					shot[key] = p.most()
+					now.totals[key] = p.most()
 				}
 			}
-			b.shots[id] = shot
+			b.shots[id] = now
 		}
 	}
 }
@@ -158,8 +189,13 @@ func (p *page) most() totals {
 	return t
 }
 
-func (b *book) landed(id noteID) {
-	for key, t := range b.shots[id] {
+func (b *book) landed(at string, id noteID) {
+	b.notes[at] = append(b.notes[at], id)
+	if b.shots[id] == nil {
+		b.e.broken("note %d of %s arrived, and was never sent", id.number, id.house)
+		return
+	}
+	for key, t := range b.shots[id].totals {
 		for who, n := range t {
 			b.pages[key].committed[who] = max(b.pages[key].committed[who], n)
 		}
@@ -177,7 +213,7 @@ func (b *book) promise(c *contract.Contracts, p ledger.Promise) {
 		b.e.broken("%s signs %d tokens of %s, and the chain has been shown %d at most", b.e.names[c.Proxy.Address.StringRaw()], p.Tokens, b.e.who(p.Account), page.committed[p.Account])
 	}
 	page.signed[p.Account] = max(page.signed[p.Account], p.Tokens)
-	if p.Final && p.Tokens != page.booked[p.Account] && p.Tokens != page.most()[p.Account] {
+	if !page.house.old && !page.house.diverged && p.Final && p.Tokens != page.booked[p.Account] && p.Tokens != page.most()[p.Account] {
 		b.e.broken("%s signs %d tokens as the last of %s, who has %d", b.e.names[c.Proxy.Address.StringRaw()], p.Tokens, b.e.who(p.Account), page.booked[p.Account])
 	}
 }
@@ -324,12 +360,13 @@ func (b *book) opened(h *house) {
 			have[w.Owner] = w.Earned.DB
 		}
 		for _, who := range slices.Sorted(maps.Keys(p.most())) {
-			if n := have[who]; n < p.booked[who] || n > p.booked[who]+p.perhaps[who] {
+			if n := have[who]; !h.old && !h.ruined && (n < p.booked[who] || n > p.booked[who]+p.perhaps[who]) {
 				b.e.broken("%s remembers %d tokens of %s after its start; %d were acknowledged, %d more asked for", b.e.names[g.Contract], n, b.e.who(who), p.booked[who], p.perhaps[who])
 			}
-			p.booked[who] = have[who]
+			if !h.old {
+				p.booked[who], p.perhaps[who] = have[who], 0
+			}
 		}
-		p.perhaps = totals{}
 	}
 }
 

@@ -1,7 +1,7 @@
 package sim
 
 import (
-	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -52,6 +52,7 @@ func (e *economy) choose() func() {
 	may(6, func() { e.clients[e.r.IntN(len(e.clients))].moves(e.r) })
 	may(3, func() { e.workers[e.r.IntN(len(e.workers))].moves(e.r) })
 	may(10, e.mail)
+	e.troubles(may)
 	sum := 0
 	for _, o := range list {
 		sum += o.weight
@@ -75,6 +76,11 @@ func (e *economy) seal() {
 
 // answer answers a question to the chain.
 func (e *economy) answer(q *call) {
+	if q.node.cut || e.climate.chain && e.r.IntN(25) == 0 {
+		e.tell("%s %s: nobody answers", q.node.name, q.what)
+		e.chain.done(q, nil, fmt.Errorf("no server: %w", ton.ErrUnreachable))
+		return
+	}
 	if q.send != nil {
 		e.external(q)
 		return
@@ -88,12 +94,23 @@ func (e *economy) external(q *call) {
 	m, err := ton.ParseMessage(q.send)
 	e.must(err)
 	e.book.sent(q.node, m)
+	if e.climate.chain {
+		switch x := (lateExternal{q.node.name, q.send}); e.r.IntN(8) {
+		case 0:
+			e.tell("%s %s, in vain", q.node.name, q.what)
+			e.chain.done(q, nil, nil)
+			return
+		case 1:
+			e.tell("%s %s, which takes its time", q.node.name, q.what)
+			e.chain.late = append(e.chain.late, x)
+			e.chain.done(q, nil, fmt.Errorf("no server: %w", ton.ErrUnreachable))
+			return
+		case 2: // twice
+			e.chain.late = append(e.chain.late, x)
+		}
+	}
 	err = e.chain.external(q.send)
 	e.tell("%s %s: %v", q.node.name, q.what, err)
-	var refused *ton.RefusedError
-	if err != nil && !errors.As(err, &refused) {
-		e.must(err)
-	}
 	e.chain.done(q, nil, err)
 }
 

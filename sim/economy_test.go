@@ -31,6 +31,7 @@ type economy struct {
 	r       *rand.Rand
 	verbose bool
 	dir     string
+	climate climate
 
 	chain    *chain
 	book     *book
@@ -207,6 +208,7 @@ func (e *economy) flush() {
 // run plays steps, heals everything, and looks at what is left.
 func (e *economy) run(steps int) {
 	e.found()
+	e.weather()
 	for e.step = 1; e.step <= steps && !e.failed(); e.step++ {
 		e.turn()
 	}
@@ -234,10 +236,23 @@ func (e *economy) turn() {
 	synctest.Wait()
 	e.choose()()
 	synctest.Wait()
+	e.mend()
 	e.expire()
+	if e.step%16 == 0 {
+		e.audit()
+	}
 }
 
-func (e *economy) end() {}
+// audit asks each proxy's ledger for its own sums.
+func (e *economy) audit() {
+	for _, h := range e.houses {
+		if h.alive() {
+			if err := h.ledger.Check(); err != nil {
+				e.broken("%s: %v", h.name, err)
+			}
+		}
+	}
+}
 
 func transfer(to *address.Address, amount coin.Nano) *libraryMessage {
 	return &libraryMessage{Mode: 3, InternalMessage: &tlb.InternalMessage{IHRDisabled: true, DstAddr: to, Amount: tlb.FromNanoTON(amount.Big()), Body: empty}}

@@ -46,6 +46,12 @@ type house struct {
 	disk   *platter
 	issuer *contract.Issuer
 	backup *backup
+	// copied says that yesterday's disk was put in, once; newest is the one that
+	// was taken out, since the step of the backup. old: the copy is still in.
+	// ruined: neither disk has the whole story.
+	// diverged: it once was.
+	copied, old, diverged, ruined bool
+	newest                        map[string]*inode
 	// wholeLines is the wallet's journal before the line that is being written,
 	// image what was there when the machine stopped in the middle.
 	wholeLines, image []byte
@@ -68,9 +74,11 @@ type process struct {
 
 // backup is yesterday's disk.
 type backup struct {
-	files  map[string]*inode
-	wallet string
-	taken  map[string]totals // what it knew, by contract
+	step    int
+	until   int      // the last life that worked without it
+	session [32]byte // whose note was prepared, and perhaps not sent
+	files   map[string]*inode
+	wallet  string
 }
 
 var rules = ledger.Rules{Charge: coin.TON / 10, Payout: coin.TON / 5, Withdraw: coin.TON / 20}
@@ -281,11 +289,9 @@ func (h *house) kill(power bool) {
 func (h *house) back() {
 	dir := h.e.mkdir(fmt.Sprintf("%s-backup-%d", h.name, h.e.step))
 	h.e.must(os.CopyFS(dir, os.DirFS(h.dir)))
-	h.backup = &backup{files: h.disk.copy(), wallet: dir, taken: map[string]totals{}}
-	for key, p := range h.e.book.pages {
-		if p.house == h {
-			h.backup.taken[key] = p.most()
-		}
+	h.backup = &backup{step: h.e.step, files: h.disk.copy(), wallet: dir}
+	if _, session, waits := h.ledger.PendingNote(); waits {
+		h.backup.session = session
 	}
 }
 

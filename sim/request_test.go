@@ -109,6 +109,9 @@ func (e *economy) admit(r *request) {
 		e.over(r, true, 0, "is refused: %v", err)
 		return
 	}
+	if r.house.old {
+		e.mustKnow(r.house, r.page)
+	}
 	r.worker = e.workers[e.r.IntN(len(e.workers))]
 	r.stage = serving
 	e.tell("%s gives request %d to %s", r.house.name, r.id, r.worker.name)
@@ -167,8 +170,12 @@ func (e *economy) settle(r *request, used, report int64) {
 		e.over(r, false, 0, "is lost with its proxy's disk")
 		return
 	}
-	r.page.booked[c] += booked
-	r.page.booked[w] += booked
+	into := r.page.booked
+	if r.house.old { // it may have to be forgotten
+		into = r.page.perhaps
+	}
+	into[c] += booked
+	into[w] += booked
 	r.worker.served[e.worker(r.page.contracts, r.worker).Address.StringRaw()] += used
 	r.stage, r.used = answered, used
 	if r.worker.lies {
