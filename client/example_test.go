@@ -55,7 +55,7 @@ func ExampleClient_Transport() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	purse, err := settlement.OpenPurse(settlement.PurseConfig{Dir: "purse", Owner: owner, Chain: chain, Registry: registry})
+	purse, err := settlement.OpenPurse(settlement.PurseConfig{Owner: owner, ClientConfig: settlement.ClientConfig{Dir: "purse", Chain: chain, Registry: registry}})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -204,7 +204,7 @@ func (n *Network) planWorker(p *plan, name string, ports *portPicker, model stri
 }
 
 func (n *Network) planClient(p *plan, listen string) {
-	s := &node.Client{Common: n.common(p, "client-1", listen), ProxyConnections: n.config.Proxies, Data: p.dataDirectory("client-1")}
+	s := &node.Client{Common: n.common(p, "client-1", listen), ProxyConnections: n.config.Proxies, Purse: node.Purse{Data: p.dataDirectory("client-1")}}
 	p.client = p.add(RoleClient, "client-1", s, s.Common)
 }
 

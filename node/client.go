@@ -1,7 +1,6 @@
 package node
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -12,7 +11,7 @@ import (
 
 	"github.com/opencocoon/cocoon/client"
 	"github.com/opencocoon/cocoon/contract"
-	"github.com/opencocoon/cocoon/settlement"
+	"github.com/opencocoon/cocoon/ledger"
 )
 
 // Client is a client's settings.
@@ -24,7 +23,8 @@ type Client struct {
 	Via string `json:"connect_to_proxy_via,omitempty"`
 	// AnyProxyImage believes proxies whatever image they run.
 	AnyProxyImage bool `json:"insecure_any_proxy_image,omitempty"`
-	// WalletAddress is the client's identity; empty means the owner's.
+	// WalletAddress is the identity of a client that does not settle; empty
+	// means the owner's. One that does is known by its node wallet.
 	WalletAddress string `json:"node_wallet_address,omitempty"`
 	// Secret is shared with proxies. It is in a file or the environment.
 	Secret string `json:"secret_string,omitempty"`
@@ -44,10 +44,7 @@ type Client struct {
 	MaxCoefficient int32 `json:"max_coefficient,omitempty"`
 	// Timeout is for requests that name none; 0 means 120 s.
 	Timeout Duration `json:"timeout,omitempty"`
-	// Data is the directory of what must survive where money is paid: the node
-	// wallet's key and queue, the secret, and what was counted and paid. Keep a
-	// copy of the key.
-	Data string `json:"data,omitempty"`
+	Purse
 }
 
 // Duration is a time.Duration that is written as text in JSON: "90s".
@@ -77,9 +74,7 @@ func (s *Client) Check() error {
 			p.Add("node_wallet_address: %v", err)
 		}
 	}
-	if s.Data != "" && s.TONConfig == "" {
-		p.Add("data: there is nothing to settle without ton_config")
-	}
+	s.Purse.check(&p, s)
 	if s.ProxyConnections < 0 || s.MaxBody < 0 || s.MaxTokens < 0 || s.MaxCoefficient < 0 || s.Timeout < 0 {
 		p.Add("proxy_connections, max_body, max_tokens, max_coefficient and timeout cannot be negative")
 	}
@@ -109,34 +104,42 @@ func (s *Client) Run(ctx context.Context, env Env) error {
 	}
 	cfg := client.Config{
 		Listen: s.Listen, Registry: b.registry, Connections: s.ProxyConnections, RATLS: b.tls, Via: s.Via, CheckImages: !s.AnyProxyImage,
-		Wallet: cmp.Or(s.WalletAddress, s.OwnerAddress), RootAddress: s.RootAddress, Secret: s.Secret,
-		APIKeys: keys, AllowOrigins: s.AllowOrigins, ForwardHeaders: s.ForwardHeaders, ControlToken: b.token,
+		RootAddress: s.RootAddress,
+		APIKeys:     keys, AllowOrigins: s.AllowOrigins, ForwardHeaders: s.ForwardHeaders, ControlToken: b.token,
 		MaxBody: s.MaxBody, MaxTokens: s.MaxTokens, MaxCoefficient: s.MaxCoefficient, Timeout: time.Duration(s.Timeout), Log: env.Log,
 	}
 	if s.Data == "" {
-		// A registry file is a network without a chain, where the empty secret is the custom.
+		cfg.Wallet, cfg.Secret = s.identity(), s.Secret
+		// On a network without a chain the empty secret is the custom.
 		cfg.InsecureEmptySecret = s.Secret == ""
+		limits, err := s.limits()
+		if err != nil {
+			return err
+		}
+		cfg.Tally = ledger.NewTally(ledger.TallyConfig{Limits: limits}, ledger.TallyState{})
 		c, err := client.New(cfg)
 		if err != nil {
 			return err
 		}
 		return b.run(ctx, c.Run)
 	}
-	owner, err := contract.ParseAddress(s.OwnerAddress)
-	if err != nil {
+	purse, err := s.openPurse(ctx, env, b)
+	if err != nil || purse == nil {
 		return err
 	}
-	p, err := settlement.OpenPurse(settlement.PurseConfig{Dir: s.Data, Owner: owner, Chain: b.chain, Registry: b.registry, Secret: s.Secret, Log: env.Log})
-	if err != nil {
-		return err
-	}
-	env.log().Info("settlement: the client pays from its node wallet", "address", p.Address().String())
-	cfg.Wallet, cfg.Secret, cfg.Registrar, cfg.Tally = p.Address().String(), p.Secret, p.Client, p.Tally()
+	payFrom(purse, &cfg)
 	c, err := client.New(cfg)
 	if err != nil {
-		return errors.Join(err, p.Close())
+		return errors.Join(err, purse.Close())
 	}
-	return b.run(ctx, c.Run, p.Run)
+	return b.run(ctx, c.Run, purse.Run)
+}
+
+func (s *Client) identity() string {
+	if s.WalletAddress == "" {
+		return s.OwnerAddress
+	}
+	return s.WalletAddress
 }
 
 // readLines reads a file's lines without blanks and comments; no file, no

@@ -41,6 +41,17 @@ type Env struct {
 	// Ready, if not nil, is called once when the role's addresses are open,
 	// with the address of its HTTP server.
 	Ready func(http string)
+	// Guide tells the person who started the role what to do before it can go
+	// on; nil logs it.
+	Guide func(text string)
+}
+
+func (e Env) guide(text string) {
+	if e.Guide == nil {
+		e.log().Warn(text)
+		return
+	}
+	e.Guide(text)
 }
 
 func (e Env) log() *slog.Logger {

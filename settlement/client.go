@@ -268,8 +268,8 @@ func (c *Client) meet(d *contract.Deployment) (*clientAccount, error) {
 	return a, nil
 }
 
-// account is the one with this client contract, nil if there is none.
-func (c *Client) account(own *address.Address) *clientAccount {
+// accountOf is the one with this client contract, nil if there is none.
+func (c *Client) accountOf(own *address.Address) *clientAccount {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.accounts[own.StringRaw()]
@@ -277,7 +277,7 @@ func (c *Client) account(own *address.Address) *clientAccount {
 
 // Register says the proxy's nonce on the chain, once the account has money.
 func (c *Client) Register(ctx context.Context, own, _ *address.Address, nonce int64) error {
-	a := c.account(own)
+	a := c.accountOf(own)
 	if a == nil {
 		return fmt.Errorf("client contract %s is not known", own)
 	}
@@ -293,7 +293,7 @@ func (c *Client) Register(ctx context.Context, own, _ *address.Address, nonce in
 
 // Charged keeps the newest charge, which follows the own count.
 func (c *Client) Charged(own *address.Address, tokens int64, payment []byte) {
-	a := c.account(own)
+	a := c.accountOf(own)
 	if a == nil {
 		return
 	}
@@ -325,7 +325,7 @@ const maxEvidence = 1000
 // Inflated keeps a charge that claims too much as evidence. The proxy gets no
 // more money and no more requests.
 func (c *Client) Inflated(own *address.Address, payment []byte, why error) {
-	if a := c.account(own); a != nil {
+	if a := c.accountOf(own); a != nil {
 		a.dispute(payment, why)
 	}
 }

@@ -99,7 +99,7 @@ func (c *Client) newAccount(r *accountRecord) (*clientAccount, error) {
 		return nil, err
 	}
 	return &clientAccount{
-		c: c, name: at.StringRaw(), address: at, init: init, proxy: first.Proxy, key: first.Key, terms: terms,
+		c: c, name: at.StringRaw(), address: at, init: init, proxy: first.Proxy.Bounce(false), key: first.Key, terms: terms,
 		wake: make(chan struct{}, 1), changed: make(chan struct{}), r: *r,
 	}, nil
 }
@@ -147,17 +147,18 @@ func (a *clientAccount) take(account *ton.Account) (state *contract.ClientState,
 			return nil, err
 		}
 	}
+	// Before anybody acts on the state: a proxy that has charged too much
+	// must not be paid in to because of it.
+	if state != nil && a.c.tally.Knows(a.name) {
+		if err := a.c.tally.Accept(a.name, int64(min(state.Tokens, 1<<62))); err != nil {
+			a.dispute(nil, err)
+		}
+	}
 	a.c.mu.Lock()
+	defer a.c.mu.Unlock()
 	a.known, a.state = true, state
 	a.over = a.over || state != nil && state.State == contract.Closed
 	a.tell()
-	a.c.mu.Unlock()
-	if state == nil || !a.c.tally.Knows(a.name) {
-		return state, nil
-	}
-	if err := a.c.tally.Accept(a.name, int64(min(state.Tokens, 1<<62))); err != nil {
-		a.dispute(nil, err)
-	}
 	return state, nil
 }
 
@@ -210,7 +211,7 @@ func (a *clientAccount) awaitReady(ctx context.Context) error {
 
 // Afford says whether a request that sets so many tokens aside would be refused.
 func (c *Client) Afford(own *address.Address, tokens int64) error {
-	a := c.account(own)
+	a := c.accountOf(own)
 	if a == nil {
 		return nil
 	}

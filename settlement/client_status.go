@@ -111,7 +111,7 @@ func (a *clientAccount) ask(what string) (string, error) {
 	a.c.mu.Lock()
 	defer a.c.mu.Unlock()
 	switch s := a.state; {
-	case a.busy != "":
+	case a.busy != "" && what != "close":
 		return "", fmt.Errorf("request already running: %s", a.busy)
 	case s == nil:
 		return "", errors.New("proxy not inited: the client contract is not on the chain, or was not read yet")

@@ -12,28 +12,17 @@ import (
 
 	"github.com/xssnick/tonutils-go/address"
 
-	"github.com/opencocoon/cocoon/contract"
-	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/ton"
 	"github.com/opencocoon/cocoon/wallet"
 )
 
-// PurseConfig is what a client pays from. Dir, Owner, Chain and Registry are required.
+// PurseConfig is what a client pays from. Of the settlement's part, Wallet is
+// made here, and Secret too if it is empty. Keep a copy of Dir's wallet.key.
 type PurseConfig struct {
-	// Dir keeps everything that must survive: the node wallet's key and queue,
-	// the secret, what was counted and what was paid. Keep a copy of wallet.key.
-	Dir string
+	ClientConfig
 	// Owner is the wallet of the person behind the client, who can take
 	// everything out of the node wallet.
-	Owner    *address.Address
-	Chain    ton.Chain
-	Registry contract.Registry
-	// Secret proves to proxies who the client is. Empty means one that is made
-	// and kept in Dir.
-	Secret string
-	// Limits bound what requests may cost.
-	Limits ledger.Limits
-	Log    *slog.Logger
+	Owner *address.Address
 }
 
 // Purse is a client's money: its node wallet and the settlement of its
@@ -51,36 +40,39 @@ const walletIdle = 5 * time.Second
 
 // OpenPurse opens everything in the directory, or makes it.
 func OpenPurse(cfg PurseConfig) (p *Purse, err error) {
-	p = &Purse{Secret: cfg.Secret}
+	p = &Purse{}
 	defer func() {
 		if err == nil {
 			return
 		}
-		err = fmt.Errorf("purse in %s: %w", cfg.Dir, err)
+		err = fmt.Errorf("data %s: %w", cfg.Dir, err)
 		if p.wallet != nil {
 			err = errors.Join(err, p.wallet.Close())
 		}
 	}()
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+	if p.wallet, err = OpenWallet(cfg.Dir, cfg.Owner, cfg.Chain, cfg.Log); err != nil {
 		return nil, err
 	}
-	key, err := wallet.NodeKey(filepath.Join(cfg.Dir, "wallet.key"))
-	if err != nil {
-		return nil, err
-	}
-	if p.Secret == "" {
-		if p.Secret, err = Secret(filepath.Join(cfg.Dir, "secret")); err != nil {
+	if cfg.Secret == "" {
+		if cfg.Secret, err = Secret(filepath.Join(cfg.Dir, "secret")); err != nil {
 			return nil, err
 		}
 	}
-	p.wallet, err = wallet.Open(wallet.Config{Dir: filepath.Join(cfg.Dir, "wallet"), Key: key, Owner: cfg.Owner, Chain: cfg.Chain, Idle: walletIdle, Log: cfg.Log})
+	cfg.Wallet, p.Secret = p.wallet, cfg.Secret
+	p.Client, err = NewClient(cfg.ClientConfig)
+	return p, err
+}
+
+// OpenWallet opens the node wallet in a role's data directory, or makes it: key and queue.
+func OpenWallet(dir string, owner *address.Address, chain ton.Chain, log *slog.Logger) (*wallet.Driver, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	key, err := wallet.NodeKey(filepath.Join(dir, "wallet.key"))
 	if err != nil {
 		return nil, err
 	}
-	p.Client, err = NewClient(ClientConfig{
-		Chain: cfg.Chain, Wallet: p.wallet, Registry: cfg.Registry, Dir: filepath.Join(cfg.Dir, "settlement"), Secret: p.Secret, Limits: cfg.Limits, Log: cfg.Log,
-	})
-	return p, err
+	return wallet.Open(wallet.Config{Dir: filepath.Join(dir, "wallet"), Key: key, Owner: owner, Chain: chain, Idle: walletIdle, Log: log})
 }
 
 // Address is the node wallet's: money sent there pays for requests.

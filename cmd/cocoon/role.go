@@ -46,7 +46,10 @@ func roleVerb(cmd *cobra.Command, s *settings, role node.Role) {
 		if *supervised {
 			ctx = untilEOF(ctx, cmd.InOrStdin())
 		}
-		return explainListen(role.Run(ctx, node.Env{Log: log, Ready: func(url string) { log.Info("listening", "url", url) }}))
+		return explainListen(role.Run(ctx, node.Env{
+			Log: log, Ready: func(url string) { log.Info("listening", "url", url) },
+			Guide: func(text string) { fmt.Fprintln(cmd.ErrOrStderr(), strings.TrimRight(text, "\n")) },
+		}))
 	}
 }
 

@@ -16,6 +16,7 @@ func clientVerb() *cobra.Command {
 	}
 	var c node.Client
 	roleVerb(cmd, clientSettings(cmd, &c), &c)
+	cmd.AddCommand(statementVerb())
 	return cmd
 }
 
@@ -39,6 +40,13 @@ func clientSettings(cmd *cobra.Command, c *node.Client) *settings {
 	durationFlag(f, &c.Timeout, "timeout", "time for requests that name none (default 2m)")
 	f.StringVar(&c.Data, "data", "", "`directory` of the node wallet and what was paid; made if missing (default nothing is paid)")
 	s.secrets.StringVar(&c.Secret, "secret-string", "", "")
+	f.StringVar(&c.Data, "data", "", "`directory` of keys, accounts and statement; with it the client pays on the chain")
+	f.StringVar(&c.MaxRequest, "max-request-cost", "", "most that one request may cost, an `amount` of TON (default no limit)")
+	f.StringVar(&c.MaxHour, "max-hour-cost", "", "most that all requests of an hour may cost, an `amount` of TON (default no limit)")
+	f.StringVar(&c.MaxKeyHour, "max-key-hour-cost", "", "most that an API key's requests of an hour may cost, an `amount` of TON (default no limit)")
+	f.StringVar(&c.MaxTopUpHour, "max-topup-hour", "", "most to pay in by itself in an hour, an `amount` of TON (default five stakes)")
+	f.StringVar(&c.MaxTopUpDay, "max-topup-day", "", "most to pay in by itself in a day, an `amount` of TON (default twenty stakes)")
+	durationFlag(f, &c.CloseAfter, "close-after", "leave a proxy that stays away so long, and take the money home (default a week)")
 	return s
 }
 

@@ -106,7 +106,7 @@ func fundedPurse(ctx context.Context, t *testing.T, info devnet.Info, chain *ton
 	if err != nil {
 		t.Fatal(err)
 	}
-	purse, err := settlement.OpenPurse(settlement.PurseConfig{Dir: t.TempDir(), Owner: faucet.Address(), Chain: chain, Registry: registry})
+	purse, err := settlement.OpenPurse(settlement.PurseConfig{Owner: faucet.Address(), ClientConfig: settlement.ClientConfig{Dir: t.TempDir(), Chain: chain, Registry: registry}})
 	if err != nil {
 		t.Fatal(err)
 	}

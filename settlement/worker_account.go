@@ -1,0 +1,266 @@
+package settlement
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/xssnick/tonutils-go/address"
+	"github.com/xssnick/tonutils-go/tlb"
+
+	"github.com/opencocoon/cocoon/coin"
+	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/ton"
+)
+
+// What messages to worker contracts bring along. Source: contracts.md section 9.
+const (
+	workerDeploy = coin.TON * 3 / 10
+	payoutValue  = coin.TON / 2
+)
+
+// workerAccountRecord is what must be remembered of an account; tokens.
+type workerAccountRecord struct {
+	Init []byte `json:"init"`
+	// Worked is our own count of what was reported, Fresh that it has not begun.
+	Worked int64 `json:"worked"`
+	Fresh  bool  `json:"fresh,omitempty"`
+	// Signed is the newest promise, Stored and Most what the proxy says beside it.
+	Signed signedTotal `json:"signed"`
+	Stored int64       `json:"stored"`
+	Most   int64       `json:"most"`
+	// Paid is what the chain has paid.
+	Paid     int64 `json:"paid"`
+	Outdated int64 `json:"outdated,omitempty"` // since when, Unix seconds
+}
+
+// workerAccount is the worker's contract with one proxy in one generation.
+type workerAccount struct {
+	w       *Worker
+	name    string
+	address *address.Address
+	init    *tlb.StateInit
+	proxy   *address.Address
+	key     ed25519.PublicKey
+	terms   *contract.Root
+	wake    chan struct{}
+
+	// Guarded by Worker.mu.
+	r       workerAccountRecord
+	opened  bool
+	known   bool
+	state   *contract.WorkerState
+	over    bool
+	worked  time.Time // last
+	asked   bool
+	busy    string
+	trouble string
+}
+
+func (w *Worker) newAccount(r *workerAccountRecord) (*workerAccount, error) {
+	at, init, err := parseInit(r.Init)
+	if err != nil {
+		return nil, err
+	}
+	first, err := contract.ParseWorkerState(init.Data)
+	if err != nil {
+		return nil, err
+	}
+	terms, err := contract.ParseParams(first.Params)
+	if err != nil {
+		return nil, err
+	}
+	return &workerAccount{
+		w: w, name: at.StringRaw(), address: at, init: init, proxy: first.Proxy.Bounce(false), key: first.Key, terms: terms,
+		wake: make(chan struct{}, 1), r: *r,
+	}, nil
+}
+
+func (a *workerAccount) kick() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run follows the contract and takes one step after another until ctx ends or
+// the contract is closed.
+func (a *workerAccount) run(ctx context.Context) {
+	var back backoff
+	for ctx.Err() == nil {
+		wait := a.w.cfg.Every
+		err := a.turn(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			wait = back.next(wait)
+		} else {
+			back.reset()
+		}
+		if a.finish(err) {
+			return
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-a.wake:
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+// finish notes how a turn went, and says whether there is no other.
+func (a *workerAccount) finish(err error) bool {
+	w := a.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a.busy = ""
+	why := ""
+	if err != nil {
+		why, a.asked = err.Error(), false
+	}
+	if why != a.trouble && why != "" {
+		w.cfg.Log.Warn("settlement: an account needs something", "proxy", a.proxy.String(), "worker contract", a.address.String(), "why", why)
+	}
+	a.trouble = why
+	return a.over
+}
+
+// turn looks at the contract and does what is due.
+func (a *workerAccount) turn(ctx context.Context) error {
+	if err := a.look(ctx); err != nil {
+		return err
+	}
+	do, payment := a.due()
+	switch do {
+	case doDeploy:
+		if _, err := a.w.poster.Post(ctx, Message{Purpose: "worker " + a.name + " deploy", To: a.address, Value: workerDeploy, Init: a.init}); err != nil {
+			return fmt.Errorf("%s: %w", do, err)
+		}
+	case doPayout:
+		if err := a.payout(ctx, payment); err != nil {
+			return fmt.Errorf("%s: %w", do, err)
+		}
+	default:
+		return nil
+	}
+	return a.look(ctx)
+}
+
+const doPayout step = "cashing what was earned"
+
+// payout submits a promise, once the proxy's contract can pay it: some
+// contracts would forget what they could not.
+func (a *workerAccount) payout(ctx context.Context, p signedTotal) error {
+	e, err := contract.VerifyPayment(p.Payment, contract.Payout, a.address, a.key)
+	if err != nil {
+		return err
+	}
+	account, err := a.w.cfg.Chain.Account(ctx, a.proxy)
+	if err != nil {
+		return err
+	}
+	if account.Status != ton.Active {
+		return errors.New("the proxy's contract is not on the chain")
+	}
+	s, err := contract.ParseProxyState(account.Data)
+	if err != nil {
+		return err
+	}
+	a.w.mu.Lock()
+	worth := a.terms.PricePerToken.Times(p.Tokens - a.r.Paid)
+	a.w.mu.Unlock()
+	switch {
+	case s.State == contract.Closed:
+		return errors.New("the proxy's contract is closed")
+	case account.Balance-s.Balance-s.Stake < worth:
+		return fmt.Errorf("the proxy's contract holds too little: %s, and %s are due", account.Balance.Text(), worth.Text())
+	}
+	_, err = a.w.poster.Post(ctx, Message{
+		Purpose: fmt.Sprintf("worker %s payout %d", a.name, p.Tokens), To: a.address, Value: payoutValue, Body: e.Repack(a.w.cfg.Wallet.Address()),
+	})
+	return err
+}
+
+func (a *workerAccount) look(ctx context.Context) error {
+	account, err := a.w.cfg.Chain.Account(ctx, a.address)
+	if err != nil {
+		return err
+	}
+	var state *contract.WorkerState
+	if account.Status == ton.Active {
+		if state, err = contract.ParseWorkerState(account.Data); err != nil {
+			return err
+		}
+	}
+	w := a.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a.known, a.state = true, state
+	if state == nil {
+		return nil
+	}
+	a.over = state.State == contract.Closed
+	paid := int64(min(state.Tokens-min(state.Owed, state.Tokens), 1<<62))
+	if paid != a.r.Paid {
+		a.r.Paid, w.dirty = paid, true
+	}
+	return nil
+}
+
+// due is the next step of the account, with what it needs.
+func (a *workerAccount) due() (step, signedTotal) {
+	w := a.w
+	now := w.cfg.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.cfg.Registry.Root().ParamsVersion > a.terms.ParamsVersion && a.r.Outdated == 0 {
+		a.r.Outdated, w.dirty = now.Unix(), true
+	}
+	v := workerView{
+		cfg: &w.cfg, state: a.state, worth: a.terms.WorkerFeePerToken.Times(max(0, a.r.Signed.Tokens-a.r.Paid)), newer: a.state == nil || uint64(a.r.Signed.Tokens) > a.state.Tokens,
+		wanted: a.opened && a.r.Outdated == 0, outdated: a.r.Outdated != 0, asked: a.asked, idle: now.Sub(a.worked) >= w.cfg.IdleAfter,
+	}
+	if v.outdated {
+		v.late = now.Unix()-a.r.Outdated >= int64(a.terms.ClientDelay)/2
+	}
+	do := v.next()
+	a.asked, a.busy = false, string(do)
+	return do, a.r.Signed
+}
+
+// workerView is all that the choice depends on.
+type workerView struct {
+	cfg    *WorkerConfig
+	state  *contract.WorkerState // nil before it is deployed
+	worth  coin.Nano             // signed and not paid
+	newer  bool                  // the promise is above the contract's counter
+	wanted bool                  // its proxy is there, in the present generation
+	// outdated: of an old generation; late: for so long that the proxy should
+	// have paid for the last time.
+	outdated, late, asked, idle bool
+}
+
+// next chooses the next step. Amounts are in nanoTON, whatever the unit that
+// the network's own worker compares. Source: roles.md section 5.7.
+func (v *workerView) next() step {
+	limit := v.cfg.PayoutFrom
+	switch {
+	case v.outdated:
+		limit = v.cfg.PayoutClosing
+	case v.idle:
+		limit = v.cfg.PayoutIdle
+	}
+	due := v.newer && v.worth > 0 && (v.asked || v.worth >= limit && (!v.outdated || v.late))
+	switch {
+	case v.state == nil && (v.wanted || due):
+		return doDeploy
+	case v.state == nil || v.state.State == contract.Closed || !due:
+		return doNothing
+	}
+	return doPayout
+}
