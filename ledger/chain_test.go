@@ -416,6 +416,43 @@ func TestClosingGeneration(t *testing.T) {
 	}
 }
 
+// While a booking of the old accounts is still being written, its worker is not
+// paid for the last time: the rest would be lost to it.
+func TestLastPayoutWaitsForBookings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := onChain(t)
+		c.deposit("a", 1000*20, 1000*20, 0)
+		c.note()
+		c.book("a", "w", 100)
+		c.note()
+		h, err := c.Reserve("a", 10)
+		c.must(err)
+		slow := make(chan error)
+		c.store.Fault = func(Record) error { return <-slow }
+		go c.begin(2)
+		synctest.Wait()
+		booked := make(chan error)
+		go func() { _, err := c.Settle(h, "w", 10); booked <- err }()
+		synctest.Wait()
+		slow <- nil // the new terms are there, the booking waits for the disk
+		synctest.Wait()
+		if got := kinds(c.Due(DefaultRules, time.Unix(1_800_000_000, 0))); got != "" {
+			t.Errorf("due: %q, want nothing", got)
+		}
+		last := Order{Kind: LastPayout, Generation: c.Generations()[0], Account: "w", Tokens: 100}
+		if _, err := c.SignOrder(last); err == nil {
+			t.Error("a last payout is signed while the worker earns more")
+		}
+		slow <- nil
+		c.must(<-booked)
+		c.store.Fault = nil
+		c.note()
+		if got := kinds(c.Due(DefaultRules, time.Unix(1_800_000_000, 0))); got != "grant a 110; last payout w 110; " {
+			t.Errorf("due: %q", got)
+		}
+	})
+}
+
 // A store that fails books nothing, half of nothing, and takes no more work.
 func TestStoreFails(t *testing.T) {
 	c := onChain(t)

@@ -134,7 +134,7 @@ func (g *generation) due(r Rules, now time.Time, list []Order) []Order {
 	for w := range g.owingWorkers {
 		worth := g.Fee.Times(w.earned.chain - w.seen.Paid)
 		switch {
-		case g.closing && w.earned.chain == w.earned.db:
+		case g.closing && w.coming == 0 && w.earned.chain == w.earned.db:
 			add(LastPayout, w.name, w.earned.chain, worth)
 			left++
 		case g.closing:
@@ -193,7 +193,7 @@ func (l *Ledger) SignOrder(o Order) ([]byte, error) {
 				returned = c.returned
 			}
 		} else if w := g.workers[o.Account]; w != nil && side == WorkerSide {
-			committed, complete = w.earned.chain, w.earned.chain == w.earned.db
+			committed, complete = w.earned.chain, w.earned.chain == w.earned.db && w.coming == 0
 		}
 	}
 	lied := l.lied

@@ -175,6 +175,9 @@ func (r *request) take(q *tl.ClientRunQueryEx) *refusal {
 	if err != nil {
 		return badRequest("%v", err)
 	}
+	if p.health() != nil { // those who came before the chain or the ledger forbade it are no exception
+		return stopping(takesNone)
+	}
 	if why, ok := p.begin(); !ok {
 		return stopping(why)
 	}
@@ -190,7 +193,7 @@ func (r *request) take(q *tl.ClientRunQueryEx) *refusal {
 		if errors.As(err, &short) || errors.Is(err, ledger.ErrClosing) {
 			return unpaid("%v", err)
 		}
-		return stopping("proxy's ledger takes no work")
+		return stopping(takesNone)
 	}
 	return nil
 }
