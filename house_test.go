@@ -41,14 +41,15 @@ var arrows = map[string][]string{
 	"ledger":            {"coin", "tl"},
 	"ledger/disk":       {"ledger"},
 	"ledger/postgres":   {"ledger"},
-	"ledger/storetest":  {"coin", "ledger"}, // the suite that every store passes
-	"client":            {"attest", "contract", "ledger", "openai", "ratls", "stats", "tl", "wire"},
+	"ledger/storetest":  {"coin", "ledger"},                              // the suite that every store passes
+	"settlement":        {"coin", "contract", "ledger", "ton", "wallet"}, // the roles' side of the chain; node brings it to them
+	"client":            {"attest", "coin", "contract", "ledger", "openai", "ratls", "stats", "tl", "wire"},
 	"proxy":             {"attest", "coin", "contract", "ledger", "market", "openai", "ratls", "stats", "tl", "wire"},
 	"worker":            {"attest", "contract", "engine", "fieldcrypt", "ledger", "openai", "ratls", "stats", "tl", "wire"},
 }
 
 // Wiring and tools may import everything: that is what they are for.
-var wiring = []string{"cmd/", "node", "devnet", "bench", "tl/gen", "engine/builtin/"}
+var wiring = []string{"cmd/", "node", "devnet", "bench", "sim", "tl/gen", "engine/builtin/"}
 
 func isWiring(room string) bool {
 	return slices.ContainsFunc(wiring, func(w string) bool {

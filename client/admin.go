@@ -17,7 +17,7 @@ func (c *Client) Snapshot() Snapshot {
 		Status: StatusInfo{Enabled: !c.closed.Load(), Running: c.active.Load(), MemoryUsed: c.memory.used.Load(), MemoryLimit: c.memory.limit},
 		Stats: StatsInfo{
 			Queries: n.queries.Values(), Success: n.success.Values(), Failed: n.failed.Values(), Cancelled: n.cancelled.Values(),
-			Retried: n.retried.Values(), LateParts: n.late.Values(), BytesReceived: n.bytesReceived.Values(), BytesSent: n.bytesSent.Values(),
+			Retried: n.retried.Values(), LateParts: n.late.Values(), Inflated: n.inflated.Values(), BytesReceived: n.bytesReceived.Values(), BytesSent: n.bytesSent.Values(),
 			Time: n.time.Values(), ProxyTime: n.proxyTime.Values(), WorkerTime: n.workerTime.Values(),
 			PromptTokens: n.tokens[0].Values(), CachedTokens: n.tokens[1].Values(),
 			CompletionTokens: n.tokens[2].Values(), ReasoningTokens: n.tokens[3].Values(),
@@ -27,7 +27,10 @@ func (c *Client) Snapshot() Snapshot {
 			Version: root.Version, ParamsVersion: root.ParamsVersion, StructVersion: root.StructVersion, IsTest: root.IsTest,
 			PricePerToken: uint64(root.PricePerToken), WorkerFeePerToken: uint64(root.WorkerFeePerToken), Proxies: len(root.Proxies),
 		},
-		Connections: []ConnectionInfo{}, Accounts: []AccountInfo{},
+		Connections: []ConnectionInfo{}, Accounts: []AccountInfo{}, Spending: c.spending(),
+	}
+	if c.cfg.Settlement != nil {
+		s.Settlement = c.cfg.Settlement()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -60,7 +63,8 @@ func (t *target) info() ConnectionInfo {
 func (a *account) info() AccountInfo {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return AccountInfo{Contract: a.contract.String(), PublicKey: hex.EncodeToString(a.key), Signed: a.signed, Stored: a.db, Counted: a.max, Fell: a.fell}
+	return AccountInfo{Contract: a.contract.String(), PublicKey: hex.EncodeToString(a.key), Signed: a.signed, Stored: a.db, Counted: a.max, Fell: a.fell,
+		Own: a.tally.Count(a.name)}
 }
 
 // adminHandler serves the pages about the client itself.
@@ -70,6 +74,7 @@ func (c *Client) adminHandler() http.Handler {
 		JSON:    func() any { return c.Snapshot() },
 		Metrics: stats.NewRegistry(c.metrics),
 		Token:   c.cfg.ControlToken,
+		Actions: c.cfg.Actions,
 	})
 }
 
@@ -93,9 +98,9 @@ func (c *Client) page() *stats.Page {
 		connections.Rows = append(connections.Rows, []any{p.Address, badge, proof, p.Version, p.Running, since, p.Error})
 	}
 	accounts := stats.Table{Title: "Accounts (adjusted tokens)", Empty: "none yet",
-		Columns: []string{"client contract", "counted", "stored", "signed"}}
+		Columns: []string{"client contract", "own count", "in doubt", "proxy's count", "stored", "signed"}}
 	for _, a := range s.Accounts {
-		accounts.Rows = append(accounts.Rows, []any{a.Contract, a.Counted, a.Stored, a.Signed})
+		accounts.Rows = append(accounts.Rows, []any{a.Contract, a.Own.Used, a.Own.Doubt, a.Counted, a.Stored, a.Signed})
 	}
 	return &stats.Page{
 		Title: "cocoon client", State: state,
@@ -125,6 +130,7 @@ func (c *Client) metrics() []stats.Metric {
 			Samples: []stats.Sample{outcome("success", n.success), outcome("failed", n.failed), outcome("cancelled", n.cancelled)}},
 		stats.CounterMetric("cocoon_client_retries_total", "Requests sent to another proxy.", float64(n.retried.Total())),
 		stats.CounterMetric("cocoon_client_late_parts_total", "Answer parts that nobody waited for any more.", float64(n.late.Total())),
+		stats.CounterMetric("cocoon_client_inflated_reports_total", "Reports of usage beyond what the answer can cost.", float64(n.inflated.Total())),
 		stats.CounterMetric("cocoon_client_received_bytes_total", "Request bodies.", float64(n.bytesReceived.Total())),
 		stats.CounterMetric("cocoon_client_sent_bytes_total", "Answer bodies.", float64(n.bytesSent.Total())),
 		stats.CounterMetric("cocoon_client_answer_seconds_total", "Time from request to the end of its answer, summed.", n.time.Total().Seconds()),

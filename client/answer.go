@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/openai"
 	"github.com/opencocoon/cocoon/tl"
 )
@@ -20,7 +21,8 @@ type answer struct {
 	framing openai.Framing
 	debug   *debugger // nil unless wished
 	begun   time.Time
-	pending *taken // taken already and not yet returned by next
+	pending *taken     // taken already and not yet returned by next
+	cost    *coin.Nano // nil until the answer has ended, and if nobody knows
 	tail    [2]byte
 	over    bool
 }
@@ -48,12 +50,26 @@ func (a *answer) setHeader(h http.Header) {
 	}
 	h["X-Cocoon-Client-Start"] = []string{unixText(a.rq.start)}
 	h["X-Cocoon-Client-End"] = []string{unixText(a.c.cfg.Now())}
+	a.setCost(h)
+}
+
+// headerCost tells what an answer costs, in nanoTON: a header of an answer that
+// is all there, a trailer of one that comes in parts.
+const headerCost = "X-Cocoon-Cost-Nanoton"
+
+func (a *answer) setCost(h http.Header) {
+	if a.cost == nil && a.pending != nil {
+		a.cost = a.pending.cost
+	}
+	if a.cost != nil {
+		h[headerCost] = []string{strconv.FormatInt(int64(*a.cost), 10)}
+	}
 }
 
 var keptBack = map[string]bool{
 	"Connection": true, "Keep-Alive": true, "Proxy-Connection": true, "Proxy-Authenticate": true, "Te": true, "Trailer": true,
 	"Transfer-Encoding": true, "Upgrade": true, "Content-Length": true, "Date": true,
-	"Set-Cookie": true, "X-Request-Id": true,
+	"Set-Cookie": true, "X-Request-Id": true, headerCost: true,
 	"Access-Control-Allow-Origin": true, "Access-Control-Allow-Credentials": true, "Access-Control-Allow-Headers": true,
 	"Access-Control-Allow-Methods": true, "Access-Control-Expose-Headers": true, "Access-Control-Max-Age": true,
 }
@@ -119,7 +135,7 @@ func (a *answer) errorEvent(e *openai.Error) []byte {
 }
 
 func (a *answer) finish(t *taken) {
-	a.over = true
+	a.over, a.cost = true, t.cost
 	a.c.active.Add(-1)
 	took := a.c.cfg.Now().Sub(a.rq.start)
 	a.c.counts.time.Add(took)

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/opencocoon/cocoon/coin"
+	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/openai"
 	"github.com/opencocoon/cocoon/tl"
 )
@@ -23,6 +25,12 @@ type call struct {
 	position atomic.Int32 // last known place in the proxy's queue
 	wake     chan struct{}
 
+	// Of the money, on the goroutine that reads the link: see money.go.
+	spend  *ledger.Spend
+	price  price
+	sawEnd bool
+	usage  openai.Usage // the highest that passed
+
 	mu     sync.Mutex // guards below
 	stream bool       // pass on each part at once
 	begun  bool       // the head was taken
@@ -31,6 +39,7 @@ type call struct {
 	held   int
 	end    bool
 	final  *tl.ClientQueryFinalInfo
+	cost   *coin.Nano // once it is known
 	failed *failure
 	gone   bool // the caller has left: keep nothing
 }
@@ -41,8 +50,10 @@ func newCall(l *link, stream bool) *call {
 
 // deliver adds a part. A failure it returns ends the call.
 func (k *call) deliver(p part) *failure {
+	cost := k.settle(&p)
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.cost = cost
 	if p.failure != nil {
 		k.failLocked(p.failure)
 		return nil
@@ -116,7 +127,7 @@ func (k *call) signal() {
 
 // expire is our own timer; the proxy's comes 5 % earlier and says more.
 func (k *call) expire() {
-	if !k.link.take(k) {
+	if !k.link.leave(k) {
 		return
 	}
 	k.link.cancel(k)
@@ -125,7 +136,7 @@ func (k *call) expire() {
 
 // abandon ends the call because its caller has left.
 func (k *call) abandon() {
-	if k.link.take(k) {
+	if k.link.leave(k) {
 		k.link.cancel(k)
 	}
 	k.discard()
@@ -157,6 +168,7 @@ type taken struct {
 	chunks [][]byte
 	end    bool // nothing follows
 	final  *tl.ClientQueryFinalInfo
+	cost   *coin.Nano
 	failed *failure
 }
 
@@ -181,7 +193,7 @@ func (k *call) poll() (t taken, ok bool) {
 	if !k.ready() {
 		return t, false
 	}
-	t = taken{k.head, k.chunks, k.end, k.final, k.failed}
+	t = taken{k.head, k.chunks, k.end, k.final, k.cost, k.failed}
 	k.release()
 	// Whatever was passed on can no longer become another answer.
 	k.begun, k.stream = k.head != nil, k.stream || k.head != nil

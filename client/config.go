@@ -12,7 +12,9 @@ import (
 	"github.com/xssnick/tonutils-go/address"
 
 	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/ratls"
+	"github.com/opencocoon/cocoon/stats"
 )
 
 // DefaultListen is where operators expect the gateway.
@@ -54,8 +56,15 @@ type Config struct {
 	// it would let anybody who knows the wallet spend its balance.
 	InsecureEmptySecret bool
 	// Registrar registers this client on chain at a proxy that does not know
-	// it. Nil: such proxies are refused with [ErrNeedsChain].
+	// it, and moves the money. Nil: such proxies are refused with [ErrNeedsChain].
 	Registrar Registrar
+	// Tally counts what is used and limits what is spent. Nil counts in memory
+	// and limits nothing.
+	Tally *ledger.Tally
+	// Settlement is what pages show of the money on the chain. Nil shows nothing.
+	Settlement func() any
+	// Actions are more control actions, such as those that move money.
+	Actions []stats.Action
 
 	// APIKeys open the gateway. Empty leaves it open to whoever reaches it.
 	APIKeys []string
@@ -118,6 +127,9 @@ func (cfg *Config) setDefaults() {
 	setDefault(&cfg.Grace, 10*time.Second)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Tally == nil {
+		cfg.Tally = ledger.NewTally(ledger.TallyConfig{Now: cfg.Now}, ledger.TallyState{})
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

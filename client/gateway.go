@@ -53,7 +53,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 	case isAdmin(path):
 		g.admin.ServeHTTP(w, r)
-	case !g.knows(r):
+	case !g.opens(r):
 		openai.WriteError(w, openai.InvalidAPIKey())
 	case path == pathDebug:
 		g.debugRecord(w, r)
@@ -92,21 +92,33 @@ func (g *gateway) admit(w http.ResponseWriter, r *http.Request) *openai.Error {
 	return nil
 }
 
-// knows checks the API key. Hashes of equal length are compared, all of them,
-// so that time tells nothing.
-func (g *gateway) knows(r *http.Request) bool {
+func (g *gateway) opens(r *http.Request) bool { _, ok := g.knows(r); return ok }
+
+// knows checks the API key, and returns a name for it that does not give it
+// away. Hashes of equal length are compared, all of them, so that time tells nothing.
+func (g *gateway) knows(r *http.Request) (name string, ok bool) {
 	if len(g.keys) == 0 {
-		return true
+		return "", true
 	}
 	kind, key, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(kind, "Bearer") {
-		return false
+		return "", false
 	}
 	hash, found := sha256.Sum256([]byte(strings.TrimSpace(key))), 0
 	for _, known := range g.keys {
 		found |= subtle.ConstantTimeCompare(hash[:], known[:])
 	}
-	return found == 1
+	if found != 1 {
+		return "", false
+	}
+	return keyName(hash), true
+}
+
+// keyName is a fingerprint of a key's hash: enough to tell an operator's keys
+// apart, too little to guess one by.
+func keyName(hash [sha256.Size]byte) string {
+	again := sha256.Sum256(append([]byte("cocoon api key "), hash[:]...))
+	return "key-" + hex.EncodeToString(again[:4])
 }
 
 func (g *gateway) serveAPI(w http.ResponseWriter, r *http.Request, body *stallReader) {
@@ -153,6 +165,7 @@ func (g *gateway) infer(w http.ResponseWriter, r *http.Request, from *stallReade
 		g.fail(w, r, e)
 		return
 	}
+	rq.key, _ = g.knows(r)
 	a, err := g.c.ask(r.Context(), rq)
 	if err != nil {
 		g.fail(w, r, err)
@@ -206,6 +219,9 @@ func (g *gateway) relay(w http.ResponseWriter, r *http.Request, control *http.Re
 		return
 	}
 	a.setHeader(w.Header())
+	if !end {
+		w.Header()["Trailer"] = []string{headerCost} // what it costs is known at the end
+	}
 	if end { // all is there: one write, one length
 		size := 0
 		for _, chunk := range chunks {
@@ -216,6 +232,7 @@ func (g *gateway) relay(w http.ResponseWriter, r *http.Request, control *http.Re
 	w.WriteHeader(a.status())
 	for {
 		if !out.write(chunks, !end) || end {
+			a.setCost(w.Header()) // where it was announced
 			return
 		}
 		if chunks, end, err = a.next(r.Context()); err != nil {

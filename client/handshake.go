@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -42,11 +43,25 @@ var (
 	ErrNeedsSecret = errors.New("the proxy demands the empty secret, which protects nothing: set a secret, or allow the empty one on a network without a chain")
 )
 
-// Registrar registers a client at a proxy on chain.
+// Registrar is a client's business on the chain. Client contracts are named by
+// their addresses. All methods must be safe for concurrent use, and none but
+// Open and Register may wait for the chain.
 type Registrar interface {
+	// Open is told of a proxy before anything can be owed to it: its contract
+	// and ours follow from the registry's snapshot and its key. An error says
+	// why nothing should be asked of this proxy.
+	Open(ctx context.Context, root *contract.Root, proxy *address.Address, key ed25519.PublicKey) error
 	// Register must see to it that the client contract's registration with
 	// this nonce is on its way to the chain when it returns.
 	Register(ctx context.Context, client, proxy *address.Address, nonce int64) error
+	// Afford must return nil unless it is certain that the proxy refuses a
+	// request that sets so many tokens aside. The error tells the caller what
+	// is missing and what to do.
+	Afford(client *address.Address, tokens int64) error
+	// Charged takes a charge that was verified and follows our own count.
+	Charged(client *address.Address, tokens int64, payment []byte)
+	// Inflated takes one that claims too much, as evidence.
+	Inflated(client *address.Address, payment []byte, why error)
 }
 
 func handshakeLimit(r Registrar) time.Duration {
@@ -71,6 +86,9 @@ func (l *link) handshake(ctx context.Context) error {
 		return err
 	}
 	l.account = l.c.accountOf(l.contract, l.key)
+	if err := l.openAccount(ctx); err != nil {
+		return err
+	}
 	if err := l.account.verified(hello.SignedPayment); err != nil {
 		return err
 	}
@@ -94,6 +112,18 @@ func ask[T any, PT interface {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return wire.Ask[T, PT](ctx, l.conn, fn)
+}
+
+// openAccount begins to count, before anything can be owed. Without a chain
+// what was used before is the proxy's word.
+func (l *link) openAccount(ctx context.Context) error {
+	if r := l.c.cfg.Registrar; r != nil {
+		if err := r.Open(ctx, l.root, l.proxy, l.key); err != nil {
+			return fmt.Errorf("account with the proxy: %w", err)
+		}
+	}
+	l.c.cfg.Tally.Adopt(l.account.name, 0, math.MaxInt64)
+	return nil
 }
 
 func (l *link) connectToProxy(ctx context.Context) (*tl.ClientConnectedToProxy, error) {

@@ -2,8 +2,10 @@ package client
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	"github.com/xssnick/tonutils-go/address"
 
 	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/tl"
 	"github.com/opencocoon/cocoon/wire"
 )
@@ -126,6 +129,30 @@ type registrar struct {
 	mu    sync.Mutex
 	calls []int64
 	err   error
+	poor  error
+
+	charged, inflated []int64
+}
+
+func (r *registrar) Open(context.Context, *contract.Root, *address.Address, ed25519.PublicKey) error {
+	return nil
+}
+func (r *registrar) Afford(*address.Address, int64) error               { return r.poor }
+func (r *registrar) Charged(_ *address.Address, tokens int64, _ []byte) { r.note(&r.charged, tokens) }
+func (r *registrar) Inflated(_ *address.Address, payment []byte, _ error) {
+	r.note(&r.inflated, int64(len(payment)))
+}
+
+func (r *registrar) note(list *[]int64, n int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	*list = append(*list, n)
+}
+
+func (r *registrar) seen(list *[]int64) []int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(*list)
 }
 
 func (r *registrar) Register(_ context.Context, client, proxy *address.Address, nonce int64) error {
@@ -164,19 +191,32 @@ func TestExtensionsBitWithoutTheQuestion(t *testing.T) {
 	}
 }
 
+// claims makes the proxy say on authorisation what was used before.
+func (p *scriptedProxy) claims(tokens int64) {
+	p.onAsk = func(s *session, q *wire.Query, fn tl.Object) bool {
+		if _, ok := fn.(*tl.ClientAuthorizeWithProxyShort); !ok {
+			return false
+		}
+		q.Answer(&tl.ClientAuthorizationWithProxySuccess{SignedPayment: &tl.ProxySignedPaymentEmpty{}, MaxTokens: tokens})
+		p.conns <- s
+		return true
+	}
+}
+
 func TestPayments(t *testing.T) {
 	p := &scriptedProxy{version: 4}
+	p.claims(300)
 	c := newNetwork(t, p).startReady(p.net.config())
 	s := <-p.conns
 	account := func() AccountInfo { return c.Snapshot().Accounts[0] }
-	s.send(&tl.ProxyClientRequestPayment{SignedPayment: p.payment(100), DbTokens: 120, MaxTokens: 130})
+	s.send(&tl.ProxyClientRequestPayment{SignedPayment: p.payment(100), DbTokens: 120, MaxTokens: 330})
 	await(t, "the first payment", func() bool { return account().Signed == 100 })
 	s.send(p.payment(150))
-	s.send(&tl.ProxyClientRequestPayment{SignedPayment: p.payment(90), DbTokens: 110, MaxTokens: 140})
-	s.send(&tl.ProxyClientRequestPayment{SignedPayment: p.payment(200), DbTokens: 220, MaxTokens: 230})
+	s.send(&tl.ProxyClientRequestPayment{SignedPayment: p.payment(90), DbTokens: 110, MaxTokens: 340})
+	s.send(&tl.ProxyClientRequestPayment{SignedPayment: p.payment(200), DbTokens: 220, MaxTokens: 400})
 	await(t, "the newest payment", func() bool { return account().Signed == 200 })
-	if a := account(); a.Stored != 220 || a.Counted != 230 || a.Fell != 1 {
-		t.Errorf("account %+v, want 220 stored, 230 counted, one fall", a)
+	if a := account(); a.Stored != 220 || a.Counted != 400 || a.Fell != 1 {
+		t.Errorf("account %+v, want 220 stored, 400 counted, one fall", a)
 	}
 	other := &scriptedProxy{}
 	newNetwork(t, &scriptedProxy{}, other) // its key is not p's
@@ -250,6 +290,11 @@ func FuzzPacket(f *testing.F) {
 		conn.Data = l
 		k := newCall(l, true)
 		k.id = id
+		c.cfg.Tally.Adopt("fuzz", 0, 0)
+		if k.spend, err = c.cfg.Tally.Reserve(ledger.Spending{Account: "fuzz", Most: 1000}); err != nil {
+			t.Fatal(err)
+		}
+		l.account = &account{tally: c.cfg.Tally}
 		l.calls[id] = k
 		handler{}.Packet(conn, data)
 		handler{}.Packet(conn, data)

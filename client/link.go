@@ -52,7 +52,8 @@ type link struct {
 
 	mu     sync.Mutex // guards below
 	calls  map[tl.Int256]*call
-	idle   chan struct{} // if not nil, closed when calls becomes empty
+	left   map[tl.Int256]*call // nobody waits for them any more, but they cost
+	idle   chan struct{}       // if not nil, closed when calls becomes empty
 	closed bool
 }
 
@@ -61,7 +62,7 @@ func newLink(c *Client, addr string, conn *wire.Conn) *link {
 	if peer == nil {
 		peer = &ratls.Peer{}
 	}
-	return &link{c: c, addr: addr, conn: conn, peer: peer, calls: map[tl.Int256]*call{}, pay: make(chan bool, 1),
+	return &link{c: c, addr: addr, conn: conn, peer: peer, calls: map[tl.Int256]*call{}, left: map[tl.Int256]*call{}, pay: make(chan bool, 1),
 		big: make(chan struct{}, 1), table: table{asking: make(chan struct{}, 1)}}
 }
 
@@ -124,13 +125,17 @@ func (handler) Query(_ *wire.Conn, q *wire.Query) { q.Fail(0, "Lost promise") }
 func (handler) Closed(conn *wire.Conn, _ error) {
 	l := conn.Data.(*link)
 	l.mu.Lock()
-	calls := l.calls
-	l.calls, l.closed = nil, true
+	calls, left := l.calls, l.left
+	l.calls, l.left, l.closed = nil, nil, true
 	l.mu.Unlock()
 	l.c.lost(l)
 	for _, k := range calls {
 		l.ended(k)
+		k.spend.Lost()
 		k.fail(connectionLost())
+	}
+	for _, k := range left {
+		k.spend.Lost()
 	}
 }
 
@@ -139,9 +144,13 @@ func (handler) Closed(conn *wire.Conn, _ error) {
 func (l *link) begin(ctx context.Context, rq *request, left time.Duration) (*call, *failure) {
 	k := newCall(l, rq.options.Stream)
 	rand.Read(k.id[:])
+	if f := k.reserve(rq); f != nil {
+		return nil, f
+	}
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
+		k.spend.End(0)
 		return nil, connectionLost()
 	}
 	l.calls[k.id] = k
@@ -149,7 +158,9 @@ func (l *link) begin(ctx context.Context, rq *request, left time.Duration) (*cal
 	k.timer = time.AfterFunc(left, k.expire) // may strike at once; it then waits for mu
 	l.mu.Unlock()
 	if err := l.send(ctx, rq.message(l, k.id, left), len(rq.query), left); err != nil {
-		l.take(k)
+		if l.take(k) || l.returned(k.id) != nil {
+			k.spend.End(0) // it was never on its way
+		}
 		k.discard()
 		return nil, sendFailure(err)
 	}
@@ -231,6 +242,11 @@ func (l *link) receive(p part) {
 	k := l.lookup(p.id)
 	if k == nil || p.end && !l.take(k) {
 		l.c.counts.late.Inc()
+		if p.end {
+			if k := l.returned(p.id); k != nil {
+				k.settle(&p)
+			}
+		}
 		return
 	}
 	f := k.deliver(p)
@@ -238,7 +254,7 @@ func (l *link) receive(p part) {
 	case f == nil:
 	case p.end:
 		k.fail(f)
-	case l.take(k):
+	case l.leave(k):
 		l.cancel(k)
 		k.fail(f)
 	}
@@ -288,6 +304,7 @@ func (l *link) maintain(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tables.C:
+			l.giveUp()
 			l.refresh(ctx, 0)
 		case <-status.C:
 			l.pollPayment(ctx)

@@ -11,13 +11,17 @@ import (
 	"github.com/xssnick/tonutils-go/address"
 
 	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/tl"
 )
 
 // account is what one proxy says we owe it. It outlives connections.
 type account struct {
-	contract *address.Address
-	key      ed25519.PublicKey
+	name      string // in the tally
+	contract  *address.Address
+	key       ed25519.PublicKey
+	tally     *ledger.Tally
+	registrar Registrar // nil without a chain
 
 	mu      sync.Mutex // guards below
 	signed  int64      // highest verified total, in adjusted tokens
@@ -33,7 +37,7 @@ func (c *Client) accountOf(contract *address.Address, key ed25519.PublicKey) *ac
 	defer c.mu.Unlock()
 	name := contract.String()
 	if c.accounts[name] == nil {
-		c.accounts[name] = &account{contract: contract, key: key}
+		c.accounts[name] = &account{name: contract.StringRaw(), contract: contract, key: key, tally: c.cfg.Tally, registrar: c.cfg.Registrar}
 	}
 	return c.accounts[name]
 }
@@ -41,6 +45,7 @@ func (c *Client) accountOf(contract *address.Address, key ed25519.PublicKey) *ac
 // counted notes totals. They only grow; a proxy that comes back with smaller
 // ones has forgotten something, in our favour.
 func (a *account) counted(stored, all int64) {
+	a.tally.Said(a.name, all)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if stored < a.db || all < a.max {
@@ -49,7 +54,8 @@ func (a *account) counted(stored, all int64) {
 	a.db, a.max = max(a.db, stored), max(a.max, all)
 }
 
-// verified checks a payment and keeps it if it is the newest. The empty one
+// verified checks a payment and keeps it if it is the newest. One that claims
+// more than we have counted is not kept, let alone submitted. The empty one
 // says nothing.
 func (a *account) verified(p tl.ProxySignedPaymentClass) error {
 	signed, ok := p.(*tl.ProxySignedPayment)
@@ -60,14 +66,27 @@ func (a *account) verified(p tl.ProxySignedPaymentClass) error {
 	if err != nil {
 		return err
 	}
+	if err := a.tally.Accept(a.name, payment.Tokens); err != nil {
+		if a.registrar != nil {
+			a.registrar.Inflated(a.contract, slices.Clone(signed.Data), err)
+		}
+		return err
+	}
+	if a.keep(payment.Tokens, slices.Clone(signed.Data)) && a.registrar != nil {
+		a.registrar.Charged(a.contract, payment.Tokens, slices.Clone(signed.Data))
+	}
+	return nil
+}
+
+func (a *account) keep(tokens int64, data []byte) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if payment.Tokens < a.signed {
+	if tokens < a.signed {
 		a.fell++
-		return nil
+		return false
 	}
-	a.signed, a.data = payment.Tokens, slices.Clone(signed.Data)
-	return nil
+	a.signed, a.data = tokens, data
+	return true
 }
 
 // known spares the signature check of what was checked before.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/ratls"
 	"github.com/opencocoon/cocoon/tl"
 	"github.com/opencocoon/cocoon/wire"
@@ -74,7 +75,7 @@ func testAddress(name string) *address.Address {
 
 func newNetwork(t testing.TB, proxies ...*scriptedProxy) *network {
 	n := &network{t: t, owner: testAddress("owner"), rootAddr: testAddress("root"), wallet: testAddress("wallet"), proxies: map[string]*scriptedProxy{}}
-	root := &contract.Root{Owner: n.owner, Version: 3, ParamsVersion: 1, StructVersion: 1, IsTest: true, PricePerToken: 10, WorkerFeePerToken: 8, MinClientStake: contract.Ton, MinProxyStake: contract.Ton}
+	root := &contract.Root{Owner: n.owner, Version: 3, ParamsVersion: 1, StructVersion: 1, IsTest: true, Multipliers: ledger.Plain, PricePerToken: 10, WorkerFeePerToken: 8, MinClientStake: contract.Ton, MinProxyStake: contract.Ton}
 	for i, p := range proxies {
 		n.add(p, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(20000+i)))
 		root.Proxies = append(root.Proxies, contract.ProxyEntry{Seqno: uint32(i), Clients: netip.MustParseAddrPort(p.addr)})

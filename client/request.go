@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/openai"
 	"github.com/opencocoon/cocoon/tl"
 )
@@ -39,6 +40,7 @@ type request struct {
 	memory   int64  // taken from the client's budget for query
 	start    time.Time
 	deadline time.Time
+	key      string // of whom asks, as the tally names it
 	tried    []*link
 	client   *Client
 }
@@ -52,6 +54,9 @@ func (c *Client) newRequest(path string, h http.Header, body []byte) (*request, 
 	}
 	if !options.HasMaxTokens {
 		options.MaxTokens = int64(c.cfg.MaxTokens)
+		if c.cfg.Tally.Limits() != (ledger.Limits{}) {
+			forward = withLimit(path, forward, options.MaxTokens)
+		}
 	}
 	if !options.HasMaxCoefficient {
 		options.MaxCoefficient = c.cfg.MaxCoefficient
@@ -62,6 +67,20 @@ func (c *Client) newRequest(path string, h http.Header, body []byte) (*request, 
 	rq := &request{path: path, options: options, start: c.cfg.Now(), client: c}
 	rq.deadline = rq.start.Add(options.Timeout)
 	return rq, rq.encode(h, forward)
+}
+
+// withLimit writes the limit that is reserved into the request, where spending
+// is limited: otherwise the answer could cost more than was set aside.
+func withLimit(path string, body []byte, limit int64) []byte {
+	if path == pathTranscriptions {
+		return body
+	}
+	doc, err := openai.ParseObject(body)
+	if err != nil {
+		return body
+	}
+	doc.Set("max_tokens", strconv.AppendInt(nil, limit, 10))
+	return doc.Bytes()
 }
 
 // encode writes the query. Like the reference it is always a POST without

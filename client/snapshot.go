@@ -4,22 +4,24 @@ import (
 	"time"
 
 	"github.com/opencocoon/cocoon/attest"
+	"github.com/opencocoon/cocoon/coin"
+	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/stats"
 	"github.com/opencocoon/cocoon/tl"
 )
 
 // counts is what happened since the start.
 type counts struct {
-	queries, success, failed, cancelled, retried, late *stats.Counter
-	bytesReceived, bytesSent                           *stats.Counter
-	tokens                                             [4]*stats.Counter // adjusted: prompt, cached, completion, reasoning
-	time, proxyTime, workerTime                        *stats.Timer
+	queries, success, failed, cancelled, retried, late, inflated *stats.Counter
+	bytesReceived, bytesSent                                     *stats.Counter
+	tokens                                                       [4]*stats.Counter // adjusted: prompt, cached, completion, reasoning
+	time, proxyTime, workerTime                                  *stats.Timer
 }
 
 func newCounts(now func() time.Time) *counts {
 	c := &counts{time: stats.NewTimer(now), proxyTime: stats.NewTimer(now), workerTime: stats.NewTimer(now)}
 	for _, counter := range []**stats.Counter{
-		&c.queries, &c.success, &c.failed, &c.cancelled, &c.retried, &c.late, &c.bytesReceived, &c.bytesSent,
+		&c.queries, &c.success, &c.failed, &c.cancelled, &c.retried, &c.late, &c.inflated, &c.bytesReceived, &c.bytesSent,
 		&c.tokens[0], &c.tokens[1], &c.tokens[2], &c.tokens[3],
 	} {
 		*counter = stats.NewCounter(now)
@@ -57,6 +59,25 @@ type Snapshot struct {
 	Root        RootInfo         `json:"root_contract_config"`
 	Connections []ConnectionInfo `json:"proxy_connections"`
 	Accounts    []AccountInfo    `json:"proxies"`
+	Spending    SpendingInfo     `json:"spending"`
+	// Settlement is the money on the chain, if there is one.
+	Settlement any `json:"settlement,omitempty"`
+}
+
+// SpendingInfo is what the last 60 minutes cost, running requests with what
+// they may cost, and what the operator allows; nanoTON, 0 is no limit.
+type SpendingInfo struct {
+	Hour       coin.Nano            `json:"hour"`
+	ByKey      map[string]coin.Nano `json:"hour_by_key"`
+	MaxRequest coin.Nano            `json:"max_request"`
+	MaxHour    coin.Nano            `json:"max_hour"`
+	MaxKeyHour coin.Nano            `json:"max_key_hour"`
+}
+
+func (c *Client) spending() SpendingInfo {
+	all, by := c.cfg.Tally.Hour()
+	l := c.cfg.Tally.Limits()
+	return SpendingInfo{Hour: all, ByKey: by, MaxRequest: l.Request, MaxHour: l.Hour, MaxKeyHour: l.KeyHour}
 }
 
 // StatusInfo says how the client is.
@@ -76,9 +97,10 @@ type StatsInfo struct {
 	Cancelled     stats.Values `json:"cancelled"`
 	Retried       stats.Values `json:"retried"`
 	LateParts     stats.Values `json:"late_parts"`
-	BytesReceived stats.Values `json:"bytes_received"` // request bodies
-	BytesSent     stats.Values `json:"bytes_sent"`     // answer bodies
-	Time          stats.Values `json:"time"`           // seconds, summed over queries
+	Inflated      stats.Values `json:"inflated_reports"` // of usage, beyond what the answer can cost
+	BytesReceived stats.Values `json:"bytes_received"`   // request bodies
+	BytesSent     stats.Values `json:"bytes_sent"`       // answer bodies
+	Time          stats.Values `json:"time"`             // seconds, summed over queries
 	ProxyTime     stats.Values `json:"proxy_time"`
 	WorkerTime    stats.Values `json:"worker_time"`
 	// Adjusted tokens of finished answers, as the proxies counted them.
@@ -129,4 +151,6 @@ type AccountInfo struct {
 	Stored    int64  `json:"tokens_used_proxy_committed_to_db"`
 	Counted   int64  `json:"tokens_used_proxy_max"`
 	Fell      int64  `json:"totals_that_fell"`
+	// Own is what we have counted ourselves.
+	Own ledger.Counted `json:"own_count"`
 }

@@ -86,6 +86,10 @@ func (a *answer) response(r *http.Request) *http.Response {
 		b.fetch() // cannot wait: it is all there
 		res.ContentLength = b.size()
 		res.Header.Set("Content-Length", strconv.FormatInt(res.ContentLength, 10))
+		a.setCost(res.Header)
+	} else {
+		res.Trailer = http.Header{headerCost: nil}
+		b.trailer = res.Trailer
 	}
 	return res
 }
@@ -109,11 +113,12 @@ type body struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu     sync.Mutex // guards below; held while a Read waits, until ctx ends
-	a      *answer
-	chunks [][]byte
-	end    bool
-	err    error
+	mu      sync.Mutex // guards below; held while a Read waits, until ctx ends
+	a       *answer
+	trailer http.Header // nil if there is none
+	chunks  [][]byte
+	end     bool
+	err     error
 }
 
 // Read implements [io.Reader].
@@ -147,7 +152,9 @@ func (b *body) fetch() {
 			b.chunks = append(b.chunks, chunk)
 		}
 	}
-	b.end = end
+	if b.end = end; end && b.trailer != nil {
+		b.a.setCost(b.trailer)
+	}
 }
 
 func (b *body) size() (n int64) {

@@ -51,7 +51,7 @@ var messages = byOp(
 	func() message { return &OwnerClose{} }, func() message { return &OwnerFinish{} },
 	func() message { return &WorkerRequest{} }, func() message { return &ClientRequest{} },
 
-	func() message { return &WorkerRegister{} },
+	func() message { return &WorkerRegister{} }, func() message { return &Collect{} },
 
 	func() message { return &TopUp{} }, func() message { return &SecretTopUp{} }, func() message { return &ClientRegister{} },
 	func() message { return &ChangeSecret{} }, func() message { return &RaiseStake{} },

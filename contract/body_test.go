@@ -110,7 +110,9 @@ func spellings() []spelling {
 		{&ChangeSecret{77, someHash, excess}, hash(0xa9357034).MustStoreAddr(excess)},
 		{&RaiseStake{77, 9, excess}, spelled(0x6a1f6a60).MustStoreCoins(9).MustStoreAddr(excess)},
 		{&Withdraw{77, excess}, spelled(0xda068e78).MustStoreAddr(excess)},
-		{&RequestRefund{77, excess}, spelled(0xfafa6cc1).MustStoreAddr(excess)},
+		{&RequestRefund{77, excess, nil}, spelled(0xfafa6cc1).MustStoreAddr(excess)},
+		{&RequestRefund{77, excess, new(coin.Nano(5))}, spelled(0xfafa6cc1).MustStoreAddr(excess).MustStoreBigCoins(big.NewInt(5))},
+		{&Collect{77, 9, excess}, spelled(0x5496813c).MustStoreUInt(9, 64).MustStoreAddr(excess)},
 	}
 }
 

@@ -89,8 +89,11 @@ func (m *Withdraw) Cell() (*cell.Cell, error) { return write(m) }
 type RequestRefund struct {
 	QueryID uint64
 	Excess  *address.Address
+	// Most, after the wait, asks our contracts for no more than that: a pool that
+	// is short pays nobody who asks for more than it has. Nil asks for all.
+	Most *coin.Nano
 }
 
 func (*RequestRefund) op() uint32                  { return 0xfafa6cc1 }
-func (m *RequestRefund) fields(c codec)            { c.u64(&m.QueryID); c.change(&m.Excess) }
+func (m *RequestRefund) fields(c codec)            { c.u64(&m.QueryID); c.change(&m.Excess); c.last(&m.Most) }
 func (m *RequestRefund) Cell() (*cell.Cell, error) { return write(m) }

@@ -29,6 +29,8 @@ type codec interface {
 	// included; writers only what can be paid.
 	change(**address.Address)
 	cell(**cell.Cell)
+	// last is an amount that may follow at the end; absent is nil.
+	last(**coin.Nano)
 	// must is a number that is always the same.
 	must(uint32)
 	// refuse gives up: what was read so far has no layout.
@@ -41,15 +43,20 @@ type codec interface {
 
 type writing struct{ *builder }
 
-func (w writing) u8(v *uint8)                 { w.uint(uint64(*v), 8) }
-func (w writing) u32(v *uint32)               { w.uint(uint64(*v), 32) }
-func (w writing) u64(v *uint64)               { w.uint(*v, 64) }
-func (w writing) state(v *State)              { w.uint(uint64(*v), 2) }
-func (w writing) hash(v *[32]byte)            { w.bits(v[:], 256) }
-func (w writing) key(v *ed25519.PublicKey)    { w.bits(*v, 256) }
-func (w writing) signature(v *[]byte)         { w.bits(*v, 512) }
-func (w writing) amount(v *coin.Nano)         { w.coins(*v) }
-func (w writing) text(v *string)              { w.builder.text(*v) }
+func (w writing) u8(v *uint8)              { w.uint(uint64(*v), 8) }
+func (w writing) u32(v *uint32)            { w.uint(uint64(*v), 32) }
+func (w writing) u64(v *uint64)            { w.uint(*v, 64) }
+func (w writing) state(v *State)           { w.uint(uint64(*v), 2) }
+func (w writing) hash(v *[32]byte)         { w.bits(v[:], 256) }
+func (w writing) key(v *ed25519.PublicKey) { w.bits(*v, 256) }
+func (w writing) signature(v *[]byte)      { w.bits(*v, 512) }
+func (w writing) amount(v *coin.Nano)      { w.coins(*v) }
+func (w writing) text(v *string)           { w.builder.text(*v) }
+func (w writing) last(v **coin.Nano) {
+	if *v != nil {
+		w.coins(**v)
+	}
+}
 func (w writing) account(v **address.Address) { w.addr(*v) }
 func (w writing) change(v **address.Address)  { w.addr(*v) }
 func (w writing) must(v uint32)               { w.uint(uint64(v), 32) }
@@ -80,14 +87,20 @@ func (w writing) maybe(has bool, what string, fields func(codec)) {
 
 type reading struct{ *reader }
 
-func (r reading) u8(v *uint8)                 { *v = uint8(r.uint(8)) }
-func (r reading) u32(v *uint32)               { *v = uint32(r.uint(32)) }
-func (r reading) u64(v *uint64)               { *v = r.uint(64) }
-func (r reading) hash(v *[32]byte)            { *v = r.reader.hash() }
-func (r reading) key(v *ed25519.PublicKey)    { *v = r.bits(256) }
-func (r reading) signature(v *[]byte)         { *v = r.bits(512) }
-func (r reading) amount(v *coin.Nano)         { *v = r.coins() }
-func (r reading) text(v *string)              { *v = r.reader.text() }
+func (r reading) u8(v *uint8)              { *v = uint8(r.uint(8)) }
+func (r reading) u32(v *uint32)            { *v = uint32(r.uint(32)) }
+func (r reading) u64(v *uint64)            { *v = r.uint(64) }
+func (r reading) hash(v *[32]byte)         { *v = r.reader.hash() }
+func (r reading) key(v *ed25519.PublicKey) { *v = r.bits(256) }
+func (r reading) signature(v *[]byte)      { *v = r.bits(512) }
+func (r reading) amount(v *coin.Nano)      { *v = r.coins() }
+func (r reading) text(v *string)           { *v = r.reader.text() }
+func (r reading) last(v **coin.Nano) {
+	if r.err == nil && r.s.BitsLeft() > 0 {
+		amount := r.coins()
+		*v = &amount
+	}
+}
 func (r reading) account(v **address.Address) { *v = r.addr() }
 func (r reading) change(v **address.Address)  { *v = r.anyAddr() }
 func (r reading) cell(v **cell.Cell)          { *v = r.ref() }

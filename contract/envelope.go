@@ -54,6 +54,10 @@ func (e *Envelope) ForPeer() ([]byte, error) {
 	if !e.Kind.ForPeers() {
 		return nil, fmt.Errorf("%s: not for peers: the proxy sends it itself", e.Kind)
 	}
+	return e.boc()
+}
+
+func (e *Envelope) boc() ([]byte, error) {
 	c, err := e.Cell()
 	if err != nil {
 		return nil, err

@@ -62,9 +62,10 @@ func (c *clientBook) observe(h *happened) error {
 	case *contract.Withdraw:
 		return errors.Join(c.must(owner && c.state == contract.Normal && balance > c.stake), c.asks(h, balance-c.stake))
 	case *contract.RequestRefund:
-		return errors.Join(c.must(owner), c.leaves(h, balance, balance))
-	case partRefund:
-		return errors.Join(c.must(owner && c.state != contract.Normal), c.leaves(h, balance, min(balance, m.most)))
+		if m.Most == nil {
+			return errors.Join(c.must(owner), c.leaves(h, balance, balance))
+		}
+		return errors.Join(c.must(owner && c.state != contract.Normal), c.leaves(h, balance, min(balance, *m.Most)))
 	case *contract.Envelope:
 		return c.charged(h, m)
 	case *contract.OwnerFinish, contract.Empty, *contract.SaveState:

@@ -1,12 +1,10 @@
 package contract_test
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/xssnick/tonutils-go/address"
 	"github.com/xssnick/tonutils-go/tlb"
-	"github.com/xssnick/tonutils-go/tvm/cell"
 
 	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/contract"
@@ -50,48 +48,10 @@ func said(m *tlb.InternalMessage) contract.Body {
 	}
 	b, err := contract.ParseBody(body)
 	if err != nil {
-		return saidBesides(body)
+		return nil
 	}
 	return b
 }
-
-// Two more requests are our contracts' own: for a part of what is owed, when a
-// pool cannot pay all of it.
-type (
-	collect    struct{ tokens int64 }
-	partRefund struct{ most coin.Nano }
-)
-
-func (collect) Cell() (*cell.Cell, error)    { return nil, errors.New("only read") }
-func (partRefund) Cell() (*cell.Cell, error) { return nil, errors.New("only read") }
-
-// saidBesides knows their lengths: op, query, tokens and an address of any
-// kind; op, query, address and an amount.
-func saidBesides(body *cell.Cell) contract.Body {
-	s := body.MustBeginParse()
-	op, err := s.LoadUInt(32)
-	if err != nil {
-		return nil
-	}
-	switch _, err := s.LoadUInt(64); {
-	case err != nil:
-	case op == opCollect:
-		if tokens, err := s.LoadUInt(64); err == nil {
-			return collect{int64(tokens)}
-		}
-	case op == opRequestRefund:
-		_, err := s.LoadAddr()
-		if most, err2 := s.LoadBigCoins(); err == nil && err2 == nil {
-			return partRefund{coin.FromBig(most)}
-		}
-	}
-	return nil
-}
-
-const (
-	opCollect       = 0x5496813c
-	opRequestRefund = 0xfafa6cc1
-)
 
 // returned says whether a message was refused and sent back with all it said.
 func (h *happened) returned() bool {

@@ -179,8 +179,8 @@ func (h *history) clientAsks(g *generation) error {
 	i := h.rng.IntN(len(users))
 	what := pick(h, "withdraw", "withdraw", "request refund", "request refund", "request a part", "raise stake", "register", "secret", "left over")
 	body := map[string]*cell.Builder{
-		"withdraw": join(head(0xda068e78), h.change(g)), "request refund": join(head(opRequestRefund), h.change(g)),
-		"request a part": join(head(opRequestRefund), h.change(g), coins(h.amount())),
+		"withdraw": join(head(0xda068e78), h.change(g)), "request refund": join(head(0xfafa6cc1), h.change(g)),
+		"request a part": join(head(0xfafa6cc1), h.change(g), coins(h.amount())),
 		"raise stake":    join(head(0x6a1f6a60), coins(h.amount()), h.change(g)), "register": join(head(0xc45f9f3b), field(5, 64), h.change(g)),
 		"secret": join(head(0xa9357034), field(5, 256), h.change(g)), "left over": head(0x155ee04f),
 	}[what]
@@ -193,7 +193,7 @@ func (h *history) workerAsks(g *generation) error {
 	what := pick(h, "register", "left over", "nothing", "collect", "collect", "collect")
 	body := map[string]*cell.Builder{
 		"register": join(head(0x26ed7f65), h.change(g)), "left over": head(0x155ee04f), "nothing": cell.BeginCell(),
-		"collect": join(head(opCollect), field(pick(h, owed, owed/2, owed+1, 1), 64), h.change(g)),
+		"collect": join(head(0x5496813c), field(pick(h, owed, owed/2, owed+1, 1), 64), h.change(g)),
 	}[what]
 	return h.deliver(what, h.person(hands[i]), g.workers[i].Address, h.gas(), body.EndCell(), g.workers[i].Init, true)
 }

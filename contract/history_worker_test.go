@@ -56,11 +56,11 @@ func (w *workerBook) observe(h *happened) error {
 		if m.Kind == contract.LastPayout {
 			w.state = contract.Closed
 		}
-	case collect:
-		if h.sender != w.owner.StringRaw() || m.tokens <= 0 || m.tokens > w.owed {
-			return fmt.Errorf("%d of %d tokens owed were collected", m.tokens, w.owed)
+	case *contract.Collect:
+		if h.sender != w.owner.StringRaw() || m.Tokens == 0 || m.Tokens > uint64(w.owed) {
+			return fmt.Errorf("%d of %d tokens owed were collected", m.Tokens, w.owed)
 		}
-		w.owed -= m.tokens
+		w.owed -= int64(m.Tokens)
 	case *contract.WorkerRegister:
 		if h.sender != w.owner.StringRaw() {
 			return errors.New("not the owner")

@@ -300,7 +300,7 @@ func life(p *parties) {
 	wantProxy(Normal, 0, 5*Ton, 14*Ton)
 	p.say(p.owner, proxy, Ton, &SaveState{1, 5, all(4)})
 	p.say(p.owner, proxy, Ton, Text{'w'})
-	p.say(p.spender, client, Ton, &RequestRefund{1, excess})
+	p.say(p.spender, client, Ton, &RequestRefund{1, excess, nil})
 	if c := onStage(p.stage, client, ParseClientState); c.State != Closing || c.UnlockAt == 0 {
 		p.Fatalf("client is %+v, want it closing", c)
 	}

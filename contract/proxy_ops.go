@@ -46,8 +46,9 @@ func (*OwnerClose) op() uint32                  { return 0xb51d5a01 }
 func (m *OwnerClose) fields(c codec)            { c.u64(&m.QueryID); c.change(&m.Excess) }
 func (m *OwnerClose) Cell() (*cell.Cell, error) { return write(m) }
 
-// OwnerFinish closes a contract whose key is lost, 30 days after the proxy
-// might have. Only our contract knows it.
+// OwnerFinish closes a proxy's contract whose key is lost, 30 days after the proxy
+// might have. From the owner of a closed contract of any kind it takes out what
+// came in later. Only our contracts know it.
 type OwnerFinish struct{ QueryID uint64 }
 
 func (*OwnerFinish) op() uint32                  { return 0x155ee04f }

@@ -144,7 +144,7 @@ func ParseWalletSend(body *cell.Cell) (*WalletSend, error) {
 func WalletExit(code int32) string { return walletExits[code] }
 
 var walletExits = map[int32]string{
-	9:    "order is cut short or too long",
+	9:    "order is cut short or too long, or one of its messages names its sender",
 	1030: "order has expired: sign it anew",
 	1031: "wallet is blocked by its owner: send it the comment u",
 	1032: "order has another sequence number than the wallet: read its state again",

@@ -55,17 +55,14 @@ func (e *Event) walk(w fieldWalker) {
 	number(w, 22, &e.Fee)
 	number(w, 23, &e.Paid)
 	number(w, 24, &e.Staked)
-	memo := string(e.Memo)
-	w.text(25, &memo)
-	if memo != string(e.Memo) {
-		e.Memo = []byte(memo)
-	}
+	w.bytes(25, &e.Memo)
 }
 
 type fieldWalker interface {
 	number(tag uint64, v *uint64, highest uint64)
 	hash(tag uint64, v *Hash)
 	text(tag uint64, v *string)
+	bytes(tag uint64, v *[]byte)
 }
 
 // number carries a field of any integer type; none of them may be negative.
@@ -131,6 +128,15 @@ func (w *encoder) text(tag uint64, v *string) {
 		return
 	}
 	w.b = append(binary.AppendUvarint(w.b, uint64(len(*v))+1), *v...)
+}
+
+// bytes writes what is no text in its form all the same, never as an address.
+func (w *encoder) bytes(tag uint64, v *[]byte) {
+	if len(*v) > maxText {
+		w.err = fmt.Errorf("field %d has %d bytes, want at most %d", tag, len(*v), maxText)
+	} else if len(*v) > 0 {
+		w.b = append(binary.AppendUvarint(binary.AppendUvarint(w.b, tag), uint64(len(*v))+1), *v...)
+	}
 }
 
 // decode reads one event and returns the bytes behind it.
@@ -220,10 +226,11 @@ func (r *decoder) text(tag uint64, v *string) {
 	switch n := r.uvarint(); {
 	case r.err != nil:
 	case n == 0:
-		*v = unpackAddress([addrLen]byte(r.take(addrLen)))
-		if a, ok := packAddress(*v); !ok || unpackAddress(a) != *v {
+		a := r.take(addrLen)
+		if a[0] != 0 && a[0] != 0xff {
 			r.fail("an address is of no known chain")
 		}
+		*v = unpackAddress(a)
 	case n == 1 || n-1 > maxText:
 		r.fail("a text is empty or too long")
 	default:
@@ -231,6 +238,18 @@ func (r *decoder) text(tag uint64, v *string) {
 		if _, packed := packAddress(*v); packed {
 			r.fail("an address is not packed")
 		}
+	}
+	r.next(tag)
+}
+
+func (r *decoder) bytes(tag uint64, v *[]byte) {
+	if r.tag != tag {
+		return
+	}
+	if n := r.uvarint(); n < 2 || n-1 > maxText {
+		r.fail("a memo is empty or too long")
+	} else {
+		*v = append([]byte(nil), r.take(n-1)...)
 	}
 	r.next(tag)
 }
@@ -244,12 +263,31 @@ func packAddress(s string) (a [addrLen]byte, ok bool) {
 	if chain == "-1" {
 		a[0] = 0xff
 	}
-	if n, err := hex.Decode(a[1:], []byte(digits)); err != nil || n != 32 || strings.ToLower(digits) != digits {
-		return a, false
+	for i := range 32 {
+		high, low := nibble(digits[2*i]), nibble(digits[2*i+1])
+		if high > 15 || low > 15 {
+			return a, false
+		}
+		a[1+i] = high<<4 | low
 	}
 	return a, true
 }
 
-func unpackAddress(a [addrLen]byte) string {
-	return fmt.Sprintf("%d:%x", int8(a[0]), a[1:])
+// nibble is 16 or more for anything but a lower-case hex digit.
+func nibble(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10
+	}
+	return 16
+}
+
+func unpackAddress(a []byte) string {
+	b := append(make([]byte, 0, 3+64), "0:"...)
+	if a[0] != 0 {
+		b = append(b[:0], "-1:"...)
+	}
+	return string(hex.AppendEncode(b, a[1:]))
 }

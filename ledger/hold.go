@@ -12,6 +12,17 @@ type Hold struct {
 	booking bool // it is being settled: nobody else may end it
 }
 
+// maxName bounds an account's name; a raw address has 67 bytes.
+const maxName = 1000
+
+// named refuses what cannot be the name of an account. Events must be fit to be read back.
+func named(account string) error {
+	if account == "" || len(account) > maxName {
+		return fmt.Errorf("%w: a name of %d bytes, want 1 to %d", ErrAccount, len(account), maxName)
+	}
+	return nil
+}
+
 // accounts is the current generation, or why there is none. mu is held.
 func (l *Ledger) accounts() (*generation, error) {
 	if !l.begun {
@@ -23,6 +34,9 @@ func (l *Ledger) accounts() (*generation, error) {
 // OpenClient makes the account known. It is kept in memory alone until
 // something happens to it: anybody may open accounts, and that must cost no disk.
 func (l *Ledger) OpenClient(wallet string) (Client, error) {
+	if err := named(wallet); err != nil {
+		return Client{}, err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	g, err := l.accounts()
@@ -37,6 +51,9 @@ func (l *Ledger) OpenClient(wallet string) (Client, error) {
 
 // OpenWorker makes the account known.
 func (l *Ledger) OpenWorker(owner string) (Worker, error) {
+	if err := named(owner); err != nil {
+		return Worker{}, err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	g, err := l.accounts()
@@ -196,8 +213,33 @@ func (l *Ledger) settleable(g *generation, h *Hold, owner string, used int64) er
 func (l *Ledger) Clients() []Client {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !l.begun {
+		return []Client{}
+	}
+	return l.state.current().clientList()
+}
+
+// Workers lists every account of the current generation, in no order.
+func (l *Ledger) Workers() []Worker {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.begun {
+		return []Worker{}
+	}
+	return l.state.current().workerList()
+}
+
+// Accounts lists those of any generation, in no order; none if it is unknown.
+func (l *Ledger) Accounts(generation uint32) ([]Client, []Worker) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g := l.state.generation(generation)
+	return g.clientList(), g.workerList()
+}
+
+func (g *generation) clientList() []Client {
 	list := []Client{}
-	if g := l.state.current(); g != nil && l.begun {
+	if g != nil {
 		for _, c := range g.clients {
 			list = append(list, c.snapshot())
 		}
@@ -205,12 +247,9 @@ func (l *Ledger) Clients() []Client {
 	return list
 }
 
-// Workers lists every account of the current generation, in no order.
-func (l *Ledger) Workers() []Worker {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (g *generation) workerList() []Worker {
 	list := []Worker{}
-	if g := l.state.current(); g != nil && l.begun {
+	if g != nil {
 		for _, w := range g.workers {
 			list = append(list, w.snapshot())
 		}

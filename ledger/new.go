@@ -137,6 +137,9 @@ func (l *Ledger) Begin(t Terms) error {
 	if t.Price < 0 || t.Fee < 0 || t.Fee > t.Price {
 		return fmt.Errorf("ledger: a price of %d and a fee of %d nanoTON, want 0 ≤ fee ≤ price", t.Price, t.Fee)
 	}
+	if len(t.Contract) > maxName || len(t.Memo) > maxText || t.Credit.Paid < 0 || t.Credit.Stake < 0 {
+		return fmt.Errorf("ledger: terms with a contract of %d and a memo of %d bytes and a credit of %+v are out of range", len(t.Contract), len(t.Memo), t.Credit)
+	}
 	l.mu.Lock()
 	switch g := l.state.current(); {
 	case g != nil && t.Params < g.Params:

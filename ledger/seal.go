@@ -122,16 +122,18 @@ func openRecord(b []byte) (*opened, error) {
 		return nil, fmt.Errorf("a record of kind %d, first %d, %d events", b[1], o.first, count)
 	}
 	rest := body[sealHead:]
-	for i := range count {
-		var e Event
-		var err error
+	o.events = make([]Event, min(int(count), len(rest)/3)) // the shortest event has three bytes
+	if len(o.events) < int(count) {
+		return nil, fmt.Errorf("%d bytes cannot hold %d events", len(rest), count)
+	}
+	for i := range o.events {
+		e, err := &o.events[i], error(nil)
 		if rest, err = e.decode(rest); err != nil {
 			return nil, fmt.Errorf("event %d of the record from %d: %w", i, o.first, err)
 		}
 		if o.kind == logRecord {
 			e.Seq = o.first + uint64(i)
 		}
-		o.events = append(o.events, e)
 	}
 	if len(rest) > 0 {
 		return nil, fmt.Errorf("%d bytes too many in the record from %d", len(rest), o.first)
@@ -168,7 +170,7 @@ func (c *chain) follow(o *opened) error {
 		return fmt.Errorf("the record from event %d does not continue the one before it: hash %.8s…, want %.8s…", o.first, o.previous, c.head)
 	}
 	for i := range o.events {
-		if o.events[i].Kind >= CarriedClient {
+		if k := o.events[i].Kind; k >= CarriedClient && k <= CarriedEnd {
 			return fmt.Errorf("event %d is a %s, which belongs into snapshots", o.events[i].Seq, o.events[i].Kind)
 		}
 	}

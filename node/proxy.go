@@ -35,6 +35,7 @@ type Proxy struct {
 	QueueLimit int `json:"queue_limit,omitempty"`
 	// QueueWait is how long they wait; 0 means 10 s.
 	QueueWait Duration `json:"queue_wait,omitempty"`
+	Settlement
 }
 
 // Check implements [Role].
@@ -61,6 +62,7 @@ func (s *Proxy) Check() error {
 	if s.QueueWait < 0 {
 		p.Add("queue_wait: cannot be negative")
 	}
+	s.Settlement.check(&p, s.TONConfig != "")
 	return p.Err()
 }
 
@@ -76,26 +78,38 @@ func (s *Proxy) Run(ctx context.Context, env Env) error {
 	}
 	defer b.close()
 	b.tls.Difficulty = s.Difficulty
+	if s.Data == "" {
+		return s.serve(ctx, env, b, proxy.Config{Key: freshKey()})
+	}
+	h, err := s.openHouse(env, b)
+	if err != nil {
+		return err
+	}
+	cfg := proxy.Config{Key: h.key, Book: h.ledger, Registrar: h.settler, Settler: settler{h.settler}}
+	return errors.Join(s.serve(ctx, env, b, cfg, h.wallet.Run, h.settler.Run), h.close())
+}
+
+// serve runs the proxy, beside what it needs as long as it runs.
+func (s *Proxy) serve(ctx context.Context, env Env, b *base, cfg proxy.Config, more ...func(context.Context) error) error {
 	doors, err := s.open(b)
 	if err != nil {
 		return err
 	}
-	p, err := proxy.New(proxy.Config{
-		WorkersListener: doors.workers, ClientsListener: doors.clients, HTTPListener: doors.http,
-		Registry: b.registry, Key: freshKey(), OwnerAddress: s.OwnerAddress, RootAddress: s.RootAddress,
-		CheckImages: !s.AnyWorkerImage, QueueLimit: s.QueueLimit, QueueWait: time.Duration(s.QueueWait),
-		ControlToken: b.token, Seed: mrand.Uint64(), Log: env.Log,
-	})
+	cfg.WorkersListener, cfg.ClientsListener, cfg.HTTPListener = doors.workers, doors.clients, doors.http
+	cfg.Registry, cfg.OwnerAddress, cfg.RootAddress = b.registry, s.OwnerAddress, s.RootAddress
+	cfg.CheckImages, cfg.QueueLimit, cfg.QueueWait = !s.AnyWorkerImage, s.QueueLimit, time.Duration(s.QueueWait)
+	cfg.ControlToken, cfg.Seed, cfg.Log = b.token, mrand.Uint64(), env.Log
+	p, err := proxy.New(cfg)
 	if err != nil {
 		return errors.Join(err, doors.close())
 	}
 	if env.Ready != nil {
 		env.Ready("http://" + doors.http.Addr().String())
 	}
-	return b.run(ctx, p.Run)
+	return b.run(ctx, p.Run, more...)
 }
 
-// freshKey is the proxy's key on this run. The ledger is in memory, so
+// freshKey is the proxy's key on this run, where nothing is settled. The ledger is in memory, so
 // a proxy that starts again has forgotten what it promised; under its old key
 // its peers would rightly refuse the smaller promises.
 func freshKey() ed25519.PrivateKey {

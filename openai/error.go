@@ -46,6 +46,7 @@ const (
 	CodeBadAnswer      = "bad_answer"
 	CodeRefused        = "refused"
 	CodeSlowReader     = "slow_reader"
+	CodeSpendingLimit  = "spending_limit"
 	CodeCancelled      = "cancelled"
 	CodeInternal       = "internal_error"
 )
@@ -219,6 +220,12 @@ func TooManyRequests(retry time.Duration, format string, args ...any) *Error {
 // PaymentRequired is the 402: the balance does not cover the request.
 func PaymentRequired(format string, args ...any) *Error {
 	return &Error{Status: 402, Type: TypeInsufficientQuota, Code: CodeInsufficientQuota, Message: fmt.Sprintf(format, args...)}
+}
+
+// SpendingLimit is the 402 for a request beyond what the operator lets the
+// gateway spend.
+func SpendingLimit(why string) *Error {
+	return &Error{Status: 402, Type: TypeInsufficientQuota, Code: CodeSpendingLimit, Message: why}
 }
 
 // PriceAboveCeiling is the 409: workers exist, all dearer than the caller's

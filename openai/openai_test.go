@@ -371,3 +371,17 @@ func FuzzParseOptions(f *testing.F) {
 		}
 	})
 }
+
+// What a limit of tokens is multiplied by.
+func TestAnswers(t *testing.T) {
+	for body, want := range map[string]int64{
+		`{"model":"m"}`: 1, `{"model":"m","n":3}`: 3, `{"model":"m","n":2,"best_of":5}`: 5, `{"model":"m","n":"x"}`: 1, `{"model":"m","n":0}`: 1,
+		`{"model":"m","prompt":["a","b"],"n":3}`: 6, `{"model":"m","prompt":[1,2,3]}`: 1, `{"model":"m","prompt":[[1,2],[3]]}`: 2, `{"model":"m","prompt":[]}`: 1,
+		`{"model":"m","n":2147483647}`: 1 << 20,
+	} {
+		o, forward, err := ParseOptions(http.Header{}, []byte(body))
+		if err != nil || o.Answers() != want || string(forward) != body {
+			t.Errorf("%s: %d answers, forwarded %s, %v, want %d", body, o.Answers(), forward, err, want)
+		}
+	}
+}

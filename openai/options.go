@@ -54,6 +54,13 @@ type Options struct {
 	// for, if Encrypted. It stays in the body (current.md §3).
 	ReceiverPublicKey [32]byte
 	Encrypted         bool
+	choices, prompts int64 // 0 if not given; see Answers
+}
+
+// Answers is how many times MaxTokens may be generated: choices times prompts,
+// at least 1. What is malformed counts as 1, and is the engine's to refuse.
+func (o *Options) Answers() int64 {
+	return min(max(o.choices, 1)*max(o.prompts, 1), maxAnswers)
 }
 
 // ParseOptions reads the options of a request with a JSON or multipart body.
@@ -92,6 +99,9 @@ var fields = []field{
 	{"max_tokens", false, (*Options).readMaxTokens},
 	{"max_completion_tokens", false, (*Options).readMaxTokens},
 	{"receiver_public_key", false, (*Options).readKey},
+	{"n", false, (*Options).readChoices},
+	{"best_of", false, (*Options).readChoices},
+	{"prompt", false, (*Options).readPrompts},
 	{"max_coefficient", true, (*Options).readMaxCoefficient},
 	{"timeout", true, (*Options).readTimeout},
 	{"enable_debug", true, (*Options).readDebug},
@@ -254,6 +264,28 @@ func (o *Options) readTimeout(v value) *Error {
 		return v.outside("seconds above 0, at most 86400")
 	}
 	o.Timeout = max(time.Millisecond, time.Duration(seconds*float64(time.Second)))
+	return nil
+}
+
+// maxAnswers keeps products with it far from overflow.
+const maxAnswers = 1 << 20
+
+func (o *Options) readChoices(v value) *Error {
+	if n, err := v.integer(); err == nil {
+		o.choices = max(o.choices, min(int64(n), maxAnswers))
+	}
+	return nil
+}
+
+// readPrompts counts the prompts of a list. A list of numbers is one prompt in tokens.
+func (o *Options) readPrompts(v value) *Error {
+	var list []json.RawMessage
+	if v.text || v.raw[0] != '[' || json.Unmarshal(v.raw, &list) != nil || len(list) == 0 {
+		return nil
+	}
+	if first := list[0][0]; first == '"' || first == '[' {
+		o.prompts = min(int64(len(list)), maxAnswers)
+	}
 	return nil
 }
 

@@ -16,11 +16,11 @@ func (p *Proxy) Handler() http.Handler {
 	return stats.Handler(stats.Config{
 		Page: p.page, JSON: func() any { return p.Snapshot() }, Metrics: stats.NewRegistry(p.metrics),
 		Token: p.cfg.ControlToken,
-		Actions: []stats.Action{
+		Actions: append([]stats.Action{
 			{Path: "/request/disable", Title: "take no new work; what runs goes on", Do: p.actDisable},
 			{Path: "/request/enable", Title: "take work again", Do: p.actEnable},
 			{Path: "/request/drain", Title: "take no new work and wait until nothing runs", Do: p.actDrain},
-		},
+		}, p.moneyActions()...),
 	})
 }
 
@@ -78,12 +78,12 @@ func (p *Proxy) page() *stats.Page {
 	}
 	return &stats.Page{
 		Title: "cocoon proxy", State: state,
-		Facts: []stats.Fact{
+		Facts: append([]stats.Fact{
 			{Name: "contract", Value: s.Contract.Address}, {Name: "owner", Value: s.Local.OwnerAddress},
 			{Name: "registry version", Value: s.Root.Version}, {Name: "price per token, nanoTON", Value: int64(s.Root.PricePerToken)},
 			{Name: "worker fee per token, nanoTON", Value: int64(s.Root.WorkerFeePerToken)}, {Name: "images are checked", Value: s.Local.CheckImages},
 			{Name: "running", Value: s.Running}, {Name: "waiting", Value: s.Waiting}, {Name: "client connections", Value: s.ClientConn},
-		},
+		}, moneyFacts(s)...),
 		Tables: []stats.Table{
 			stats.Rates("Requests",
 				stats.RateRow{Name: "given to a worker", Values: s.Stats.Queries}, stats.RateRow{Name: "answered", Values: s.Stats.Success},
@@ -138,7 +138,7 @@ func (p *Proxy) metrics() []stats.Metric {
 		workers.Samples = append(workers.Samples, stats.Sample{Labels: []string{m.Name}, Value: float64(m.Workers)})
 		waiting.Samples = append(waiting.Samples, stats.Sample{Labels: []string{m.Name}, Value: float64(m.Waiting)})
 	}
-	return []stats.Metric{
+	return append([]stats.Metric{
 		requests, workers, waiting,
 		stats.CounterMetric("cocoon_proxy_retries_total", "Requests moved to another worker.", float64(p.stats.retried.Total())),
 		stats.CounterMetric("cocoon_proxy_request_seconds_total", "Time from request to last answer.", seconds(p.stats.time.Total())),
@@ -151,7 +151,7 @@ func (p *Proxy) metrics() []stats.Metric {
 		stats.GaugeMetric("cocoon_proxy_client_connections", "Connections of clients.", float64(s.ClientConn)),
 		stats.GaugeMetric("cocoon_proxy_held_bytes", "Bytes of questions without a first answer.", float64(s.HeldBytes)),
 		stats.GaugeMetric("cocoon_proxy_wire_bytes", "Bytes that connections hold.", float64(s.WireBytes)),
-	}
+	}, moneyMetrics(s)...)
 }
 
 // tick serves the queue and tells those who wait where they stand, until ctx
@@ -166,7 +166,7 @@ func (p *Proxy) tick(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		if err := p.book.Health(); err != nil && err.Error() != told {
+		if err := p.health(); err != nil && err.Error() != told {
 			told = err.Error()
 			p.log.Error("no work is taken", "error", err)
 		}

@@ -65,6 +65,8 @@ type Config struct {
 	// Registrar knows clients from the chain. Nil is the mode without a chain:
 	// every client has credit and the empty secret.
 	Registrar Registrar
+	// Settler moves money on the chain. Nil is the mode without one.
+	Settler Settler
 	// QueueLimit is how many requests may wait per model; 0 is 256, negative none.
 	QueueLimit int
 	// QueueWait is how long a request waits for a free worker; 0 is 10 s.
@@ -95,6 +97,7 @@ type Proxy struct {
 	cfg    Config
 	owner  *address.Address
 	root   *address.Address
+	issuer *contract.Issuer
 	log    *slog.Logger
 	now    func() time.Time
 	market *market.Market
@@ -127,6 +130,7 @@ func New(cfg Config) (*Proxy, error) {
 	if err := p.check(); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
+	p.issuer = &contract.Issuer{Owner: p.owner, Root: p.root, Key: cfg.Key}
 	p.stats.init(cfg.Now)
 	p.market = market.New(market.Config{Seed: cfg.Seed, QueueLimit: cfg.QueueLimit, Now: cfg.Now})
 	if err := p.adopt(cfg.Registry.Root()); err != nil {
@@ -247,12 +251,20 @@ func (p *Proxy) serveHTTP(ctx context.Context) error {
 
 // takesWork says why not, if not.
 func (p *Proxy) takesWork() (why string, ok bool) {
-	if p.book.Health() != nil {
+	if p.health() != nil {
 		return "proxy's ledger takes no work", false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.takesWorkLocked()
+}
+
+// health is why neither ledger nor chain let work be taken, nil if they do.
+func (p *Proxy) health() error {
+	if err := p.book.Health(); err != nil || p.cfg.Settler == nil {
+		return err
+	}
+	return p.cfg.Settler.Health()
 }
 
 func (p *Proxy) takesWorkLocked() (why string, ok bool) {

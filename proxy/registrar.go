@@ -9,7 +9,7 @@ import (
 
 // Registrar knows clients from the chain.
 //
-//   - Known must say at once whether the client's contract exists and, if so,
+//   - Known must say within a few seconds whether the client's contract exists and, if so,
 //     the hash of the secret that the client published there.
 //   - Await must return nil once the client has registered on chain with the
 //     nonce, or an error when ctx ends first.

@@ -19,7 +19,7 @@ type Snapshot struct {
 	Wallet     WalletInfo     `json:"wallet"`
 	Local      LocalInfo      `json:"localconfig"`
 	Contract   ContractInfo   `json:"smartcontract"`
-	Old        []struct{}     `json:"old_instances"`
+	Old        []OldInstance  `json:"old_instances"`
 	Root       *contract.Root `json:"root_contract_config"`
 	Workers    []WorkerInfo   `json:"workers"`
 	Connected  []WorkerConn   `json:"worker_connections"`
@@ -30,6 +30,8 @@ type Snapshot struct {
 	HeldBytes  int64          `json:"held_bytes"`
 	WireBytes  int            `json:"wire_bytes"`
 	ClientConn int            `json:"client_connections"`
+	// Money is nil without a chain.
+	Money *Settlement `json:"settlement,omitempty"`
 }
 
 // StatusInfo says whether the proxy works.
@@ -59,10 +61,16 @@ type StatsInfo struct {
 	Reasoning  stats.Values `json:"reasoning_adjusted_tokens_used"`
 }
 
-// WalletInfo is the node wallet; without a chain there is none, and its balance is -2, "not known".
+// WalletInfo is the node wallet. Its balance is -2 while it is not known; without a chain there is none.
 type WalletInfo struct {
 	Address string `json:"address"`
 	Balance int64  `json:"balance"`
+	Seqno   uint32 `json:"seqno"`
+	Pending int    `json:"pending_transactions_cnt"`
+	Active  int    `json:"active_transactions_cnt"`
+	// Needs is how much must be sent there before it can send; Trouble is why it does not.
+	Needs   int64  `json:"needs,omitempty"`
+	Trouble string `json:"trouble,omitempty"`
 }
 
 // LocalInfo is the configuration that peers depend on.
@@ -79,6 +87,7 @@ type ContractInfo struct {
 	ParamsVersion    uint32 `json:"params_version"`
 	Balance          int64  `json:"balance"`
 	ReadyForWithdraw int64  `json:"ready_for_withdraw"`
+	Deposits         int64  `json:"deposits"`
 }
 
 // WorkerInfo is the account of a worker's owner.
@@ -137,19 +146,26 @@ func (p *Proxy) Snapshot() Snapshot {
 	t := p.terms.Load()
 	why, takes := p.takesWork()
 	clients, workers := p.connections()
+	money := p.settlement()
 	s := Snapshot{
-		Status:    StatusInfo{WalletBalance: -2, Enabled: takes, ActualImageHash: true, Closing: why},
+		Status:    StatusInfo{WalletBalance: money.Wallet.Balance, Enabled: takes, ActualImageHash: true, Closing: why},
 		Stats:     p.stats.info(),
-		Wallet:    WalletInfo{Balance: -2},
+		Wallet:    money.Wallet,
 		Local:     LocalInfo{p.text(p.root), p.cfg.OwnerAddress, t.check, hex.EncodeToString(p.public())},
-		Contract:  ContractInfo{Address: p.text(t.proxy), ParamsVersion: t.ParamsVersion},
-		Old:       []struct{}{},
+		Contract:  ContractInfo{p.text(t.proxy), t.ParamsVersion, int64(money.Account), int64(money.Ready), int64(money.Deposits)},
+		Old:       append([]OldInstance{}, money.Old...),
 		Root:      t.Root,
 		HeldBytes: p.held.Load(), WireBytes: p.cfg.Wire.Budget.Used(), ClientConn: len(clients),
 	}
+	if p.cfg.Settler != nil {
+		s.Money = &money
+	}
+	if !money.Synced.IsZero() {
+		s.Status.SyncedAt = money.Synced.Unix()
+	}
 	running := map[string]int{}
 	s.Connected = p.workerConns(workers, running)
-	s.Workers, s.Clients = p.workerAccounts(t, running), p.clientAccounts(t)
+	s.Workers, s.Clients = p.workerAccounts(t, running, money.Paying), p.clientAccounts(t)
 	s.Models = []ModelInfo{}
 	for _, m := range p.market.Models() {
 		s.Models = append(s.Models, ModelInfo{m.Name, len(m.Offers), m.Waiting})
@@ -200,10 +216,10 @@ func (p *Proxy) workerConns(workers []*worker, running map[string]int) []WorkerC
 	return list
 }
 
-func (p *Proxy) workerAccounts(t *terms, running map[string]int) []WorkerInfo {
+func (p *Proxy) workerAccounts(t *terms, running map[string]int, paying map[string]bool) []WorkerInfo {
 	list := []WorkerInfo{}
 	for _, w := range p.book.Workers() {
-		info := WorkerInfo{Earned: w.Earned.Max, Unpaid: w.Earned.Max - w.Paid, Running: running[w.Owner]}
+		info := WorkerInfo{Earned: w.Earned.Max, Unpaid: w.Earned.Max - w.Paid, Running: running[w.Owner], PayingNow: paying[w.Owner]}
 		if owner, err := contract.ParseAddress(w.Owner); err == nil {
 			info.OwnerAddress = p.text(owner)
 			if a, err := t.WorkerAddress(owner, t.proxy, p.public()); err == nil {

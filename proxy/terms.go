@@ -3,8 +3,6 @@ package proxy
 import (
 	"context"
 	"crypto/ed25519"
-	"fmt"
-	"math/rand/v2"
 
 	"github.com/xssnick/tonutils-go/address"
 
@@ -41,7 +39,11 @@ func (p *Proxy) adopt(root *contract.Root) error {
 		return err
 	}
 	if old := p.terms.Load(); old == nil || old.ParamsVersion != root.ParamsVersion {
-		if err := p.book.Begin(p.ledgerTerms(t)); err != nil {
+		lt, err := p.ledgerTerms(root)
+		if err == nil {
+			err = p.book.Begin(lt)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -49,38 +51,12 @@ func (p *Proxy) adopt(root *contract.Root) error {
 	return nil
 }
 
-func (p *Proxy) ledgerTerms(t *terms) ledger.Terms {
-	lt := ledger.Terms{Params: t.ParamsVersion, Contract: t.proxy.StringRaw(), Price: t.PricePerToken, Fee: t.WorkerFeePerToken,
-		Sign: func(promise ledger.Promise) ([]byte, error) { return p.sign(t, promise) }}
+func (p *Proxy) ledgerTerms(root *contract.Root) (ledger.Terms, error) {
+	lt, err := p.issuer.Terms(root)
 	if p.cfg.Registrar == nil {
 		lt.Credit = ledger.Chainless(lt.Price)
 	}
-	return lt
-}
-
-func (p *Proxy) sign(t *terms, promise ledger.Promise) ([]byte, error) {
-	if promise.Final || promise.Generation.Contract != t.proxy.StringRaw() {
-		return nil, fmt.Errorf("%s %s of contract %s: only charges and payouts of the current contract are signed", promise.Side, promise.Account, promise.Generation.Contract)
-	}
-	who, err := contract.ParseAddress(promise.Account)
-	if err != nil {
-		return nil, err
-	}
-	pay := contract.Payment{Kind: contract.Charge, QueryID: rand.Uint64(), Excess: p.owner, Tokens: promise.Tokens}
-	if promise.Side == ledger.ClientSide {
-		pay.Contract, err = t.ClientAddress(who, t.proxy, p.public())
-	} else {
-		pay.Kind = contract.Payout
-		pay.Contract, err = t.WorkerAddress(who, t.proxy, p.public())
-	}
-	if err != nil {
-		return nil, err
-	}
-	signed, err := pay.Sign(p.cfg.Key)
-	if err != nil {
-		return nil, err
-	}
-	return signed.ForPeer()
+	return lt, err
 }
 
 // text writes an address as peers compare it.

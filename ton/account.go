@@ -73,7 +73,7 @@ func proveAccount(addr *address.Address, h head, answer tonapi.AccountState) (*A
 	if err != nil {
 		return nil, err
 	}
-	account := &Account{Address: addr, At: h.block(), Root: answer.State}
+	account := &Account{Address: addr, At: h.block(), Time: time.Unix(int64(state.GenUTime), 0), Root: answer.State}
 	if place == nil {
 		if answer.State != nil {
 			return nil, wrong("a state for an account that does not exist")
@@ -119,6 +119,12 @@ func (a *Account) fill() error {
 		a.Root = nil
 		return nil
 	}
+	a.set(&state)
+	return nil
+}
+
+// set takes what a valid state says.
+func (a *Account) set(state *tlb.AccountState) {
 	a.Balance = coin.FromBig(state.Balance.Nano())
 	switch state.Status {
 	case tlb.AccountStatusActive:
@@ -128,5 +134,4 @@ func (a *Account) fill() error {
 	case tlb.AccountStatusUninit:
 		a.Status = Uninitialized
 	}
-	return nil
 }

@@ -101,6 +101,7 @@ type round struct {
 	names  []string
 	last   error
 	newest *StaleError
+	other  bool // a failure was something else than lacking what was asked for
 }
 
 // maxAsked is how often one call may ask a server that keeps losing its connection.
@@ -113,16 +114,24 @@ func (r *round) note(l *link, err error) {
 		r.newest = stale
 	}
 	r.last = fmt.Errorf("%s: %w", l, err)
+	r.other = r.other || !lacking(err)
+}
+
+// lacking says whether a server has answered that it does not have something.
+func lacking(err error) bool {
+	var refusal tonapi.LSError
+	return errors.As(err, &refusal) && (refusal.Code == codeRefused || refusal.Code == codeBad || refusal.Code == codeNotFound)
 }
 
 func (r *round) failure(c *Client, doing string) error {
 	if r.newest != nil {
 		return r.newest
 	}
+	lacking := r.last != nil && !r.other
 	if r.last == nil {
 		r.names, r.last = c.reasons()
 	}
-	return &UnreachableError{Doing: doing, Servers: r.names, Last: r.last}
+	return &UnreachableError{Doing: doing, Servers: r.names, Last: r.last, lacking: lacking}
 }
 
 func (r *round) ended(c *Client, ctx context.Context, doing string) error {
@@ -132,7 +141,7 @@ func (r *round) ended(c *Client, ctx context.Context, doing string) error {
 	if r.last == nil && len(r.names) == 0 {
 		r.names, r.last = c.reasons()
 	}
-	r.last = errors.Join(r.last, ctx.Err())
+	r.last, r.other = errors.Join(r.last, ctx.Err()), true
 	return r.failure(c, doing)
 }
 

@@ -9,6 +9,11 @@ import (
 	"golang.org/x/time/rate"
 )
 
+var (
+	_ Chain     = (*Client)(nil)
+	_ Librarian = (*Client)(nil)
+)
+
 // Client is a [Chain] read from liteservers, with Merkle proofs. It is safe
 // for concurrent use.
 //
@@ -35,7 +40,7 @@ type Client struct {
 	preferred *link
 	moved     chan struct{} // closed and replaced when a link's state changes
 	head      head
-	trusted   head          // where signatures have been followed to: head, or on the way there
+	trusted   head          // the newest key block whose signatures have been followed, at first Network.Init
 	news      chan struct{} // closed and replaced at each new head
 	wanted    bool          // somebody waits for news
 	running   *flight

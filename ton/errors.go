@@ -15,6 +15,8 @@ type UnreachableError struct {
 	// Last is the last server's failure; it may be a context's error, or
 	// [ErrProof] if the last server was dropped for lying.
 	Last error
+
+	lacking bool // every server that was asked answered that it lacks the thing
 }
 
 func (e *UnreachableError) Error() string {

@@ -40,10 +40,14 @@ func (c *Client) RunMethod(ctx context.Context, addr *address.Address, method st
 	if err != nil {
 		return nil, err
 	}
-	return runMethod(account, p.prepared, h.lt, method, args)
+	var libraries shelf
+	if _, err := libraries.stock(ctx, c, account.Code); err != nil {
+		return nil, fmt.Errorf("ton: get-method %s of %s: %w", method, addr, err)
+	}
+	return runMethod(account, p.prepared, &libraries, h.lt, method, args)
 }
 
-func runMethod(account *Account, p *tvm.PreparedBlockchainConfig, lt uint64, method string, args []any) (results []any, err error) {
+func runMethod(account *Account, p *tvm.PreparedBlockchainConfig, libraries *shelf, lt uint64, method string, args []any) (results []any, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			results, err = nil, fmt.Errorf("ton: get-method %s of %s broke the virtual machine: %v", method, account.Address, r)
@@ -66,7 +70,11 @@ func runMethod(account *Account, p *tvm.PreparedBlockchainConfig, lt uint64, met
 	if err != nil {
 		return nil, err
 	}
-	result, err := machine.ExecuteGetMethod(account.Code, account.Data, c7, vm.GasWithLimit(methodGas), stack, tvm.ExecutionConfig{Config: p})
+	books, err := libraries.cells()
+	if err != nil {
+		return nil, err
+	}
+	result, err := machine.ExecuteGetMethod(account.Code, account.Data, c7, vm.GasWithLimit(methodGas), stack, tvm.ExecutionConfig{Config: p, Libraries: books})
 	if err != nil {
 		return nil, fmt.Errorf("ton: get-method %s of %s: %w", method, account.Address, err)
 	}

@@ -70,3 +70,27 @@ func (c *Client) paramsAt(ctx context.Context, h head) (params, error) {
 	c.mu.Unlock()
 	return fresh, nil
 }
+
+// globalID is the parameter with the network's id.
+const globalID = 19
+
+// GlobalID reads the network's id, which newer wallets sign, from its
+// configuration: -239 is the main network, -3 the test network.
+func GlobalID(ctx context.Context, chain Chain) (int32, error) {
+	root, err := chain.Params(ctx)
+	if err != nil {
+		return 0, err
+	}
+	value, err := root.AsDict(32).LoadValueByUintKey(globalID)
+	if err == nil {
+		value, err = value.LoadRef()
+	}
+	id := int64(0)
+	if err == nil {
+		id, err = value.LoadInt(32)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("ton: the configuration does not say the network's id: %w", err)
+	}
+	return int32(id), nil
+}

@@ -8,47 +8,57 @@ import (
 	"github.com/xssnick/tonutils-go/tvm/cell"
 )
 
-// signed follows the validators' signatures from a trusted block to a newer
-// one: each step ends in a block that was signed by more than two thirds, by
-// weight, of the validators that the step's first block names. What has been
-// followed is kept even if the end is not reached.
+// signed follows the validators' signatures from a trusted key block to a newer
+// block: each step ends in a block that was signed by more than two thirds, by
+// weight, of the validators that the step's first block names. The key blocks passed
+// are trusted from then on, even if the end is not reached.
 func (c *Client) signed(ctx context.Context, s server, from head, to *tonapi.BlockIDExt) (head, error) {
 	for from.id.SeqNo < to.SeqNo {
 		part, err := query[tonapi.PartialBlockProof](ctx, s.link, s.line, tonapi.GetBlockProof{Mode: 1, KnownBlock: from.id, TargetBlock: to})
 		if err != nil {
 			return head{}, fmt.Errorf("proof that block %d follows block %d: %w", to.SeqNo, from.id.SeqNo, err)
 		}
-		next, err := followSteps(from.id, to, part.Steps)
+		at, key, err := followSteps(from.id, to, part.Steps)
 		if err != nil {
 			return head{}, wrong("that block %d follows block %d: %w", to.SeqNo, from.id.SeqNo, err)
 		}
-		from = next
-		c.mu.Lock()
-		if from.id.SeqNo > c.trusted.id.SeqNo {
-			c.trusted = from
-		}
-		c.mu.Unlock()
+		from = at
+		c.trust(key)
 	}
 	if !from.id.Equals(to) {
 		return head{}, wrong("block %d has the hash %x by its validators' signatures, not %x", to.SeqNo, from.id.RootHash, to.RootHash)
 	}
+	if from.time.IsZero() { // the configuration's block, of which only the hash was known
+		return c.header(ctx, s, to)
+	}
 	return from, nil
 }
 
-// followSteps checks the steps of one answer and returns the block they lead to.
-func followSteps(from, to *tonapi.BlockIDExt, steps []any) (head, error) {
-	at := head{id: from}
+// trust begins later proofs at a newer key block.
+func (c *Client) trust(key head) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if key.id != nil && key.id.SeqNo > c.trusted.id.SeqNo {
+		c.trusted = key
+	}
+}
+
+// followSteps checks the steps of one answer. It returns the block they lead
+// to, and the last key block on the way.
+func followSteps(from, to *tonapi.BlockIDExt, steps []any) (at, key head, err error) {
+	at = head{id: from}
 	for i, step := range steps {
-		next, err := followStep(at.id, step)
-		if err != nil {
-			return at, fmt.Errorf("step %d: %w", i, err)
+		if at, err = followStep(at.id, step); err != nil {
+			return at, key, fmt.Errorf("step %d: %w", i, err)
 		}
-		at = next
+		if at.key == at.id.SeqNo {
+			key = at
+		}
 	}
 	if at.id.SeqNo <= from.SeqNo || at.id.SeqNo > to.SeqNo {
-		return at, fmt.Errorf("%d steps lead to block %d", len(steps), at.id.SeqNo)
+		return at, key, fmt.Errorf("%d steps lead to block %d", len(steps), at.id.SeqNo)
 	}
-	return at, nil
+	return at, key, nil
 }
 
 func followStep(at *tonapi.BlockIDExt, step any) (head, error) {

@@ -62,8 +62,16 @@ var (
 	// ErrRefused: the contract did not accept the external message. Sending the
 	// same again gives the same answer.
 	ErrRefused = errors.New("message refused")
-	// ErrGap: more transactions happened than were asked for.
-	ErrGap = errors.New("too many transactions to list")
+	// ErrGap: there are more transactions than could be listed.
+	ErrGap = errors.New("transactions are missing")
+	// ErrCursor: the transaction to go on from is not in the account's history.
+	// It is of another account or of another chain.
+	ErrCursor = errors.New("no such transaction in the account's history")
+	// ErrExpired: the message was not executed and can never be.
+	ErrExpired = errors.New("message expired")
+	// ErrUnconfirmed: the message may have been executed, or may yet be. Do not
+	// replace it by another before it has expired.
+	ErrUnconfirmed = errors.New("message unconfirmed")
 	// ErrProof: a server's answer does not follow from the block it names.
 	ErrProof = errors.New("wrong proof")
 )
@@ -102,6 +110,9 @@ type Account struct {
 	// Last is the newest transaction, zero if there is none.
 	Last TxID
 	At   Block
+	// Time is the clock of the account's shard in that block, which may be
+	// behind the masterchain's: later transactions of the account are not older.
+	Time time.Time
 }
 
 // TxID names a transaction of an account.

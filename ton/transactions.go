@@ -32,10 +32,11 @@ func (c *Client) Transactions(ctx context.Context, addr *address.Address, newest
 		var got []*Transaction
 		var next TxID
 		err := c.ask(ctx, doing, func(ctx context.Context, s server) (err error) {
-			got, next, err = readPage(ctx, s, addr, at)
+			got, next, err = c.readPage(ctx, s, addr, at)
 			return err
 		})
-		if forgotten(err) {
+		var failed *UnreachableError
+		if errors.As(err, &failed) && failed.lacking {
 			return backwards(list, limit), fmt.Errorf("ton: %s: %w: servers do not have transaction %d: %w", doing, ErrGap, at.LT, err)
 		}
 		if err != nil {
@@ -51,7 +52,7 @@ func (c *Client) Transactions(ctx context.Context, addr *address.Address, newest
 		return backwards(list, limit), fmt.Errorf("ton: %s: %w: the account was deleted and began anew after %d", doing, ErrGap, after.LT)
 	}
 	if at != after {
-		return nil, fmt.Errorf("ton: %s: no transaction %d with the hash %x…: it has %d with %x…", doing, after.LT, after.Hash[:4], at.LT, at.Hash[:4])
+		return nil, fmt.Errorf("ton: %s: %w: want %d with hash %x…, it has %d with %x…", doing, ErrCursor, after.LT, after.Hash[:4], at.LT, at.Hash[:4])
 	}
 	if len(list) > limit {
 		return backwards(list, limit), fmt.Errorf("ton: %s: %w: more than %d since %d", doing, ErrGap, limit, after.LT)
@@ -66,12 +67,6 @@ func backwards(list []*Transaction, limit int) []*Transaction {
 	return list
 }
 
-// forgotten says that all servers answered, and none has the transaction.
-func forgotten(err error) bool {
-	var refusal tonapi.LSError
-	return errors.As(err, &refusal) && (refusal.Code == 0 || refusal.Code == codeBad || refusal.Code == codeNotFound)
-}
-
 // What liteservers answer when they lack something.
 const (
 	codeBad      = -400
@@ -79,9 +74,13 @@ const (
 )
 
 // readPage reads some transactions, newest first, the first as named. It also
-// returns which one is before them.
-func readPage(ctx context.Context, s server, addr *address.Address, from TxID) ([]*Transaction, TxID, error) {
-	answer, err := query[tonapi.TransactionList](ctx, s.link, s.line, tonapi.GetTransactions{
+// returns which one is before them. A server is asked as of the head, or one
+// that is behind would say that it lacks the newest.
+func (c *Client) readPage(ctx context.Context, s server, addr *address.Address, from TxID) ([]*Transaction, TxID, error) {
+	c.mu.Lock()
+	h := c.head
+	c.mu.Unlock()
+	answer, err := stateQuery[tonapi.TransactionList](ctx, s, h, c.cfg.Timeout, tonapi.GetTransactions{
 		Limit: page, AccID: &tonapi.AccountID{Workchain: addr.Workchain(), ID: addr.Data()}, LT: int64(from.LT), TxHash: from.Hash[:],
 	})
 	if err != nil {

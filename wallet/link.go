@@ -7,36 +7,12 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/xssnick/tonutils-go/address"
 	"github.com/xssnick/tonutils-go/tlb"
 	"github.com/xssnick/tonutils-go/tvm/cell"
-	"rsc.io/qr"
 
 	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/contract"
 )
-
-// Forms are the ways to write an address. All name the same account.
-type Forms struct {
-	Raw string `json:"raw"`
-	// Bounceable is for contracts, NonBounceable for people.
-	Bounceable    string `json:"bounceable"`
-	NonBounceable string `json:"non_bounceable"`
-	// The same with the mark that keeps careful wallets from using them on the
-	// main network.
-	TestBounceable    string `json:"test_bounceable"`
-	TestNonBounceable string `json:"test_non_bounceable"`
-}
-
-// FormsOf writes an address in all forms.
-func FormsOf(a *address.Address) Forms {
-	main, test := a.Testnet(false), a.Testnet(true)
-	return Forms{
-		Raw:        a.StringRaw(),
-		Bounceable: main.Bounce(true).String(), NonBounceable: main.Bounce(false).String(),
-		TestBounceable: test.Bounce(true).String(), TestNonBounceable: test.Bounce(false).String(),
-	}
-}
 
 const linkPrefix = "ton://transfer/"
 
@@ -127,36 +103,4 @@ func linkCell(text string) (*cell.Cell, error) {
 		return nil, err
 	}
 	return cell.FromBOC(raw)
-}
-
-// quiet is the border of a QR code, in modules. Terminals are dark or light
-// around it anyway; the standard's four would cost lines.
-const quiet = 2
-
-// QR draws a text as a QR code of half blocks, two modules high each, for a
-// terminal with light letters on dark ground; inverted is for dark letters on light.
-func QR(text string, inverted bool) (string, error) {
-	code, err := qr.Encode(text, qr.L)
-	if err != nil {
-		return "", fmt.Errorf("qr code of %d bytes: %w", len(text), err)
-	}
-	// What is lit is the paper, not the ink: scanners want dark on light.
-	lit := func(x, y int) bool { return code.Black(x, y) == inverted }
-	var b strings.Builder
-	for y := -quiet; y < code.Size+quiet; y += 2 {
-		for x := -quiet; x < code.Size+quiet; x++ {
-			switch upper, lower := lit(x, y), lit(x, y+1); {
-			case upper && lower:
-				b.WriteString("█")
-			case upper:
-				b.WriteString("▀")
-			case lower:
-				b.WriteString("▄")
-			default:
-				b.WriteString(" ")
-			}
-		}
-		b.WriteString("\n")
-	}
-	return b.String(), nil
 }

@@ -276,8 +276,13 @@ func TestTransfersOnTheChain(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := client.Send(ctx, m); err != nil {
+			p, err := ton.Emulate(ctx, client, m)
+			if err != nil {
 				t.Fatal(err)
+			}
+			tx, err := ton.SendAndConfirm(ctx, client, w.Address(), m, a.At.Time.Add(TTL))
+			if err != nil || len(tx.Out) != 2 || tx.Fees != p.Of(w.Address()).Fees {
+				t.Fatalf("%s: transaction %+v, %v; want two messages and fees of %s as predicted", w, tx, err, p.Of(w.Address()).Fees.Text())
 			}
 			if err := client.Send(ctx, m); !errors.Is(err, ton.ErrRefused) {
 				t.Errorf("%s: the same message again: %v", w, err)

@@ -3,6 +3,7 @@ package wallet
 import (
 	"context"
 	"crypto/ed25519"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -72,4 +73,11 @@ func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+func testLog(t testing.TB) *slog.Logger {
+	if !testing.Verbose() {
+		return nil
+	}
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }

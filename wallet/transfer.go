@@ -45,8 +45,9 @@ func (v Version) maxTransfers() int {
 }
 
 const (
-	// defaultTTL is how long a person's signed message may be on its way.
-	defaultTTL = 5 * time.Minute
+	// TTL is how long a message of [Wallet.Build] is good, from the block of the
+	// account that it was built with.
+	TTL = 5 * time.Minute
 	// Messages leave out what cannot be paid instead of burning the fee again
 	// and again, and v5 insists on it. Fees are the sender's, not taken off.
 	transferMode    = library.PayGasSeparately + library.IgnoreErrors
@@ -95,7 +96,7 @@ func (w *Wallet) Build(a *ton.Account, transfers ...Transfer) (*cell.Cell, error
 			return nil, fmt.Errorf("%s: transfer %d: %w", w, i+1, err)
 		}
 	}
-	external, err := w.sign(seqno, a.At.Time.Add(defaultTTL), a.Status != ton.Active, messages)
+	external, err := w.sign(seqno, a.At.Time.Add(TTL), a.Status != ton.Active, messages)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", w, err)
 	}
@@ -108,7 +109,7 @@ func (w *Wallet) sign(seqno uint32, until time.Time, deploy bool, messages []*li
 	ttl := time.Until(until)
 	if ttl < time.Second {
 		return nil, fmt.Errorf("the chain's newest block is of %s, %s before this machine's clock: set the clock, or wait for the chain",
-			until.Add(-defaultTTL).UTC().Format(time.RFC3339), (defaultTTL - ttl).Round(time.Second))
+			until.Add(-TTL).UTC().Format(time.RFC3339), (TTL - ttl).Round(time.Second))
 	}
 	config, err := w.version.config(w.network)
 	if err != nil {

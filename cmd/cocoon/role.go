@@ -101,7 +101,7 @@ func referenceNames(s *settings) {
 	s.renamed["http_port"] = rename{"listen", loopbackPort}
 	s.renamed["ton_config_filename"] = rename{"ton-config", nil}
 	s.unused = []string{
-		// Wallets and durable ledgers come later.
+		// Keys and ledger are in our data directory, in files of another kind.
 		"is_test", "is_testnet", "node_wallet_key", "machine_specific_private_key", "db_path",
 		// Control actions need a token in place of a word in the address.
 		"http_access_hash",

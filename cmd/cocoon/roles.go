@@ -67,6 +67,11 @@ func proxySettings(cmd *cobra.Command, c *node.Proxy) *settings {
 	f.IntVar(&c.Difficulty, "pow-difficulty", 0, "proof of work that callers do, in `bits` (default 20)")
 	f.IntVar(&c.QueueLimit, "queue-limit", 0, "requests that may wait per model (default 256)")
 	durationFlag(f, &c.QueueWait, "queue-wait", "how long they may wait for a worker (default 10s)")
+	f.StringVar(&c.Data, "data", "", "`directory` of keys, ledger and wallet queue; with it the proxy settles on the chain")
+	f.StringVar(&c.ChargeFrom, "charge-from", "", "charge a client from this `amount` of TON on (default 1)")
+	f.StringVar(&c.PayoutFrom, "payout-from", "", "pay a worker from this `amount` of TON on (default 10)")
+	f.StringVar(&c.WithdrawFrom, "withdraw-from", "", "send the owner the proxy's income from this `amount` of TON on (default 10)")
+	durationFlag(f, &c.NoteEvery, "note-every", "least time between notes that commit the ledger to the chain (default 45s)")
 	return s
 }
 

@@ -19,7 +19,8 @@ import (
 // Credit is what every client has in the mode without a chain.
 var Credit = ledger.Deposit{Paid: 1_000_000, Stake: 1_000_000}
 
-func terms(params uint32, credit ledger.Deposit) ledger.Terms {
+// Terms are those of all tests, with a chain if there is no credit.
+func Terms(params uint32, credit ledger.Deposit) ledger.Terms {
 	return ledger.Terms{Params: params, Contract: fmt.Sprintf("0:%064x", 1000+params), Price: 20, Fee: 18, Credit: credit, Memo: []byte{byte(params), 0, 7},
 		Sign: func(p ledger.Promise) ([]byte, error) {
 			return fmt.Appendf(nil, "%s %s %d", p.Side, p.Account, p.Tokens), nil
@@ -31,7 +32,7 @@ func Load(t testing.TB, s ledger.Store, params uint32, credit ledger.Deposit) *l
 	t.Helper()
 	l, err := ledger.New(ledger.Config{Store: s, Key: Key})
 	if err == nil {
-		err = l.Begin(terms(params, credit))
+		err = l.Begin(Terms(params, credit))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -245,7 +246,7 @@ func History(t *testing.T, p Place, seed uint64, steps int) {
 			m2 := newModel(m.params + 1)
 			m2.note, m2.moves, m2.covered, m2.shown, m2.old, m2.last = m.note, m.moves, m.covered, m.shown, m.old+1, m.last
 			m = m2
-			if err := l.Begin(terms(m.params, ledger.Deposit{})); err != nil {
+			if err := l.Begin(Terms(m.params, ledger.Deposit{})); err != nil {
 				fail("%v", err)
 			}
 		default:

@@ -11,10 +11,13 @@ const { Network, data, code, defaults, ton, uint, Address, Cell, beginCell, cont
 const start = 1_800_000_000;
 const people = ['rootOwner', 'proxyOwner', 'workerOwner', 'alice', 'bob', 'stranger'];
 
-class Person {
-  constructor(box, name) {
+const addressOf = (name) => new Address(0, createHash('sha256').update(`person ${name}`).digest());
+
+// Sender is a person, or a contract when only what it sends matters.
+class Sender {
+  constructor(box, address) {
     this.box = box;
-    this.address = new Address(0, createHash('sha256').update(`person ${name}`).digest());
+    this.address = address;
   }
 
   send({ to, value, bounce, bounced, init, body }) {
@@ -43,20 +46,18 @@ class Box extends Network {
   // open makes a network under the small configuration, which is the one
   // that the embedded chain has, and deploys the four contracts.
   static async open(change = {}) {
-    const n = new Box();
+    const n = new this();
     n.chain = await Blockchain.create({ config: 'slim', storage: new Accounts() });
     n.chain.now = start;
     n.p = { ...defaults, ...change };
     n.steps = [];
     n.label = '';
     n.names = new Map();
-    for (const name of people) n[name] = new Person(n, name);
+    for (const name of people) n[name] = new Sender(n, addressOf(name));
     n.change = n.stranger.address;
     n.step('deploy');
     n.root = await n.deploy('root', data.root(n.p, n.rootOwner.address, n.p.lists), '1');
-    n.proxy = await n.deploy('proxy', data.proxy(n.p, n.proxyOwner.address, n.root), '0.3');
-    n.worker = await n.deploy('worker', data.worker(n.p, n.workerOwner.address, n.proxy), '0.3');
-    n.client = await n.deploy('client', data.client(n.p, n.alice.address, n.proxy), '0.8');
+    await n.generation();
     return n;
   }
 
@@ -64,7 +65,11 @@ class Box extends Network {
   step(label) { this.label = label; }
 
   // role is what an address is called in the recording.
-  role(address) { return this.names.get(address.toRawString()) ?? 'nobody'; }
+  role(address) {
+    return this.names.get(address.toRawString()) ?? people.find((name) => this[name].address.equals(address)) ?? 'nobody';
+  }
+
+  isPerson(t) { return !this.names.has(t.inMessage.info.dest.toRawString()); }
 
   // at computes where a contract will be and gives it its name.
   at(name, state) {
@@ -90,8 +95,8 @@ class Box extends Network {
   }
 
   async keep(t) {
+    if (this.isPerson(t)) return;
     const at = t.inMessage.info.dest;
-    if (!this.names.has(at.toRawString())) return; // a person
     // The account as the machine wrote it: parsing and storing it again could lose a field.
     const account = Cell.fromBase64((await this.chain.getContract(at))._account);
     this.steps.push({
@@ -113,7 +118,7 @@ class Box extends Network {
         name: this.label, at: this.role(to), now: this.chain.now, lt: Number(this.chain.lt), refused: true, exit: err.exitCode,
         cells: [beginCell().store(storeMessage(message)).endCell()],
       });
-      return { transactions: [] };
+      return { transactions: [], refused: err.exitCode ?? 'before execution' };
     }
   }
 }
@@ -128,4 +133,4 @@ function outcome(t) {
   return o;
 }
 
-module.exports = { Box, start };
+module.exports = { Box, Sender, start };

@@ -177,6 +177,7 @@ async function proxy(n) {
     ['complete again', 'stranger', '1', complete(n.proxy)],
     ['text c, closed', 'proxyOwner', '1', text('c')],
     ['text w, closed', 'proxyOwner', '1', text('w')],
+    ['left-over', 'proxyOwner', '1', body(op.ownerFinish, 1)],
     ['payout request, closed', 'stranger', '1', body(op.payoutRequest, 1, n.change)],
     ['raise stake, closed', 'stranger', '1', body(op.increaseStake, 1, 5n, n.change)],
     ['owner close, closed', 'proxyOwner', '1', body(op.ownerClose, 1, n.change)],
@@ -258,6 +259,8 @@ async function client(n) {
     ['closed: withdraw', 'alice', '9', body(op.withdraw, 1, n.change)],
     ['closed: charge', 'alice', '9', charge(n.client, 9_000_000_000n)],
     ['closed: grant', 'alice', '9', grant(n.client, 9_000_000_000n)],
+    ['closed: left-over, by a stranger', 'stranger', '0.1', body(op.ownerFinish, 1)],
+    ['closed: left-over', 'alice', '0.1', body(op.ownerFinish, 1)],
   ]);
 }
 
@@ -295,7 +298,10 @@ async function worker(n) {
     ['beyond int64', 'stranger', '0.5', payout(n.worker, 1n << 63n)],
     ['payload too long', 'stranger', '0.5', payout(n.worker, 200n, { tail: uint(0, 1) })],
     ['no query', 'stranger', '0.5', uint(op.payoutSigned, 32).endCell()],
+    ['left-over of an open one', 'workerOwner', '0.1', body(op.ownerFinish, 1)],
     ['last payout', 'stranger', '1', last(n.worker, 500n)],
+    ['closed: left-over', 'workerOwner', '0.1', body(op.ownerFinish, 1)],
+    ['closed: left-over, by a stranger', 'stranger', '0.1', body(op.ownerFinish, 1)],
     ['closed: last payout', 'stranger', '1', last(n.worker, 500n)],
     ['closed: payout', 'stranger', '1', payout(n.worker, 600n)],
     ['closed: register', 'workerOwner', '1', body(op.workerRegister, 9, n.change)],
@@ -312,10 +318,13 @@ async function bounces(n) {
   await n.send(n.stranger, n.worker, '1', signed(op.lastPayoutSigned, 3, n.change, n.worker, 1_500_000_000n));
   n.step('the pool is filled');
   await n.topUp(ton('60'));
-  n.step('a part of what is owed');
-  for (const who of [n.stranger, n.workerOwner]) {
-    await n.send(who, n.worker, '0.5', body(op.collect, 7, uint(400_000_000, 64), n.change));
-  }
+  const collect = (tokens) => body(op.collect, 4, uint(tokens, 64), n.change);
+  await each(n, n.worker, [
+    ['a part of what was owed', 'workerOwner', '0.5', collect(100_000_000)],
+    ['a part, by a stranger', 'stranger', '0.5', collect(100_000_000)],
+    ['more than was owed', 'workerOwner', '0.5', collect(2_000_000_000)],
+    ['a part, too little', 'workerOwner', '0.1', collect(1)],
+  ]);
   n.step('what was owed');
   await n.send(n.stranger, n.worker, '1', signed(op.lastPayoutSigned, 3, n.change, n.worker, 1_500_000_000n));
   n.step('a client whose money others were paid with');
@@ -323,13 +332,15 @@ async function bounces(n) {
   await n.send(n.stranger, n.client, '1', signed(op.grantSigned, 8, n.change, n.client, 0n));
   n.step('the stake stands in');
   await n.send(n.proxyOwner, n.proxy, '30.2', body(op.increaseStake, 1, ton('30'), n.change));
+  await n.send(n.alice, n.client, '0.7', body(op.requestRefund, 7, n.change, ton('1')));
   await n.send(n.alice, n.client, '0.7', body(op.requestRefund, 7, n.change));
   n.step('a deposit for a proxy that does not exist');
   n.other = await n.deploy('client', data.client(n.p, n.alice.address, nobody), '0.8');
   await n.topUp(ton('60'), n.alice, n.other);
   n.step('a worker whose owner cannot be paid');
   n.worker = await n.deploy('worker', data.worker(n.p, elsewhere, n.proxy), '0.3');
-  await n.topUp(ton('60'), n.bob);
+  n.bobClient = await n.deploy('client', data.client(n.p, n.bob.address, n.proxy), '0.8');
+  await n.topUp(ton('60'), n.bob, n.bobClient);
   await n.payout(1000n);
   for (const who of ['root', 'proxy', 'worker', 'client']) {
     n.step(`something bounced to the ${who}`);
@@ -552,7 +563,11 @@ function drawn(seed) {
         case 7: await n.send(who, n[at], '0.7', body(op.withdraw, 1, who.address)); break;
         case 8: await n.send(n.proxyOwner, n.proxy, '0.2', text('w')); break;
         case 9: await n.send(who, n[at], '0.7', body(op.raiseStake, 1, ton(String(10 + random(30))), who.address)); break;
-        case 10: await n.send(who, n[at], '0.7', random(3) ? body(op.changeSecret, 1, uint(i, 256), who.address) : body(op.requestRefund, 1, who.address)); break;
+        case 10: {
+          const message = random(3) ? body(op.changeSecret, 1, uint(i, 256), who.address) : body(op.requestRefund, 1, who.address);
+          await n.send(who, n[at], '0.7', message);
+          break;
+        }
         default: await (random(4) ? n.send(n.bob, n.proxy, '3.2', body(op.increaseStake, 1, ton('3'), n.change)) : n.closeProxy());
       }
     }
@@ -561,7 +576,8 @@ function drawn(seed) {
 
 const histories = [
   ['registry', root], ['keys', keys, { struct: 4 }], ['keys of shape 5', keys, { struct: 5 }], ['proxy', proxy],
-  ['owner of a proxy', owner], ['client', client], ['grant', grant], ['worker', worker], ['bounces', bounces], ['change', change], ['wallet', wallet], ['rent', rent], ['gas', gas], ['deployments', deployments],
+  ['owner of a proxy', owner], ['client', client], ['grant', grant], ['worker', worker], ['bounces', bounces], ['change', change],
+  ['wallet', wallet], ['rent', rent], ['gas', gas], ['deployments', deployments],
   ['nonsense', nonsense], ['unknown shape', shape, { struct: 2 }], ['shape 5', shape, { struct: 5 }],
   ['no price', shape, { price: 0n, fee: 0n }], ['drawn 1', drawn(1)], ['drawn 2', drawn(2)], ['drawn 3', drawn(3)],
 ];

@@ -121,6 +121,18 @@ test('an order with what is no message is refused before it costs anything', asy
   }
 });
 
+// The program that gives the orders numbers its messages there.
+test('what an order writes for the creation of a message is the network\'s to write', async () => {
+  const n = await open();
+  const numbered = beginCell().store(storeMessageRelaxed({ ...internal({ to: n.bob.address, value: ton('0.5'), bounce: true }),
+    info: { ...internal({ to: n.bob.address, value: ton('0.5'), bounce: true }).info, createdLt: 0xfedcba9876543210n, createdAt: 7 } })).endCell();
+  const r = await deliver(n, order(n, [numbered]));
+  const [out] = [...r.transactions[0].outMessages.values()];
+  assert.equal(out.info.value.coins, ton('0.5'));
+  assert.equal(out.info.createdLt, r.transactions[0].lt + 1n);
+  assert.equal(out.info.createdAt, n.chain.now);
+});
+
 test('the owner sends, blocks, unblocks and takes everything', async () => {
   const n = await open();
   const send = body(op.walletSend, 1, uint(64, 8), letter(n.bob.address, '0'));

@@ -1,0 +1,246 @@
+package settlement
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/opencocoon/cocoon/coin"
+	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/ton"
+)
+
+// intent is a message that has been decided on. It is on disk before the
+// message is given to the wallet, so that a crash neither forgets nor repeats it.
+type intent struct {
+	Purpose string    `json:"purpose"`
+	Do      step      `json:"do"`
+	Number  uint64    `json:"number"`
+	Amount  coin.Nano `json:"amount,omitempty"`
+	Payment []byte    `json:"payment,omitempty"`
+}
+
+// resume finds out what became of a message of before a restart.
+func (a *clientAccount) resume(ctx context.Context) error {
+	a.c.mu.Lock()
+	in := a.r.Intent
+	a.c.mu.Unlock()
+	if in == nil {
+		return nil
+	}
+	if a.c.poster.wallet.Find(a.c.poster.id(in.Purpose)) == nil {
+		return a.done(in, errNotSent)
+	}
+	return a.post(ctx, in)
+}
+
+var errNotSent = errors.New("was never given to the wallet")
+
+// step takes the next step, if there is one, and waits for what becomes of it.
+func (a *clientAccount) step(ctx context.Context) error {
+	v, err := a.view(ctx)
+	if err != nil {
+		a.c.mu.Lock()
+		a.inTrouble(err.Error())
+		a.c.mu.Unlock()
+	}
+	if err != nil || v == nil {
+		return err
+	}
+	do, amount, trouble := v.next()
+	a.c.mu.Lock()
+	if do == doNothing || trouble != "" {
+		a.inTrouble(trouble)
+	}
+	if do == doNothing {
+		a.asked = wishes{}
+		a.c.mu.Unlock()
+		return nil
+	}
+	a.r.Messages++
+	in := &intent{Purpose: fmt.Sprintf("client %s %d", a.name, a.r.Messages), Do: do, Number: a.r.Messages, Amount: amount}
+	if do == doCharge {
+		in.Payment = a.r.Charge.Payment
+	}
+	a.r.Intent, a.busy = in, string(do)
+	if amount > 0 {
+		a.c.topUps = append(a.c.topUps, topUp{a.c.cfg.Now().Unix(), amount})
+	}
+	a.c.mu.Unlock()
+	if err := a.c.save(); err != nil {
+		return errors.Join(err, a.done(in, err))
+	}
+	return a.post(ctx, in)
+}
+
+// view gathers what the choice depends on; nil if it is not known yet.
+func (a *clientAccount) view(ctx context.Context) (*clientView, error) {
+	c, now := a.c, a.c.cfg.Now()
+	root := c.cfg.Registry.Root()
+	used := c.tally.Count(a.name).Used
+	c.mu.Lock()
+	if root.ParamsVersion > a.terms.ParamsVersion && a.r.Outdated == 0 {
+		a.r.Outdated = now.Unix()
+		c.cfg.Log.Info("settlement: the registry has new parameters; waiting for the refund of the old", "client contract", a.address.String())
+	}
+	away := c.cfg.CloseAfter > 0 && now.Sub(time.Unix(a.r.Seen, 0)) > c.cfg.CloseAfter
+	v := &clientView{
+		now: now, terms: a.terms, state: a.state, hash: c.hash, leave: a.r.Leave || away, asked: a.asked, used: used, charge: a.r.Charge.Tokens, budget: c.budget(now),
+	}
+	if a.r.Outdated != 0 {
+		v.outdated = time.Unix(a.r.Outdated, 0)
+	}
+	v.wanted = a.opened && a.r.Outdated == 0 && a.r.Disputed == ""
+	known := a.known
+	c.mu.Unlock()
+	if !known {
+		return nil, nil
+	}
+	if err := contract.Stale(c.cfg.Registry, now); err != nil {
+		v.wanted = false // nothing new is begun on old news
+	}
+	// The proxy's contract is only looked at where it decides.
+	if do, amount, _ := v.next(); amount > 0 || !v.outdated.IsZero() && do == doNothing {
+		account, err := c.cfg.Chain.Account(ctx, a.proxy)
+		if err != nil {
+			return nil, err
+		}
+		if err := v.seeProxy(account); err != nil {
+			return nil, err
+		}
+	}
+	return v, nil
+}
+
+func (v *clientView) seeProxy(account *ton.Account) error {
+	if account.Status != ton.Active {
+		v.proxyState = contract.Closed // or not deployed: either way money sent there is lost
+		if v.outdated.IsZero() {
+			return errors.New("the proxy's contract is not on the chain yet: nothing is paid in")
+		}
+		return nil
+	}
+	s, err := contract.ParseProxyState(account.Data)
+	if err != nil {
+		return err
+	}
+	v.proxyState, v.proxyUnlock = s.State, s.UnlockAt
+	return nil
+}
+
+// budget is what may be paid in now without being asked. Called with mu held.
+func (c *Client) budget(now time.Time) coin.Nano {
+	stake := c.cfg.Registry.Root().MinClientStake
+	hour, day := or(c.cfg.MaxTopUpHour, stake.Times(5)), or(c.cfg.MaxTopUpDay, stake.Times(20))
+	kept := c.topUps[:0:0]
+	for _, t := range c.topUps {
+		age := now.Sub(time.Unix(t.At, 0))
+		if age < 24*time.Hour {
+			kept = append(kept, t)
+			day -= t.Amount
+		}
+		if age < time.Hour {
+			hour -= t.Amount
+		}
+	}
+	c.topUps = kept
+	return max(0, min(hour, day))
+}
+
+// post sends the message and waits. After an end of ctx the intent stays, and
+// is found again by the next process.
+func (a *clientAccount) post(ctx context.Context, in *intent) error {
+	m, err := a.message(in)
+	if err == nil {
+		_, err = a.c.poster.Post(ctx, m)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err == nil {
+		_, err = a.look(ctx) // so that the next choice sees what this one did
+		err = errors.Join(err, a.done(in, nil))
+		return err
+	}
+	if _, lookErr := a.look(ctx); lookErr != nil {
+		err = errors.Join(err, lookErr)
+	}
+	return errors.Join(err, a.done(in, err))
+}
+
+// inTrouble says why a step is not taken, in the log once. Called with mu held.
+func (a *clientAccount) inTrouble(why string) {
+	if why == a.trouble {
+		return
+	}
+	a.trouble = why
+	a.tell()
+	if why != "" {
+		a.c.cfg.Log.Warn("settlement: an account needs something", "proxy", a.proxy.String(), "client contract", a.address.String(), "why", why)
+	}
+}
+
+// done ends an intent.
+func (a *clientAccount) done(in *intent, why error) error {
+	c := a.c
+	c.mu.Lock()
+	a.r.Intent, a.busy = nil, ""
+	switch {
+	case why == nil:
+		a.trouble = ""
+		switch in.Do {
+		case doCharge:
+			a.asked.charge = false
+		case doTopUp, doSecretTopUp:
+			a.asked.topUp = false
+		case doWithdraw:
+			a.asked.withdraw = false
+		}
+	default:
+		a.asked = wishes{}
+		if !errors.Is(why, errNotSent) {
+			a.inTrouble(string(in.Do) + ": " + why.Error())
+		}
+		for i := len(c.topUps) - 1; i >= 0 && in.Amount > 0; i-- {
+			if c.topUps[i].Amount == in.Amount {
+				c.topUps = append(c.topUps[:i:i], c.topUps[i+1:]...)
+				break
+			}
+		}
+	}
+	a.tell()
+	c.mu.Unlock()
+	return c.save()
+}
+
+// message is what an intent sends, the same every time.
+func (a *clientAccount) message(in *intent) (Message, error) {
+	excess, id := a.c.cfg.Wallet.Address(), in.Number
+	m := Message{Purpose: in.Purpose, To: a.address, Value: clientMessage}
+	switch in.Do {
+	case doDeploy:
+		m.Value, m.Init = clientDeploy, a.init
+	case doSecret:
+		m.Body = &contract.ChangeSecret{QueryID: id, Hash: a.c.hash, Excess: excess}
+	case doSecretTopUp:
+		m.Value += in.Amount
+		m.Body = &contract.SecretTopUp{QueryID: id, Amount: in.Amount, Hash: a.c.hash, Excess: excess}
+	case doTopUp:
+		m.Value += in.Amount
+		m.Body = &contract.TopUp{QueryID: id, Amount: in.Amount, Excess: excess}
+	case doCharge:
+		e, err := contract.VerifyPayment(in.Payment, contract.Charge, a.address, a.key)
+		if err != nil {
+			return m, err
+		}
+		m.Body = e.Repack(excess)
+	case doWithdraw:
+		m.Body = &contract.Withdraw{QueryID: id, Excess: excess}
+	case doLeave, doForce:
+		m.Body = &contract.RequestRefund{QueryID: id, Excess: excess}
+	default:
+		return m, fmt.Errorf("an unknown step %q: written by a newer version?", in.Do)
+	}
+	return m, nil
+}

@@ -1,0 +1,229 @@
+package settlement
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/xssnick/tonutils-go/address"
+
+	"github.com/opencocoon/cocoon/coin"
+	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/ledger"
+	"github.com/opencocoon/cocoon/ton"
+	"github.com/opencocoon/cocoon/wallet"
+)
+
+// What is attached to messages; contracts send back what they do not need.
+// Source: roles.md section 4.8.
+const (
+	deployValue   = 3 * coin.TON / 10
+	paymentValue  = 7 * coin.TON / 10
+	withdrawValue = 2 * coin.TON / 10
+	closingValue  = coin.TON
+)
+
+const (
+	// jobLimit is how long a message is waited for. One that waits in the wallet
+	// must not be followed by another for the same.
+	jobLimit = 24 * time.Hour
+	// effectLimit is how long the effect of a message may take to be read.
+	effectLimit = 10 * time.Minute
+	// poorRest is how soon a wallet without money is asked again.
+	poorRest = 2 * time.Second
+	// maxJobs bounds what is under way at a time.
+	maxJobs = 16
+)
+
+// job is something that is done in the background and, after a failure, again.
+type job struct {
+	running  bool
+	failures int
+	until    time.Time // it rests
+	err      error
+}
+
+// start does the job unless it is under way or rests, and says whether it
+// does. One that is steady rests after each success too.
+func (p *Proxy) start(key string, steady bool, do func(context.Context) error) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	j, running := p.jobs[key], 0
+	for _, other := range p.jobs {
+		if other.running {
+			running++
+		}
+	}
+	if p.life == nil || j != nil && (j.running || p.cfg.Now().Before(j.until)) || running >= maxJobs {
+		return false
+	}
+	if j == nil {
+		j = &job{}
+		p.jobs[key] = j
+	}
+	j.running = true
+	life := p.life
+	p.work.Go(func() {
+		ctx, cancel := context.WithTimeout(life, jobLimit)
+		defer cancel()
+		p.finished(ctx, key, steady, do(ctx))
+	})
+	return true
+}
+
+// finished decides when the job may be done again.
+func (p *Proxy) finished(ctx context.Context, key string, steady bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	j := p.jobs[key]
+	j.running, j.err = false, err
+	switch {
+	case err == nil && steady:
+		delete(p.failed, key)
+		j.failures, j.until = 0, p.cfg.Now().Add(p.cfg.RetryAfter)
+	case err == nil:
+		delete(p.failed, key)
+		delete(p.jobs, key)
+		p.nudge()
+	case errors.Is(ctx.Err(), context.Canceled): // the program ends
+	default:
+		p.fail(key, err)
+		if passing(err) {
+			j.failures = 0
+		}
+		rest := p.cfg.RetryAfter << min(j.failures, 6)
+		if errors.Is(err, wallet.ErrPoor) {
+			rest = min(rest, poorRest) // asking costs nothing, and somebody may be waiting
+		}
+		j.until = p.cfg.Now().Add(rest)
+		j.failures++
+	}
+}
+
+// passing says that trying often costs nothing: nothing was sent.
+func passing(err error) bool {
+	var refused *RefusedError
+	var lost *LostError
+	return !errors.As(err, &refused) && !errors.As(err, &lost)
+}
+
+// deploy puts the current proxy contract on the chain.
+func (p *Proxy) deploy(g *generation) {
+	d := g.contracts.Proxy
+	p.start("deploying "+g.Contract, true, func(ctx context.Context) error {
+		_, err := p.poster.Post(ctx, Message{Purpose: "deploy " + g.Contract, To: d.Address, Value: deployValue, Init: d.Init})
+		return err
+	})
+}
+
+// order carries out what is due. That it has been sent is told to the ledger;
+// that it is done, the chain tells.
+func (p *Proxy) order(o ledger.Order) {
+	p.start(jobOf(o), false, func(ctx context.Context) error {
+		_, err := p.carryOut(ctx, o)
+		result := "done"
+		if err != nil {
+			result = "failed"
+		}
+		p.mu.Lock()
+		p.counts[Count{o.Kind.String(), result}]++
+		p.mu.Unlock()
+		return err
+	})
+}
+
+func jobOf(o ledger.Order) string {
+	return fmt.Sprintf("%s %s of generation %d", o.Kind, o.Account, o.Generation.Number)
+}
+
+// carryOut is called in the order's job.
+func (p *Proxy) carryOut(ctx context.Context, o ledger.Order) (*ton.Transaction, error) {
+	p.mu.Lock()
+	p.running[jobOf(o)] = o
+	p.mu.Unlock()
+	defer func() { p.mu.Lock(); delete(p.running, jobOf(o)); p.mu.Unlock() }()
+	c, err := p.issuer.Contracts(o.Generation)
+	if err != nil {
+		return nil, err
+	}
+	m, err := p.message(ctx, c, o)
+	if err != nil {
+		return nil, err
+	}
+	p.cfg.Ledger.Submitted(o, p.now().Add(effectLimit)) // first: its effect may be read before Post returns
+	tx, err := p.poster.Post(ctx, *m)
+	if err != nil {
+		p.cfg.Ledger.Submitted(o, time.Time{}) // it is due as it was
+		return nil, err
+	}
+	p.log.Info("settlement: "+o.Kind.String(), "account", o.Account, "tokens", o.Tokens, "worth", o.Worth.Text(), "contract", m.To.String(), "params_version", o.Generation.Params)
+	return tx, nil
+}
+
+// message is what an order says to which contract. Its purpose holds the
+// contract's last transaction: an order found again after a crash is the same
+// if nothing has happened to the contract since, and another if it failed.
+func (p *Proxy) message(ctx context.Context, c *contract.Contracts, o ledger.Order) (*Message, error) {
+	d, value := c.Proxy, paymentValue
+	var err error
+	switch o.Kind {
+	case ledger.Charge, ledger.Grant:
+		d, err = deployment(o.Account, c.Client)
+	case ledger.Payout, ledger.LastPayout:
+		d, err = deployment(o.Account, c.Worker)
+	case ledger.Withdraw:
+		value = withdrawValue
+	default:
+		value = closingValue
+	}
+	if err != nil {
+		return nil, err
+	}
+	account, err := p.cfg.Chain.Account(ctx, d.Address)
+	if err != nil {
+		return nil, err
+	}
+	m := &Message{Purpose: fmt.Sprintf("%s %s %d %d", o.Kind, d.Address.StringRaw(), o.Tokens, account.Last.LT), To: d.Address, Value: value}
+	if side := o.Kind == ledger.Payout || o.Kind == ledger.LastPayout; side && account.Status != ton.Active {
+		m.Init = d.Init // its owner has not deployed it; what was earned is paid all the same
+	}
+	m.Body, err = p.body(c, o, d.Address)
+	return m, err
+}
+
+func deployment(account string, derive func(*address.Address) (*contract.Deployment, error)) (*contract.Deployment, error) {
+	who, err := contract.ParseAddress(account)
+	if err != nil {
+		return nil, err
+	}
+	return derive(who)
+}
+
+var paymentKinds = map[ledger.OrderKind]contract.PaymentKind{
+	ledger.Charge: contract.Charge, ledger.Grant: contract.GrantRefund, ledger.Payout: contract.Payout, ledger.LastPayout: contract.LastPayout,
+	ledger.StartClosing: contract.CloseRequest, ledger.FinishClosing: contract.CloseComplete,
+}
+
+func (p *Proxy) body(c *contract.Contracts, o ledger.Order, to *address.Address) (contract.Body, error) {
+	home := p.cfg.Wallet.Address()
+	switch o.Kind {
+	case ledger.Withdraw:
+		return &contract.PayoutRequest{QueryID: uint64(p.cfg.Now().UnixNano()), Excess: home}, nil
+	case ledger.StartClosing, ledger.FinishClosing:
+		e, err := p.issuer.Close(c, paymentKinds[o.Kind])
+		if err != nil {
+			return nil, err
+		}
+		return e.Repack(home), nil
+	}
+	signed, err := p.cfg.Ledger.SignOrder(o)
+	if err != nil {
+		return nil, err
+	}
+	e, err := contract.VerifyPayment(signed, paymentKinds[o.Kind], to, p.issuer.Public())
+	if err != nil {
+		return nil, err
+	}
+	return e.Repack(home), nil
+}

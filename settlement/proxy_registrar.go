@@ -1,0 +1,101 @@
+package settlement
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/xssnick/tonutils-go/address"
+)
+
+const (
+	// maxReads bounds the reading of contracts on behalf of those who connect.
+	maxReads = 16
+	// readLimit is how long somebody who connects waits for the chain.
+	readLimit = 3 * time.Second
+	// maxNonces is how many of a client's latest words are remembered, and
+	// maxSaid how many clients'.
+	maxNonces, maxSaid = 8, 10_000
+)
+
+// noSecret is the hash of the empty secret, which anybody can guess.
+var noSecret = sha256.Sum256(nil)
+
+// Known implements the proxy's registrar: the hash of the secret that the
+// client's contract publishes. A client that the proxy has not heard of is
+// looked up on the chain, which takes a moment. One without a secret, or
+// with the empty one, is not known by it: it must register.
+func (p *Proxy) Known(wallet *address.Address) (hash [32]byte, ok bool) {
+	g := p.currentGeneration()
+	if g == nil {
+		return hash, false
+	}
+	s, ok := p.secretOf(g, wallet)
+	if !ok {
+		ctx, cancel := context.WithTimeout(context.Background(), readLimit)
+		defer cancel()
+		select {
+		case p.reads <- struct{}{}:
+			defer func() { <-p.reads }()
+		case <-ctx.Done():
+			return hash, false
+		}
+		if err := p.readClient(ctx, g, wallet); err != nil {
+			return hash, false
+		}
+		s, ok = p.secretOf(g, wallet)
+	}
+	return s.hash, ok && s.hash != [32]byte{} && s.hash != noSecret
+}
+
+func (p *Proxy) currentGeneration() *generation {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.generations[p.current]
+}
+
+func (p *Proxy) secretOf(g *generation, wallet *address.Address) (secret, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s, ok := g.clients[wallet.StringRaw()]
+	return s, ok
+}
+
+// Await implements the proxy's registrar: it returns when the client has said
+// the nonce on chain, which may have been a moment before.
+func (p *Proxy) Await(ctx context.Context, wallet *address.Address, nonce int64) error {
+	for {
+		p.mu.Lock()
+		news, g := p.news, p.generations[p.current]
+		heard := g != nil && slices.Contains(g.nonces[wallet.StringRaw()], uint64(nonce))
+		p.mu.Unlock()
+		if heard {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return fmt.Errorf("client %s has not registered on chain: %w", wallet, ctx.Err())
+		}
+	}
+}
+
+// registered takes note of what clients have said, once their states are known.
+func (p *Proxy) registered(g *generation, list []said) {
+	if len(list) == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range list {
+		if len(g.nonces) >= maxSaid && g.nonces[s.wallet] == nil {
+			clear(g.nonces) // who waits just now registers again
+		}
+		all := append(g.nonces[s.wallet], s.nonce)
+		g.nonces[s.wallet] = all[max(0, len(all)-maxNonces):]
+	}
+	close(p.news)
+	p.news = make(chan struct{})
+}

@@ -1,0 +1,82 @@
+package ton
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	tonapi "github.com/xssnick/tonutils-go/ton"
+)
+
+// Changed returns a channel that is closed when a block newer than the given
+// one is known. While anybody waits, servers are watched for new blocks.
+func (c *Client) Changed(after Block) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.head.block().Seqno > after.Seqno {
+		now := make(chan struct{})
+		close(now)
+		return now
+	}
+	c.wanted = true
+	select {
+	case c.want <- struct{}{}:
+	default:
+	}
+	return c.news
+}
+
+// patience is how long a server may hold a question for the next block. It is
+// shorter than the second after which an idle local chain seals an empty block for
+// whoever waits: nobody's waiting shall make it grow.
+const patience = 900 * time.Millisecond
+
+// follow looks for new blocks while somebody waits for one.
+func (c *Client) follow() {
+	failures := 0
+	for c.ctx.Err() == nil {
+		c.mu.Lock()
+		wanted, known := c.wanted, c.head
+		c.mu.Unlock()
+		if !wanted || known.id == nil {
+			select {
+			case <-c.want:
+			case <-c.ctx.Done():
+			}
+			if known.id == nil {
+				pause(c.ctx, backoffMin) // the first block is Dial's
+			}
+			continue
+		}
+		switch err := c.await(known); {
+		case err == nil:
+			failures = 0
+			pause(c.ctx, c.cfg.Pace)
+		default:
+			failures++
+			pause(c.ctx, backoff(min(failures, 6)))
+		}
+	}
+}
+
+// await asks one server for the block after the known one.
+func (c *Client) await(known head) error {
+	request, err := after(known.id.SeqNo+1, patience, tonapi.GetMasterchainInf{})
+	if err != nil {
+		return err
+	}
+	return c.ask(c.ctx, "wait for a block", func(ctx context.Context, s server) error {
+		info, err := query[tonapi.MasterchainInfo](ctx, s.link, s.line, request)
+		var refusal tonapi.LSError
+		if errors.As(err, &refusal) && refusal.Code == codeTimeout {
+			return nil // no news
+		}
+		if err != nil {
+			return err
+		}
+		return c.adopt(ctx, s, info)
+	})
+}
+
+// codeTimeout is a liteserver's answer when the block waited for has not come.
+const codeTimeout = 652
