@@ -38,7 +38,6 @@ func clientSettings(cmd *cobra.Command, c *node.Client) *settings {
 	f.Int32Var(&c.MaxTokens, "max-tokens", 0, "tokens to reserve for requests that name no limit (default 10000)")
 	f.Int32Var(&c.MaxCoefficient, "max-coefficient", 0, "highest price, in thousandths, of requests that name none (default 4000)")
 	durationFlag(f, &c.Timeout, "timeout", "time for requests that name none (default 2m)")
-	f.StringVar(&c.Data, "data", "", "`directory` of the node wallet and what was paid; made if missing (default nothing is paid)")
 	s.secrets.StringVar(&c.Secret, "secret-string", "", "")
 	f.StringVar(&c.Data, "data", "", "`directory` of keys, accounts and statement; with it the client pays on the chain")
 	f.StringVar(&c.MaxRequest, "max-request-cost", "", "most that one request may cost, an `amount` of TON (default no limit)")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -43,7 +44,7 @@ type figures struct {
 	Contract struct{ Address string } `json:"smartcontract"`
 	// Money is there if a proxy settles on a chain; Old are its contracts of
 	// earlier generations.
-	Money *struct{} `json:"settlement"`
+	Money json.RawMessage `json:"settlement"`
 	Old   []struct {
 		Contract string `json:"sc_address"`
 	} `json:"old_instances"`
