@@ -141,7 +141,13 @@ func (d *differences) keys(before, after *Root) {
 	d.value("key manager at", or(before.KeyManager), or(after.KeyManager), "")
 	d.value("key manager's key", or(hex.EncodeToString(before.KeyManagerKey)), or(hex.EncodeToString(after.KeyManagerKey)), "")
 	if before.KeyManagerImage != after.KeyManagerImage {
-		d.add("key manager's image %x → %x", before.KeyManagerImage, after.KeyManagerImage)
+		image := func(h [32]byte) string {
+			if h == ([32]byte{}) {
+				return "none"
+			}
+			return hex.EncodeToString(h[:])
+		}
+		d.add("key manager's image %s → %s", image(before.KeyManagerImage), image(after.KeyManagerImage))
 	}
 	all := func(r *Root) map[[32]byte]struct{} {
 		m := map[[32]byte]struct{}{}

@@ -130,6 +130,22 @@ func (s *stage) play(seed uint64) (*history, error) {
 	return h, h.run(60)
 }
 
+// A seed that fails is played again, on another chain and after other
+// histories, and must fail again.
+func TestTheSameSeedIsTheSameHistory(t *testing.T) {
+	a, b := newStage(t), newStage(t)
+	if _, err := b.play(99); err != nil {
+		t.Fatal(err)
+	}
+	for seed := range uint64(3) {
+		once, err := a.play(seed)
+		again, err2 := b.play(seed)
+		if err != nil || err2 != nil || once.story.String() != again.story.String() {
+			t.Errorf("seed %d, %v: \n%s\nand again, %v:\n%s", seed, err, once.story.String(), err2, again.story.String())
+		}
+	}
+}
+
 // A book that could not be wrong would prove nothing. Here one message between
 // contracts is changed on its way, by a single nano or a single bit, and the
 // book must notice in most histories that have such a message.

@@ -189,9 +189,9 @@ func TestRefusedRequestsComeBack(t *testing.T) {
 
 	n.alice.topUp(ton(60))
 	n.proxy.payout(n.worker, 3_000_000_000)
-	for _, o := range []func() *outcome{n.alice.withdraw, func() *outcome { return n.proxy.grant(n.alice, 0) }} { // the grant closes
-		o().wants("alice's client 0, proxy 1017, alice's client 0")
-		n.money("balance after a refusal", n.alice.state().Balance, ton(60))
+	for _, ask := range []func() *outcome{n.alice.withdraw, n.alice.leave, func() *outcome { return n.proxy.grant(n.alice, 0) }} {
+		ask().wants("alice's client 0, proxy 1017, alice's client 0")
+		n.money("balance", n.alice.state().Balance, ton(60))
 	}
 }
 

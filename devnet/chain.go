@@ -16,6 +16,7 @@ import (
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/node"
 	"github.com/opencocoon/cocoon/ton"
+	"github.com/opencocoon/cocoon/wallet"
 )
 
 // What the network's owner attaches to orders; the change comes back.
@@ -78,15 +79,11 @@ func found(ctx context.Context, chain ton.Chain, p *plan, want *contract.Root) (
 
 // fundedOwner is the wallet that owns the registry, with money from the faucet.
 func fundedOwner(ctx context.Context, chain ton.Chain, p *plan) (*payer, error) {
-	key, err := p.keys().key(ownerName)
+	w, err := p.keys().open(ownerName)
 	if err != nil {
 		return nil, err
 	}
-	owner, err := newPayer(chain, key)
-	if err != nil {
-		return nil, err
-	}
-	return owner, p.fund(ctx, chain, owner.WalletAddress(), ownerFund)
+	return &payer{chain, w}, p.fund(ctx, chain, w.Address(), ownerFund)
 }
 
 // fund fills a wallet up from the faucet to at least half of the amount.
@@ -95,18 +92,24 @@ func (p *plan) fund(ctx context.Context, chain ton.Chain, to *address.Address, a
 	if err != nil || a.Balance >= amount/2 {
 		return err
 	}
-	key, err := readKey(p.faucetFile())
+	faucet, err := p.faucet(chain)
 	if err != nil {
 		return err
 	}
-	faucet, err := newPayer(chain, key)
-	if err != nil {
-		return err
-	}
-	if err := faucet.pay(ctx, transfer{to: to, amount: amount}); err != nil {
+	if err := faucet.pay(ctx, wallet.Transfer{To: to, Amount: amount}); err != nil {
 		return err
 	}
 	return faucet.until(ctx, to, func(a *ton.Account) (bool, error) { return a.Balance >= amount/2, nil })
+}
+
+// faucet is the wallet that has all coins.
+func (p *plan) faucet(chain ton.Chain) (*payer, error) {
+	file, err := wallet.LoadKeyFile(p.faucetFile(), nil)
+	if err != nil {
+		return nil, err
+	}
+	w, err := file.Wallet()
+	return &payer{chain, w}, err
 }
 
 func deployRoot(ctx context.Context, owner *payer, p *plan, want *contract.Root) (*address.Address, error) {
@@ -114,7 +117,7 @@ func deployRoot(ctx context.Context, owner *payer, p *plan, want *contract.Root)
 	if err != nil {
 		return nil, err
 	}
-	if err := owner.pay(ctx, transfer{to: d.Address, amount: deployValue, init: d.Init}); err != nil {
+	if err := owner.pay(ctx, wallet.Transfer{To: d.Address, Amount: deployValue, Init: d.Init}); err != nil {
 		return nil, err
 	}
 	err = owner.until(ctx, d.Address, func(a *ton.Account) (bool, error) { return a.Status == ton.Active, nil })
@@ -159,13 +162,13 @@ func updateRoot(ctx context.Context, owner *payer, root *address.Address, want *
 }
 
 func order(ctx context.Context, owner *payer, root *address.Address, changes []contract.Body) error {
-	var transfers []transfer
+	var transfers []wallet.Transfer
 	for _, c := range changes {
 		body, err := c.Cell()
 		if err != nil {
 			return err
 		}
-		transfers = append(transfers, transfer{to: root, amount: orderValue, body: body})
+		transfers = append(transfers, wallet.Transfer{To: root, Amount: orderValue, Bounce: true, Body: body})
 	}
 	return owner.pay(ctx, transfers...)
 }

@@ -26,7 +26,7 @@ func (n *Network) openDirectory(p *plan) (err error) {
 	if p.dir, err = filepath.Abs(p.dir); err != nil {
 		return err
 	}
-	for _, sub := range []string{"", authorityDir, configDir, logDir, walletDir, chainDir} {
+	for _, sub := range []string{"", authorityDir, configDir, logDir, walletDir, chainDir, dataDir} {
 		if err := os.MkdirAll(p.path(sub), 0o700); err != nil {
 			return err
 		}

@@ -65,6 +65,8 @@ type NodeInfo struct {
 	Liteserver string `json:"liteserver,omitempty"`
 	// Owner is the wallet that pays or is paid.
 	Owner string `json:"owner_address,omitempty"`
+	// Wallet is the one that the node itself spends from.
+	Wallet string `json:"wallet_address,omitempty"`
 }
 
 // ReadInfo reads [InfoFile] of a devnet's directory.

@@ -22,7 +22,8 @@ const (
 	configFile   = "global.config.json" // of the chain
 	rootFile     = "root.address"       // of the registry's contract
 	chainDir     = "chain"
-	walletDir    = "wallets" // everybody's keys
+	walletDir    = "wallets" // people's keys
+	dataDir      = "data"    // what each node keeps
 	tokenFile    = "control-token"
 	authorityDir = "authority" // of the simulated machines' vendor
 	configDir    = "config"    // of the processes of a split devnet

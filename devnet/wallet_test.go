@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencocoon/cocoon/engine/enginetest"
 	"github.com/opencocoon/cocoon/ton/localnet"
+	keyfile "github.com/opencocoon/cocoon/wallet"
 )
 
 // What any program of tonutils-go does on a TON network, with nothing but the
@@ -20,7 +21,7 @@ import (
 func TestOrdinaryTONProgram(t *testing.T) {
 	n := startNet(t, enginetest.Fast(), Config{})
 	data := n.net.Info().Data
-	key, err := readKey(data + "/chain/faucet.key")
+	file, err := keyfile.LoadKeyFile(data+"/chain/faucet.key", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +35,7 @@ func TestOrdinaryTONProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	api := ton.NewAPIClient(pool)
-	w, err := wallet.FromPrivateKey(api, key, wallet.ConfigV5R1Final{NetworkGlobalID: localnet.TestnetID})
+	w, err := wallet.FromPrivateKey(api, file.Key.Private(), wallet.ConfigV5R1Final{NetworkGlobalID: localnet.TestnetID})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -513,3 +513,38 @@ func TestGroupCommit(t *testing.T) {
 		}
 	})
 }
+
+// A deposit that a closing contract gave back and the client's contract still
+// counts is taken away by the client's last charge, across a restart and a
+// compaction too; the chain's showing it is no rollback.
+func TestReturnedDeposit(t *testing.T) {
+	c := onChain(t)
+	c.note()
+	c.deposit("alice", 1_000_000, 1_000_000, 0)
+	c.book("alice", "worker", 100)
+	c.note()
+	old := c.current()
+	c.begin(2)
+	c.must(c.SeeReturned(old, "alice", 405, 7))
+	c.must(c.SeeReturned(old, "alice", 405, 7)) // read again after a crash
+	c.must(c.Compact())
+	c.restart()
+	c.must(c.SeeReturned(old, "alice", 20, 6))
+	var grant Order
+	for _, o := range c.Due(DefaultRules, time.Now()) {
+		if o.Kind == Grant {
+			grant = o
+		}
+	}
+	got, err := c.SignOrder(grant)
+	if err != nil || !strings.Contains(string(got), "121") { // 100 used, and 405 nanoTON at 20
+		t.Errorf("signed %q, %v, want 121 tokens", got, err)
+	}
+	c.lt++
+	c.must(c.SeeClient(old, "alice", ClientState{State: Closed, Charged: 121, LT: c.lt}))
+	c.lt++
+	var rollback *RollbackError
+	if err := c.SeeClient(old, "alice", ClientState{State: Closed, Charged: 122, LT: c.lt}); !errors.As(err, &rollback) {
+		t.Errorf("charged for more than that: %v, want a rollback", err)
+	}
+}

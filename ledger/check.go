@@ -34,7 +34,7 @@ func (l *Ledger) Check() error {
 func (g *generation) check(broken func(string, ...any)) {
 	for name, c := range g.clients {
 		s := c.snapshot()
-		if !s.Used.ordered() || s.Charged < 0 || s.Charged > s.Used.Chain {
+		if !s.Used.ordered() || s.Charged < 0 || s.Charged > add(s.Used.Chain, c.returned) {
 			broken("client %s: levels %+v, charged %d", name, s.Used, s.Charged)
 		}
 		if g.chainless() && s.Available() < 0 {

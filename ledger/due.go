@@ -63,8 +63,11 @@ type sentKey struct {
 }
 
 // sent is an order that was submitted: it is not due again before until,
-// unless for more tokens.
-type sent struct{ until time.Time }
+// unless the chain has shown its effect and there is more to do.
+type sent struct {
+	until  time.Time
+	tokens int64
+}
 
 // Due lists what should be done on chain, the most valuable first within a kind. An order goes away when
 // the chain shows what it was for, never because it was sent.
@@ -97,7 +100,16 @@ func (l *Ledger) Due(r Rules, now time.Time) []Order {
 func (l *Ledger) Submitted(o Order, until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.sent[o.key()] = sent{until}
+	l.sent[o.key()] = sent{until, o.Tokens}
+}
+
+// effected says that the chain shows so many tokens for the account, so that a
+// later order need not wait for an earlier one. mu is held.
+func (l *Ledger) effected(kind OrderKind, generation uint32, account string, tokens int64) {
+	key := sentKey{kind, generation, account}
+	if s, ok := l.sent[key]; ok && tokens >= s.tokens {
+		delete(l.sent, key)
+	}
 }
 
 func (o *Order) key() sentKey { return sentKey{o.Kind, o.Generation.Number, o.Account} }
@@ -163,7 +175,8 @@ func (w *worker) track() {
 }
 
 // SignOrder signs the total of an order for an account. It signs what the
-// ledger knows to be committed now, and refuses an order that says more.
+// ledger knows to be committed now, and refuses an order that says more. A
+// grant also takes away what the client was returned before; see [Ledger.SeeReturned].
 func (l *Ledger) SignOrder(o Order) ([]byte, error) {
 	side, final := ClientSide, o.Kind == Grant || o.Kind == LastPayout
 	if o.Kind == Payout || o.Kind == LastPayout {
@@ -172,10 +185,13 @@ func (l *Ledger) SignOrder(o Order) ([]byte, error) {
 	l.mu.Lock()
 	g := l.state.generation(o.Generation.Number)
 	sign, why := l.sign, l.why
-	committed, complete := int64(-1), false
+	committed, complete, returned := int64(-1), false, int64(0)
 	if g != nil {
 		if c := g.clients[o.Account]; c != nil && side == ClientSide {
 			committed, complete = c.used.chain, c.used.chain == c.used.db && c.running == 0
+			if final {
+				returned = c.returned
+			}
 		} else if w := g.workers[o.Account]; w != nil && side == WorkerSide {
 			committed, complete = w.earned.chain, w.earned.chain == w.earned.db
 		}
@@ -192,5 +208,5 @@ func (l *Ledger) SignOrder(o Order) ([]byte, error) {
 	case sign == nil:
 		return nil, fmt.Errorf("ledger: nothing can be signed")
 	}
-	return sign(Promise{Generation: g.Generation, Side: side, Account: o.Account, Tokens: committed, Final: final})
+	return sign(Promise{Generation: g.Generation, Side: side, Account: o.Account, Tokens: add(committed, returned), Final: final})
 }

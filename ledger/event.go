@@ -77,7 +77,7 @@ const (
 
 	// The rest appear in snapshots only.
 
-	// CarriedClient and CarriedWorker are a counter. Generation, Client or Worker, Tokens, Chain.
+	// CarriedClient and CarriedWorker are a counter. Generation, Client or Worker, Tokens, Chain; Reported is what a client was returned, LT the last time.
 	CarriedClient
 	CarriedWorker
 	// CarriedSession says which notes a session has prepared: Session, Note to Last.
@@ -88,11 +88,15 @@ const (
 	CarriedLevel
 	// CarriedEnd ends a snapshot: Tokens counts the events before it.
 	CarriedEnd
+
+	// Returned is in the log again: the chain gave a client back a deposit that its contract
+	// counts all the same; Tokens are those it bought. Generation, Client, LT.
+	Returned
 )
 
 var kindNames = []string{Began: "began", Settled: "settled", ClientSeen: "client_seen", WorkerSeen: "worker_seen", ProxySeen: "proxy_seen",
 	Noted: "noted", NoteSeen: "note_seen", Ended: "ended", CarriedClient: "carried_client", CarriedWorker: "carried_worker",
-	CarriedSession: "carried_session", CarriedNote: "carried_note", CarriedLevel: "carried_level", CarriedEnd: "carried_end"}
+	CarriedSession: "carried_session", CarriedNote: "carried_note", CarriedLevel: "carried_level", CarriedEnd: "carried_end", Returned: "returned"}
 
 func (k Kind) String() string {
 	if k == 0 || int(k) >= len(kindNames) {

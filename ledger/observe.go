@@ -86,10 +86,32 @@ func (l *Ledger) SeeClient(generation uint32, wallet string, s ClientState) erro
 	case s.LT < c.seen.LT || s == c.seen:
 		l.mu.Unlock()
 		return nil
-	case s.Charged > c.used.db:
+	case s.Charged > add(c.used.db, c.returned):
 		return l.forgot(ClientSide, wallet, s.Charged, c.used.db, "was charged for")
 	}
-	return l.write(&booking{event: s.event(g.Number, wallet), done: func(error) {}})
+	return l.write(&booking{event: s.event(g.Number, wallet), done: func(error) { l.effected(Charge, g.Number, wallet, s.Charged) }})
+}
+
+// SeeReturned takes that the proxy's contract gave a deposit back to the client,
+// in the transaction of this time, and the client's contract counts it all the
+// same. The network's own contracts do so while they close, and who then takes its
+// rest takes it from others: so the last charge of the client takes it away. The
+// same transaction again changes nothing. Source: contracts.md section 21, W1.
+func (l *Ledger) SeeReturned(generation uint32, wallet string, amount coin.Nano, lt uint64) error {
+	l.admin.Lock()
+	defer l.admin.Unlock()
+	l.mu.Lock()
+	g, err := l.observed(generation, int64(amount))
+	if err != nil {
+		l.mu.Unlock()
+		return err
+	}
+	if c := g.clients[wallet]; c != nil && lt <= c.returnedLT || amount == 0 || g.Price == 0 {
+		l.mu.Unlock()
+		return nil
+	}
+	e := Event{Kind: Returned, Generation: g.Number, Client: wallet, Tokens: amount.PerCeil(g.Price), LT: lt}
+	return l.write(&booking{event: e, done: func(error) {}})
 }
 
 // SeeWorker takes what the chain shows. A worker that was paid for more than it
@@ -117,7 +139,7 @@ func (l *Ledger) SeeWorker(generation uint32, owner string, s WorkerState) error
 	case s.Paid > w.earned.db:
 		return l.forgot(WorkerSide, owner, s.Paid, w.earned.db, "was paid for")
 	}
-	return l.write(&booking{event: s.event(g.Number, owner), done: func(error) {}})
+	return l.write(&booking{event: s.event(g.Number, owner), done: func(error) { l.effected(Payout, g.Number, owner, s.Paid) }})
 }
 
 // SeeProxy takes what the chain shows of the proxy's contract, once everything
@@ -140,7 +162,12 @@ func (l *Ledger) SeeProxy(generation uint32, s ProxyState) error {
 	if g.closing && s.State == Closed {
 		e = Event{Kind: Ended, Generation: g.Number}
 	}
-	return l.write(&booking{event: e, done: func(error) {}})
+	withdrawn := s.Balance < g.proxy.Balance
+	return l.write(&booking{event: e, done: func(error) {
+		if withdrawn {
+			l.effected(Withdraw, g.Number, "", 0)
+		}
+	}})
 }
 
 // Followed is how far the proxy's contract was followed on chain: the last transaction's

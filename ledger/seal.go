@@ -170,7 +170,7 @@ func (c *chain) follow(o *opened) error {
 		return fmt.Errorf("the record from event %d does not continue the one before it: hash %.8s…, want %.8s…", o.first, o.previous, c.head)
 	}
 	for i := range o.events {
-		if o.events[i].Kind >= CarriedClient {
+		if k := o.events[i].Kind; k >= CarriedClient && k <= CarriedEnd {
 			return fmt.Errorf("event %d is a %s, which belongs into snapshots", o.events[i].Seq, o.events[i].Kind)
 		}
 	}

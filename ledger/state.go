@@ -59,6 +59,10 @@ type client struct {
 	name string
 	used counter
 	seen ClientState
+	// returned is what deposits bought that the client was given back and has
+	// in its contract all the same; returnedLT is the last such transaction.
+	returned   int64
+	returnedLT uint64
 
 	// Not durable: what runs now, and the last payment signed.
 	reserved int64
@@ -197,6 +201,10 @@ func (s *state) applyTo(g *generation, e *Event) error {
 		c := g.keptClient(e.Client)
 		c.seen = ClientState{State: e.State, Balance: e.Balance, Stake: e.Stake, Debt: e.Debt, Charged: e.Tokens, LT: e.LT}
 		s.shown(&c.used, e.Tokens)
+		c.track()
+	case Returned:
+		c := g.keptClient(e.Client)
+		c.returned, c.returnedLT = add(c.returned, e.Tokens), e.LT
 		c.track()
 	case WorkerSeen:
 		w := g.keptWorker(e.Worker)
@@ -340,6 +348,7 @@ func (s *state) carried(g *generation, e *Event) error {
 	var c *counter
 	if e.Kind == CarriedClient {
 		account := g.keptClient(e.Client)
+		account.returned, account.returnedLT = e.Reported, e.LT
 		c = &account.used
 	} else {
 		account := g.keptWorker(e.Worker)
@@ -426,7 +435,7 @@ func (g *generation) carry(yield func(Event) bool) bool {
 		if _, idle := g.idleClients[name]; idle {
 			continue
 		}
-		if !yield(Event{Kind: CarriedClient, Generation: g.Number, Client: name, Tokens: c.used.db, Chain: c.used.chain}) ||
+		if !yield(Event{Kind: CarriedClient, Generation: g.Number, Client: name, Tokens: c.used.db, Chain: c.used.chain, Reported: c.returned, LT: c.returnedLT}) ||
 			c.seen != (ClientState{}) && !yield(c.seen.event(g.Number, name)) {
 			return false
 		}

@@ -2,19 +2,21 @@ package node
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/opencocoon/cocoon/ton/localnet"
+	"github.com/opencocoon/cocoon/wallet"
 )
 
 // FaucetFile is the file beside a local chain's journal with the key of the
-// wallet that holds all coins: 64 hex digits, the Ed25519 seed of a v5r1 wallet.
+// wallet that holds all coins, as `cocoon wallet` opens it. Without a journal
+// it is beside the configuration.
 const FaucetFile = "faucet.key"
 
 // Chain is the settings of a TON chain on this machine.
@@ -75,8 +77,22 @@ func (s *Chain) announce(chain *localnet.Chain, server *localnet.Server) error {
 	if s.Dir != "" {
 		key = filepath.Join(s.Dir, FaucetFile)
 	}
-	if err := os.WriteFile(key, []byte(hex.EncodeToString(chain.FaucetKey().Seed())+"\n"), 0o600); err != nil {
-		return fmt.Errorf("chain: write the faucet's key: %w", err)
+	if err := writeFaucet(key, chain); err != nil {
+		return fmt.Errorf("chain: the faucet's key: %w", err)
 	}
 	return server.WriteGlobalConfig(s.GlobalConfig)
+}
+
+// writeFaucet leaves a file with the faucet's key alone. Another is that of a
+// chain in memory, which is gone.
+func writeFaucet(path string, chain *localnet.Chain) error {
+	file := &wallet.KeyFile{Network: wallet.Network(chain.GlobalID()), Key: wallet.KeyOf(chain.FaucetKey())}
+	old, err := wallet.LoadKeyFile(path, nil)
+	if err == nil && old.Key.Public().Equal(file.Key.Public()) {
+		return nil
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return file.Save(path, "")
 }

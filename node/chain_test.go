@@ -2,13 +2,14 @@ package node
 
 import (
 	"context"
-	"encoding/hex"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/xssnick/tonutils-go/liteclient"
+
+	"github.com/opencocoon/cocoon/wallet"
 )
 
 func TestChainSettings(t *testing.T) {
@@ -44,13 +45,42 @@ func TestChainRuns(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		key, err := os.ReadFile(filepath.Join(s.Dir, FaucetFile))
+		file, err := wallet.LoadKeyFile(filepath.Join(s.Dir, FaucetFile), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		keys = append(keys, string(key))
+		keys = append(keys, file.Key.Seed())
 	}
-	if seed, err := hex.DecodeString(strings.TrimSpace(keys[0])); err != nil || len(seed) != 32 || keys[0] != keys[1] {
-		t.Errorf("faucet keys differ between two runs of one chain, or are malformed: %v", err)
+	if keys[0] != keys[1] {
+		t.Error("the faucet's key differs between two runs of one chain")
+	}
+}
+
+// A chain in memory is another each time, and so is its faucet.
+func TestChainInMemoryHasItsOwnFaucet(t *testing.T) {
+	s := &Chain{Listen: "127.0.0.1:0", GlobalConfig: filepath.Join(t.TempDir(), "global.config.json")}
+	key := filepath.Join(filepath.Dir(s.GlobalConfig), FaucetFile)
+	if err := os.WriteFile(key, []byte("of another time"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for range 2 {
+		ctx, cancel := context.WithCancel(t.Context())
+		err := s.Run(ctx, Env{Ready: func(string) {
+			file, err := wallet.LoadKeyFile(key, nil)
+			if err != nil {
+				t.Error(err)
+			} else {
+				seen[file.Key.Seed()] = true
+			}
+			cancel()
+		}})
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(seen) != 2 {
+		t.Errorf("two chains have %d faucets, want 2", len(seen))
 	}
 }

@@ -50,6 +50,7 @@ func TestPost(t *testing.T) {
 	if s, err := contract.ParseProxyState(w.account(d.Address).Data); err != nil || s.Stake != coin.TON {
 		t.Errorf("%+v, %v, want a stake of 1 TON", s, err)
 	}
+	w.await("the balance is known", func() bool { return n.driver.Status().Known })
 	if _, err := p.Post(w.ctx, Message{To: d.Address, Value: 100 * coin.TON}); !errors.Is(err, wallet.ErrPoor) {
 		t.Errorf("more than there is: %v", err)
 	}

@@ -86,9 +86,10 @@ type Proxy struct {
 	generations map[uint32]*generation // that are followed
 	current     uint32                 // of those, the one that takes work
 	jobs        map[string]*job
-	news        chan struct{} // closed and replaced when a client registers
-	head        time.Time     // of the newest block seen
-	trouble     string        // why the chain cannot be read, "" if it can
+	running     map[string]ledger.Order // of the jobs, those that carry out an order
+	news        chan struct{}           // closed and replaced when a client registers
+	head        time.Time               // of the newest block seen
+	trouble     string                  // why the chain cannot be read, "" if it can
 	sentNote    sentNote
 	counts      map[Count]int64
 	failed      map[string]string // by what failed: what was logged last
@@ -126,7 +127,7 @@ func NewProxy(cfg ProxyConfig) (*Proxy, error) {
 	return &Proxy{
 		cfg: cfg, log: cfg.Log, issuer: &contract.Issuer{Owner: cfg.Owner, Root: cfg.Root, Key: cfg.Key}, poster: NewPoster(cfg.Chain, cfg.Wallet),
 		wake: make(chan struct{}, 1), reads: make(chan struct{}, maxReads), news: make(chan struct{}),
-		generations: map[uint32]*generation{}, jobs: map[string]*job{}, counts: map[Count]int64{}, failed: map[string]string{},
+		generations: map[uint32]*generation{}, jobs: map[string]*job{}, running: map[string]ledger.Order{}, counts: map[Count]int64{}, failed: map[string]string{},
 	}, nil
 }
 
@@ -149,6 +150,10 @@ func (p *Proxy) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		case <-p.wake:
+		}
+		select {
+		case <-p.wake: // the coming turn sees to it
+		default:
 		}
 	}
 }

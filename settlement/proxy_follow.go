@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/xssnick/tonutils-go/address"
 
@@ -53,7 +55,8 @@ func (p *Proxy) hear(err error) {
 	}
 }
 
-// touched is what transactions say has changed.
+// touched is what transactions say has changed. It is read in the order of
+// names, so that a story can be told again.
 type touched struct {
 	clients, workers map[string]*address.Address
 	nonces           []said
@@ -73,13 +76,13 @@ func (p *Proxy) update(ctx context.Context, g *generation, u ton.Update) error {
 			return err
 		}
 	}
-	for _, wallet := range t.clients {
-		if err := p.readClient(ctx, g, wallet); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(t.clients)) {
+		if err := p.readClient(ctx, g, t.clients[name]); err != nil {
 			return err
 		}
 	}
-	for _, owner := range t.workers {
-		if err := p.readWorker(ctx, g, owner); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(t.workers)) {
+		if err := p.readWorker(ctx, g, t.workers[name]); err != nil {
 			return err
 		}
 	}
@@ -109,6 +112,9 @@ func (p *Proxy) transaction(g *generation, tx *ton.Transaction, t *touched) erro
 			return nil
 		}
 		t.clients[m.Owner.StringRaw()] = m.Owner
+		if err := p.returned(g, tx, m); err != nil {
+			return err
+		}
 		if m.Part != nil && m.Part.Kind == contract.PartRegister {
 			t.nonces = append(t.nonces, said{m.Owner.StringRaw(), m.Part.Nonce})
 		} else if tx.Aborted {
@@ -125,6 +131,31 @@ func (p *Proxy) transaction(g *generation, tx *ton.Transaction, t *touched) erro
 		}
 	}
 	return nil
+}
+
+// returned tells the ledger of a deposit that the contract has given back
+// although the client's contract has counted it. Ours do not.
+func (p *Proxy) returned(g *generation, tx *ton.Transaction, m *contract.ClientRequest) error {
+	if m.Part == nil || m.Part.Kind != contract.PartTopUp || tx.Aborted || !paysOut(tx, m.Owner) {
+		return nil
+	}
+	p.log.Error("settlement: a deposit at a closing contract was given back, and the client could take it a second time: its refund will be lower by it",
+		"client", m.Owner.String(), "amount", m.Part.Amount.Text(), "contract", g.Contract, "transaction", tx.LT)
+	return known(p.cfg.Ledger.SeeReturned(g.Number, m.Owner.StringRaw(), m.Part.Amount, tx.LT))
+}
+
+func paysOut(tx *ton.Transaction, to *address.Address) bool {
+	for _, out := range tx.Out {
+		if out.To == nil || !out.To.Equals(to) {
+			continue
+		}
+		if body, err := contract.ParseBody(out.Body); err == nil {
+			if _, ok := body.(*contract.PaidOut); ok {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // noteSeen hands a note of our wallet on. That the ledger is a copy is kept by

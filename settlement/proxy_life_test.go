@@ -8,12 +8,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/xssnick/tonutils-go/address"
 	"github.com/xssnick/tonutils-go/tlb"
 	"github.com/xssnick/tonutils-go/tvm/cell"
 
 	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ledger"
+	"github.com/opencocoon/cocoon/ton"
 )
 
 // When the registry's parameters pass, the old contract is closed: the client
@@ -293,4 +295,52 @@ func TestLeavingAndControl(t *testing.T) {
 func nothing(err error) bool {
 	var n *NothingError
 	return errors.As(err, &n)
+}
+
+// The network's own proxy contract gives a deposit back while it closes, and
+// the client's contract counts it all the same: the transaction is recognised,
+// and the client's grant takes it away.
+func TestDepositGivenBack(t *testing.T) {
+	h := newHouse(t)
+	h.serving()
+	alice := h.customer("alice")
+	alice.topUp(5 * coin.TON)
+	h.await("the deposit is available", func() bool { return h.clientAccount(alice.at).Available() > 0 })
+	old := h.generation()
+	h.stop()
+	g := &generation{Generation: old, contracts: h.contracts(old)}
+	cellOf := func(b contract.Body) *cell.Cell {
+		c, err := b.Cell()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	tx := &ton.Transaction{
+		TxID: ton.TxID{LT: 5}, Ran: true,
+		In: &ton.Message{From: alice.at2.Address, Body: cellOf(&contract.ClientRequest{Owner: alice.at, Part: &contract.ClientPart{Kind: contract.PartTopUp, Amount: 2 * coin.TON, Excess: alice.at}})},
+	}
+	seen := func() {
+		var t2 touched
+		t2.clients = map[string]*address.Address{}
+		if err := h.proxy.transaction(g, tx, &t2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen() // an ordinary deposit
+	h.newPrice(30, 25)
+	if err := h.begin(); err != nil {
+		t.Fatal(err)
+	}
+	tx.LT, tx.Out = 6, []*ton.Message{{To: alice.at, Value: 2*coin.TON - 400_000, Body: cellOf(&contract.PaidOut{})}}
+	seen()
+	h.start()
+	h.await("refunded", func() bool { return alice.state().State == contract.Closed })
+	if got := h.paid(alice.at, h.contracts(old).Proxy.Address); got != 3*coin.TON {
+		t.Errorf("alice got %s back, want 3 TON: she has had 2", got.Text())
+	}
+	if !strings.Contains(h.log.String(), "was given back") {
+		t.Error("nobody was told")
+	}
+	h.check()
 }

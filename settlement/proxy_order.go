@@ -28,7 +28,7 @@ const (
 	// jobLimit is how long a message is waited for. One that waits in the wallet
 	// must not be followed by another for the same.
 	jobLimit = 24 * time.Hour
-	// effectLimit is how long after a message its effect may take to be read.
+	// effectLimit is how long the effect of a message may take to be read.
 	effectLimit = 10 * time.Minute
 	// poorRest is how soon a wallet without money is asked again.
 	poorRest = 2 * time.Second
@@ -137,7 +137,12 @@ func jobOf(o ledger.Order) string {
 	return fmt.Sprintf("%s %s of generation %d", o.Kind, o.Account, o.Generation.Number)
 }
 
+// carryOut is called in the order's job.
 func (p *Proxy) carryOut(ctx context.Context, o ledger.Order) (*ton.Transaction, error) {
+	p.mu.Lock()
+	p.running[jobOf(o)] = o
+	p.mu.Unlock()
+	defer func() { p.mu.Lock(); delete(p.running, jobOf(o)); p.mu.Unlock() }()
 	c, err := p.issuer.Contracts(o.Generation)
 	if err != nil {
 		return nil, err
@@ -146,11 +151,12 @@ func (p *Proxy) carryOut(ctx context.Context, o ledger.Order) (*ton.Transaction,
 	if err != nil {
 		return nil, err
 	}
+	p.cfg.Ledger.Submitted(o, p.now().Add(effectLimit)) // first: its effect may be read before Post returns
 	tx, err := p.poster.Post(ctx, *m)
 	if err != nil {
+		p.cfg.Ledger.Submitted(o, time.Time{}) // it is due as it was
 		return nil, err
 	}
-	p.cfg.Ledger.Submitted(o, p.now().Add(effectLimit))
 	p.log.Info("settlement: "+o.Kind.String(), "account", o.Account, "tokens", o.Tokens, "worth", o.Worth.Text(), "contract", m.To.String(), "params_version", o.Generation.Params)
 	return tx, nil
 }

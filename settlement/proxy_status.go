@@ -85,13 +85,19 @@ func (p *Proxy) Status() ProxyStatus {
 		s.Contracts = append(s.Contracts, p.contractOf(g))
 	}
 	slices.SortFunc(s.Contracts, func(a, b ProxyContract) int { return cmp.Compare(a.Params, b.Params) })
+	for key, o := range p.running {
+		s.Due = append(s.Due, DueOrder{Order: o, Running: true, Failures: p.jobs[key].failures})
+		if o.Kind == ledger.Payout || o.Kind == ledger.LastPayout {
+			s.Paying = append(s.Paying, o.Account)
+		}
+	}
 	for _, o := range due {
+		if _, running := p.running[jobOf(o)]; running {
+			continue
+		}
 		d := DueOrder{Order: o}
 		if j := p.jobs[jobOf(o)]; j != nil {
-			d.Running, d.Failures, d.Err, d.Next = j.running, j.failures, j.err, j.until
-		}
-		if d.Running && (o.Kind == ledger.Payout || o.Kind == ledger.LastPayout) {
-			s.Paying = append(s.Paying, o.Account)
+			d.Failures, d.Err, d.Next = j.failures, j.err, j.until
 		}
 		s.Due = append(s.Due, d)
 	}

@@ -123,7 +123,9 @@ func ParseMessage(root *cell.Cell) (*Message, error) {
 	case *tlb.InternalMessage:
 		m.From, m.To, m.LT = in.SrcAddr, in.DstAddr, in.CreatedLT
 		m.Value, m.Bounce, m.Bounced = coin.FromBig(in.Amount.Nano()), in.Bounce, in.Bounced
-		m.forwarding = coin.FromBig(in.FwdFee.Nano()).Add(coin.FromBig(in.IHRFee.Nano()))
+		// What the library calls IHRFee has long been flags (of the form of
+		// bounced messages, for one) and costs nothing.
+		m.forwarding = coin.FromBig(in.FwdFee.Nano())
 	case *tlb.ExternalMessage:
 		m.To = in.DstAddr
 		m.normalized = [32]byte(in.NormalizedHash())

@@ -51,7 +51,10 @@ type Config struct {
 	// Log receives what an operator should know. Nil discards.
 	Log *slog.Logger
 
-	fault func(point string) error // see journal
+	// Fault is for tests and simulations: it is called at each point of writing
+	// the journal where a crash differs from one elsewhere ("write", "sync",
+	// "done", "rename", "renamed"), and its error stands for the disk's. Nil never fails.
+	Fault func(point string) error
 }
 
 func (cfg *Config) fill() error {

@@ -65,7 +65,7 @@ func Open(cfg Config) (*Driver, error) {
 		return nil, err
 	}
 	d := &Driver{cfg: cfg, address: addr, init: init, wake: make(chan struct{}, 1), state: newState(addr.StringRaw())}
-	journal, records, err := openJournal(cfg.Dir, cfg.fault)
+	journal, records, err := openJournal(cfg.Dir, cfg.Fault)
 	if err != nil {
 		return nil, err
 	}
@@ -164,6 +164,10 @@ func (d *Driver) wait(ctx context.Context, at ton.Block, err error) {
 	case <-d.wake:
 	case <-changed:
 	case <-timer.C:
+	}
+	select {
+	case <-d.wake: // the coming look sees to it
+	default:
 	}
 }
 

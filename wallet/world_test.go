@@ -209,7 +209,7 @@ func fastDir(t testing.TB) string {
 
 func (n *node) config() Config {
 	return Config{
-		Dir: n.dir, Key: n.key, Owner: n.owner, Chain: n, Now: n.chain.Now, fault: n.point,
+		Dir: n.dir, Key: n.key, Owner: n.owner, Chain: n, Now: n.chain.Now, Fault: n.point,
 		MaxHour: coin.Max / 2, Reserve: coin.TON / 10, Log: testLog(n.t),
 	}
 }

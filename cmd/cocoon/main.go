@@ -5,7 +5,7 @@
 //
 // The verbs are wiring: they read settings, build what the library packages
 // offer, and turn signals into cancellation. Exit codes: 0 done, 1 failed,
-// 2 wrong usage or settings, 3 refused by policy.
+// 2 wrong usage or settings, 3 refused by policy or by a contract.
 package main
 
 import (
@@ -65,7 +65,8 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// refusedError is a "no" of a policy, which is an answer and not a failure.
+// refusedError is a "no" of a policy or a contract, which is an answer and not
+// a failure.
 type refusedError struct{ error }
 
 func (e refusedError) Unwrap() error { return e.error }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +35,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"ready": ready, "post": post, "kill-process": killProcess, "works": works, "gone": gone, "terminate": terminate, "terminate-twice": terminateTwice,
+			"ready": ready, "post": post, "kill-process": killProcess, "works": works, "gone": gone, "terminate": terminate, "terminate-twice": terminateTwice, "appears": appears, "member": jsonMember,
 		},
 	})
 }
@@ -155,4 +156,27 @@ func terminateTwice(ts *testscript.TestScript, _ bool, args []string) {
 	if err := process.Signal(syscall.SIGTERM); !errors.Is(err, os.ErrProcessDone) {
 		ts.Check(err)
 	}
+}
+
+// appears FILE waits for a file.
+func appears(ts *testscript.TestScript, _ bool, args []string) {
+	until(ts, "the file "+args[0], func() bool {
+		_, err := os.Stat(ts.MkAbs(args[0]))
+		return err == nil
+	})
+}
+
+// member NAME KEY sets NAME to a member of the JSON object that the last
+// command printed; KEY may have points.
+func jsonMember(ts *testscript.TestScript, _ bool, args []string) {
+	var v any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &v))
+	for key := range strings.SplitSeq(args[1], ".") {
+		m, ok := v.(map[string]any)
+		if !ok || m[key] == nil {
+			ts.Fatalf("no member %s in %v", args[1], v)
+		}
+		v = m[key]
+	}
+	ts.Setenv(args[0], fmt.Sprint(v))
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opencocoon/cocoon/devnet"
+	"github.com/opencocoon/cocoon/settlement"
 )
 
 // statusReport is what `cocoon status --json` prints. Amounts are nanoTON as
@@ -19,14 +20,18 @@ type statusReport struct {
 	FullModel   string             `json:"full_model,omitempty"`
 	Attestation string             `json:"attestation,omitempty"`
 	Engine      *devnet.EngineInfo `json:"engine,omitempty"`
-	// Chain is what stands behind the contracts: "none" while a file is the
-	// registry and nothing is settled.
+	// Chain is what stands behind the contracts: "local" for a devnet's, else
+	// "unknown", as a node's pages do not tell.
 	Chain     string                 `json:"chain"`
 	Roles     map[string]*roleStatus `json:"roles"`
 	Peers     []peerStatus           `json:"peers"`
 	Contracts []contractStatus       `json:"contracts"`
-	Processes []devnet.Process       `json:"processes,omitempty"`
-	Nodes     []*nodeStatus          `json:"nodes"`
+	// Sheet says where all the money of a devnet is.
+	Sheet     *settlement.Sheet `json:"balance_sheet,omitempty"`
+	Processes []devnet.Process  `json:"processes,omitempty"`
+	Nodes     []*nodeStatus     `json:"nodes"`
+
+	devnet *devnet.Info // nil for one node
 }
 
 // roleStatus adds up the nodes of a role.
@@ -88,7 +93,7 @@ func statusVerb() *cobra.Command {
 
 // newStatus names the nodes to ask: those of the devnet in dir, or one.
 func newStatus(a *api, dir string) (*statusReport, error) {
-	r := &statusReport{BaseURL: a.base, Chain: "none", Roles: map[string]*roleStatus{}, Peers: []peerStatus{}, Contracts: []contractStatus{}}
+	r := &statusReport{BaseURL: a.base, Chain: "unknown", Roles: map[string]*roleStatus{}, Peers: []peerStatus{}, Contracts: []contractStatus{}}
 	if dir == "" {
 		r.Nodes = []*nodeStatus{{HTTP: a.base}}
 		return r, nil
@@ -98,7 +103,7 @@ func newStatus(a *api, dir string) (*statusReport, error) {
 		return nil, err
 	}
 	r.BaseURL, r.Model, r.FullModel, r.Attestation = info.BaseURL, info.Model, info.FullModel, info.Attestation
-	r.Engine, r.Processes = &info.Engine, info.Processes
+	r.Engine, r.Processes, r.devnet = &info.Engine, info.Processes, info
 	for _, n := range info.Nodes {
 		if n.HTTP != "" { // a chain has no pages
 			r.Nodes = append(r.Nodes, &nodeStatus{Role: n.Role, Name: n.Name, HTTP: n.HTTP, info: n})
@@ -136,7 +141,10 @@ func (r *statusReport) ask(ctx context.Context, a *api, dir string) error {
 	}
 	r.sum()
 	r.restarts()
-	return nil
+	if r.devnet == nil {
+		return nil
+	}
+	return r.readChain(ctx, a, r.devnet)
 }
 
 // restarts tells of processes that died and came back.

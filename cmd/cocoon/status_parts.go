@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/devnet"
 )
@@ -40,6 +41,12 @@ type figures struct {
 		Root string `json:"root_address"`
 	}
 	Contract struct{ Address string } `json:"smartcontract"`
+	// Money is there if a proxy settles on a chain; Old are its contracts of
+	// earlier generations.
+	Money *struct{} `json:"settlement"`
+	Old   []struct {
+		Contract string `json:"sc_address"`
+	} `json:"old_instances"`
 
 	// A client's connections, and a worker's.
 	ProxyConnections []connection `json:"proxy_connections"`
@@ -82,6 +89,8 @@ type account struct {
 	ToCharge        int64  `json:"tokens_to_charge"`
 	Available       int64  `json:"available_tokens"`
 	Unpaid          int64  `json:"unpayed_tokens"`
+	Used            int64  `json:"used_tokens"`
+	Earned          int64  `json:"earned_tokens"`
 	Closing, Closed bool
 }
 
@@ -200,6 +209,16 @@ type contractStatus struct {
 	Unsettled string `json:"charged_unsettled,omitempty"`
 	Available string `json:"available,omitempty"`
 	Unpaid    string `json:"earned_unpaid,omitempty"`
+
+	// OnChain is what the chain says of the contract's state. The others are
+	// there where they have a meaning: a client's balance and the tokens it was
+	// charged for, the tokens a worker was paid for, a proxy's pool and income.
+	OnChain  string     `json:"on_chain,omitempty"`
+	Balance  *coin.Nano `json:"balance,omitempty"`
+	Charged  *uint64    `json:"tokens_charged,omitempty"`
+	Paid     *uint64    `json:"tokens_paid,omitempty"`
+	Deposits *coin.Nano `json:"deposits,omitempty"`
+	Income   *coin.Nano `json:"income,omitempty"`
 }
 
 const noChain = "no chain"

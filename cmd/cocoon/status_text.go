@@ -33,7 +33,20 @@ func (r *statusReport) write(w io.Writer) error {
 	err := tw.Flush()
 	r.writePeers(w)
 	r.writeContracts(w)
+	r.writeSheet(w)
 	return err
+}
+
+func (r *statusReport) writeSheet(w io.Writer) {
+	if r.Sheet == nil {
+		return
+	}
+	fmt.Fprintln(w, "\nmoney")
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, l := range sheetLines(r.Sheet) {
+		fmt.Fprintf(tw, "  %s\t%s\n", l.what, l.amount.Text())
+	}
+	_ = tw.Flush()
 }
 
 // writePeers lists the peers by what their proof is worth, the ones without
@@ -77,21 +90,17 @@ func (r *statusReport) writeContracts(w io.Writer) {
 	if len(r.Contracts) == 0 {
 		return
 	}
-	fmt.Fprintln(w, "\ncontracts (there is no chain: the registry is a file, and accounts are in the proxies' ledgers)")
+	fmt.Fprintln(w, "\ncontracts")
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, c := range r.Contracts {
 		name := c.Name
 		if c.At != "" {
 			name += " at " + c.At
 		}
-		fmt.Fprintf(tw, "  %s\t%s\t%s", name, c.Address, c.State)
-		switch {
-		case c.Unsettled != "":
-			fmt.Fprintf(tw, "\t%s nanoTON to pay", c.Unsettled)
-		case c.Unpaid != "":
-			fmt.Fprintf(tw, "\t%s nanoTON to get", c.Unpaid)
+		fmt.Fprintf(tw, "  %s\t%s\n", name, c.Address)
+		for _, line := range c.lines() {
+			fmt.Fprintf(tw, "\t%s\n", line)
 		}
-		fmt.Fprintln(tw)
 	}
 	_ = tw.Flush()
 }

@@ -9,12 +9,12 @@ import (
 func verbs() []*cobra.Command {
 	return []*cobra.Command{
 		devnetVerb(), clientVerb(), proxyVerb(), workerVerb(), engineVerb(), chainVerb(),
-		chatVerb(), modelsVerb(), statusVerb(), benchVerb(), attestVerb(), versionVerb(),
+		chatVerb(), modelsVerb(), statusVerb(), benchVerb(), walletVerb(), networkVerb(), attestVerb(), versionVerb(),
 	}
 }
 
 // secretNames are settings that no flag shows; see settings.secrets.
-var secretNames = []string{"api-key", "secret-string", "engine-key"}
+var secretNames = []string{"api-key", "secret-string", "engine-key", "passphrase"}
 
 // settingNames are the settings of all verbs, so that a COCOON_ variable that
 // is none of them can be told from one that is meant for another verb.

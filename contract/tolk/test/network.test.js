@@ -63,7 +63,7 @@ const dearer = [
   ['a claim that bounced is restored', /^proxy: closed \/ a worker's payout$/, 'did.2'],
   ['a message that bounced is looked at', /^proxy: clients \/ an unknown part$/, 'did.1'],
   ['the commission is computed from the price of gas', /^client: ordinary \/ secret and top up$/, 'did.0'],
-  ['each message\'s mode is cleaned', /^wallet: orders \/ four$/, 'did.0'],
+  ['each message\'s mode is cleaned, and none may name a sender', /^wallet: orders \/ (one|two|four|not bounceable|without body|accepted again)$/, 'did.0'],
   ['an empty message may be a bounced one', /^client: refusals \/ nothing at all$/, 'did.0'],
 ];
 
