@@ -18,6 +18,7 @@ import (
 // most is what the proxy says it has counted. All three only grow: a proxy that
 // takes any of them back is dropped. Source: wire.md §5.3, §5.6.
 type earnings struct {
+	book     Book // nil if nobody keeps it
 	contract *address.Address
 	proxy    *address.Address
 	key      ed25519.PublicKey
@@ -27,6 +28,26 @@ type earnings struct {
 	db      int64
 	most    int64
 	payment []byte // the newest signed promise, ready to be cashed
+}
+
+// Book keeps what a worker has earned across restarts, cashes it, and remembers
+// what was set by hand. Accounts are named by their worker contracts. All
+// methods must be quick and safe for concurrent use.
+type Book interface {
+	// Open is told of a proxy, its contract and key, before anything is earned.
+	Open(root *contract.Root, proxy *address.Address, key ed25519.PublicKey) error
+	// Known is what the proxy had said at last: see earnings.
+	Known(own *address.Address) (signed, stored, most int64, payment []byte)
+	// Promised takes what it says now. The payment is verified.
+	Promised(own *address.Address, signed, stored, most int64, payment []byte)
+	// Worked counts an answer, in the adjusted tokens that were reported.
+	Worked(own *address.Address, model string, tokens int64)
+	// Behind says why a proxy should get no more work, nil if it may.
+	Behind(own *address.Address) error
+	// Remembered is the price and pause that were set by hand, if they were
+	// while this price was configured. Remember must be durable when it returns.
+	Remembered(configured int32) (coefficient int32, paused bool)
+	Remember(configured, coefficient int32, paused bool) error
 }
 
 // balance is a moment of earnings.
@@ -51,9 +72,28 @@ func (e *earnings) take(since balance, p tl.ProxySignedPaymentClass, db, most in
 		return since, err
 	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	e.db, e.most = max(e.db, db), max(e.most, most)
+	e.mu.Unlock()
+	e.report()
 	return got, nil
+}
+
+// report tells the book what is known now.
+func (e *earnings) report() {
+	if e.book == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock() // in the order in which it was learned
+	e.book.Promised(e.contract, e.signed, e.db, e.most, e.payment)
+}
+
+// behind says why the proxy should get no more work.
+func (e *earnings) behind() error {
+	if e.book == nil {
+		return nil
+	}
+	return e.book.Behind(e.contract)
 }
 
 func (b balance) check(since balance) error {
@@ -110,14 +150,22 @@ func (e *earnings) forget(most int64) (lost int64) {
 }
 
 // earningsOf returns the account of a worker contract.
-func (w *Worker) earningsOf(own, proxy *address.Address, key ed25519.PublicKey) *earnings {
+func (w *Worker) earningsOf(root *contract.Root, own, proxy *address.Address, key ed25519.PublicKey) (*earnings, error) {
+	if w.cfg.Book != nil {
+		if err := w.cfg.Book.Open(root, proxy, key); err != nil {
+			return nil, err
+		}
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	name := own.StringRaw()
 	e := w.earned[name]
 	if e == nil {
-		e = &earnings{contract: own, proxy: proxy, key: key}
+		e = &earnings{book: w.cfg.Book, contract: own, proxy: proxy, key: key}
+		if e.book != nil {
+			e.signed, e.db, e.most, e.payment = e.book.Known(own)
+		}
 		w.earned[name] = e
 	}
-	return e
+	return e, nil
 }

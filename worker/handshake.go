@@ -60,6 +60,7 @@ func (s *session) steps(ctx context.Context) error {
 	if err := s.compare(ctx); err != nil {
 		return err
 	}
+	s.judge()
 	disabled, coefficient := s.join()
 	done := &tl.WorkerProxyHandshakeComplete{IsDisabled: disabled}
 	if _, err := ask[tl.WorkerProxyHandshakeCompleted](ctx, s.c, done); err != nil {
@@ -160,8 +161,9 @@ func (s *session) checkAddresses(root *contract.Root, a *tl.WorkerConnectedToPro
 	if err := sameAddress("worker contract", a.WorkerScAddress, own); err != nil {
 		return err
 	}
-	s.root, s.account = root, s.w.earningsOf(own, proxy, slices.Clone(key))
-	return nil
+	s.root = root
+	s.account, err = s.w.earningsOf(root, own, proxy, slices.Clone(key))
+	return err
 }
 
 // sameAddress compares with the text's flags, as the network does; whether it

@@ -40,6 +40,7 @@ type job struct {
 	replied  time.Time
 	begun    bool // the proxy has a first answer; errors go into the body now
 	ok       bool // a complete answer of the engine
+	reported bool // the last message says what it cost
 	out      int64
 	told     time.Time // last progress
 }
@@ -84,12 +85,17 @@ func (j *job) leave() {
 	}
 	j.admitted = false
 	j.w.stats.end(j)
+	if book := j.w.cfg.Book; book != nil && j.meter != nil && j.reported {
+		book.Worked(j.s.account.contract, j.w.model, j.tokens().TotalTokensUsed)
+		j.s.judge()
+	}
 	j.s.delist(j.query.RequestID)
 	j.w.slots.free()
 }
 
 // last sends the last message of the answer.
 func (j *job) last(o tl.Object) {
+	j.reported = true
 	j.leave()
 	j.s.c.Send(o)
 }
@@ -104,6 +110,8 @@ func (s *session) admit(q *tl.ProxyRunQueryEx) *refusal {
 		return &refusal{wire.CodeError, fmt.Sprintf("worker: coefficient is %d, want %d to %d", q.Coefficient, floor, maxCoefficient)}
 	case s.w.refusing():
 		return &refusal{wire.CodeNotReady, "worker: takes no requests now"}
+	case s.owing() != nil: // it was told, and news travels
+		return &refusal{wire.CodeNotReady, "worker: waits for what it has earned"}
 	case !(q.Timeout > 0): // also when it is no number
 		return &refusal{wire.CodeTimeout, "worker: no time left"}
 	case !s.w.slots.take():

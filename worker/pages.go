@@ -21,7 +21,7 @@ import (
 func (w *Worker) Handler() http.Handler {
 	return stats.Handler(stats.Config{
 		Page: w.page, JSON: func() any { return w.Snapshot() }, Metrics: stats.NewRegistry(w.metrics),
-		Token: w.cfg.ControlToken, Actions: w.actions(),
+		Token: w.cfg.ControlToken, Actions: append(w.actions(), w.cfg.Actions...),
 	})
 }
 

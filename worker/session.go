@@ -32,6 +32,7 @@ type session struct {
 	mu   sync.Mutex // guards all below
 	open bool       // handshake far enough for requests
 	up   bool       // and complete
+	owes error      // why the proxy gets no more work, nil if it does
 	said struct {   // what the proxy knows of us
 		disabled    bool
 		coefficient int32
@@ -59,7 +60,34 @@ func (s *session) join() (disabled bool, coefficient int32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open = true
-	return s.w.idle != 0, s.said.coefficient
+	return s.w.idle != 0 || s.owes != nil, s.said.coefficient
+}
+
+// judge looks whether the proxy is behind with what it owes, and tells it that
+// it gets no more work, or some again.
+func (s *session) judge() {
+	owes := s.account.behind()
+	s.mu.Lock()
+	before := s.owes
+	s.owes = owes
+	s.mu.Unlock()
+	if (before == nil) == (owes == nil) {
+		return
+	}
+	if owes != nil {
+		s.w.cfg.Log.Warn("worker: no more work for a proxy that is behind", "proxy", s.address, "why", owes)
+	} else {
+		s.w.cfg.Log.Info("worker: the proxy has caught up", "proxy", s.address)
+	}
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	s.tell(s.w.idle != 0, s.w.coefficient)
+}
+
+func (s *session) owing() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.owes
 }
 
 // ready ends the handshake, in which the proxy was told these two.
@@ -80,6 +108,7 @@ func (s *session) tell(disabled bool, coefficient int32) {
 	if !s.up {
 		return
 	}
+	disabled = disabled || s.owes != nil
 	if s.said.coefficient != coefficient {
 		s.said.coefficient, s.floor = coefficient, min(s.floor, coefficient)
 		s.c.Send(&tl.WorkerNewCoefficient{NewCoefficient: coefficient})
@@ -121,9 +150,13 @@ func (s *session) packet(o tl.Object) error {
 		return s.begin(&tl.ProxyRunQueryEx{Query: m.Query, SignedPayment: m.SignedPayment,
 			Coefficient: m.Coefficient, Timeout: m.Timeout, RequestID: m.RequestID})
 	case *tl.ProxyWorkerRequestPayment:
-		return s.paid(m.SignedPayment, m.DbTokens, m.MaxTokens)
+		err := s.paid(m.SignedPayment, m.DbTokens, m.MaxTokens)
+		s.judge()
+		return err
 	case *tl.ProxySignedPayment:
 		_, err := s.account.pay(m)
+		s.account.report()
+		s.judge()
 		return err
 	case *tl.CocoonCancelQuery:
 		s.cancel(m.RequestID)
@@ -229,6 +262,7 @@ func (s *session) poll(ctx context.Context) error {
 		return nil
 	}
 	got, err := s.account.take(known, status.SignedPayment, status.DbTokens, status.MaxTokens)
+	s.judge()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.known = s.known.or(got) // packets behind the answer may have been read already

@@ -22,6 +22,8 @@ type Snapshot struct {
 	Root    *contract.Root `json:"root_contract_config"`
 	Engine  Engine         `json:"engine"`
 	Proxies []ProxyStatus  `json:"proxies"`
+	// Settlement is the money, if somebody keeps it.
+	Settlement any `json:"settlement,omitempty"`
 }
 
 // Status says whether the worker serves.
@@ -88,10 +90,16 @@ type ProxyStatus struct {
 	Running         int             `json:"running_request"`
 	// Since is the connection's age in seconds.
 	Since float64 `json:"connected_seconds"`
+	// Owes says why the proxy gets no more work.
+	Owes string `json:"owes,omitempty"`
 }
 
 // Snapshot looks at the worker now.
 func (w *Worker) Snapshot() Snapshot {
+	var money any
+	if w.cfg.Settlement != nil {
+		money = w.cfg.Settlement()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := Snapshot{
@@ -102,7 +110,7 @@ func (w *Worker) Snapshot() Snapshot {
 			Coefficient: w.coefficient, CheckImages: w.cfg.CheckImages, Connections: w.cfg.Connections},
 		Root:    w.cfg.Registry.Root(),
 		Engine:  Engine{URL: redacted(w.engine), Healthy: w.engineErr == nil && w.idle&engineDown == 0},
-		Proxies: []ProxyStatus{},
+		Proxies: []ProxyStatus{}, Settlement: money,
 	}
 	if w.engineErr != nil {
 		s.Engine.Error = w.engineErr.Error()
@@ -154,6 +162,9 @@ func (t *target) status() ProxyStatus {
 	p.Signed, p.Stored, p.Counted = have.signed, have.db, have.most
 	s.mu.Lock()
 	p.Running = len(s.jobs)
+	if s.owes != nil {
+		p.Owes = s.owes.Error()
+	}
 	s.mu.Unlock()
 	p.Since = time.Since(s.born).Seconds()
 	return p

@@ -35,11 +35,24 @@ func (r reasons) names() []string {
 
 func (r reasons) String() string { return strings.Join(r.names(), ", ") }
 
-// Enable takes requests again, unless something else speaks against it.
-func (w *Worker) Enable() { w.setIdle(switchedOff, false) }
+// Enable takes requests again, unless something else speaks against it. Like
+// the price it is remembered where there is a Book.
+func (w *Worker) Enable() { w.setIdle(switchedOff, false); w.remember() }
 
 // Disable takes no more requests. Those that run go on.
-func (w *Worker) Disable() { w.setIdle(switchedOff, true) }
+func (w *Worker) Disable() { w.setIdle(switchedOff, true); w.remember() }
+
+func (w *Worker) remember() {
+	if w.cfg.Book == nil {
+		return
+	}
+	w.mu.Lock()
+	coefficient, paused := w.coefficient, w.idle&switchedOff != 0
+	w.mu.Unlock()
+	if err := w.cfg.Book.Remember(w.cfg.Coefficient, coefficient, paused); err != nil {
+		w.cfg.Log.Error("worker: price and pause will be forgotten at the next start", "error", err)
+	}
+}
 
 // SetCoefficient changes the price, in thousandths, for requests that proxies
 // choose a worker for from now on.
@@ -48,9 +61,10 @@ func (w *Worker) SetCoefficient(c int32) error {
 		return fmt.Errorf("worker: coefficient is %d, want 0 to %d", c, maxCoefficient)
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.coefficient = c
 	w.announce()
+	w.mu.Unlock()
+	w.remember()
 	return nil
 }
 

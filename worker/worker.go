@@ -33,6 +33,7 @@ import (
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/engine"
 	"github.com/opencocoon/cocoon/ratls"
+	"github.com/opencocoon/cocoon/stats"
 	"github.com/opencocoon/cocoon/wire"
 )
 
@@ -85,6 +86,12 @@ type Config struct {
 	HTTP string
 	// ControlToken opens the control actions; empty closes them.
 	ControlToken string
+	// Book keeps what is earned across restarts. Nil forgets it.
+	Book Book
+	// Settlement is what pages show of the money. Nil shows nothing.
+	Settlement func() any
+	// Actions are more control actions, such as being paid out.
+	Actions []stats.Action
 	// Log gets what happens, never what is said. Nil discards.
 	Log *slog.Logger
 	// Now dates answers. Nil means time.Now.
@@ -141,6 +148,12 @@ func New(cfg Config) (*Worker, error) {
 		sessions: map[*session]struct{}{}, targets: map[string]*target{}, earned: map[string]*earnings{},
 	}
 	w.live, w.kill = context.WithCancelCause(context.Background())
+	if cfg.Book != nil {
+		var paused bool
+		if w.coefficient, paused = cfg.Book.Remembered(cfg.Coefficient); paused {
+			w.idle |= switchedOff
+		}
+	}
 	w.checkModel(cfg.Registry.Root())
 	return w, nil
 }

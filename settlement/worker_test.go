@@ -1,0 +1,299 @@
+package settlement
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/xssnick/tonutils-go/address"
+
+	"github.com/opencocoon/cocoon/coin"
+	"github.com/opencocoon/cocoon/contract"
+)
+
+// workerSide is a worker's settlement with a proxy by hand.
+type workerSide struct {
+	*world
+	*Worker
+	proxy *byHand
+	node  *node
+	owner *person
+	cfg   WorkerConfig
+	at    *address.Address
+	stop  func()
+}
+
+func newWorkerSide(t *testing.T, bend func(*WorkerConfig)) *workerSide {
+	t.Helper()
+	w := newWorld(t)
+	p := newByHand(w, newRegistry(w))
+	owner := w.person("worker-owner", coin.TON)
+	s := &workerSide{world: w, proxy: p, node: w.node("worker", owner.at, 20*coin.TON), owner: owner}
+	s.cfg = WorkerConfig{Chain: w.client, Registry: p.registry, Owner: owner.at, Dir: w.TempDir(), Every: 20 * time.Millisecond, Now: w.chain.Now}
+	if bend != nil {
+		bend(&s.cfg)
+	}
+	s.begin()
+	w.Cleanup(func() { s.stop() })
+	return s
+}
+
+func (s *workerSide) begin() {
+	s.Helper()
+	s.cfg.Wallet = s.node.driver
+	var err error
+	if s.Worker, err = NewWorker(s.cfg); err != nil {
+		s.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Worker.Run(ctx) }()
+	s.stop = func() {
+		cancel()
+		if err := <-ended; err != nil {
+			s.Errorf("Run: %v", err)
+		}
+		s.stop = func() {}
+	}
+	s.open()
+}
+
+func (s *workerSide) open() {
+	s.Helper()
+	root := s.proxy.root
+	if err := s.Open(root, s.proxy.at, s.proxy.public()); err != nil {
+		s.Fatal(err)
+	}
+	var err error
+	if s.at, err = root.WorkerAddress(s.owner.at, s.proxy.at, s.proxy.public()); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *workerSide) restart() {
+	s.Helper()
+	s.stop()
+	s.node.restart()
+	s.begin()
+}
+
+// clientPays puts money into the pool: a client's deposit.
+func (s *workerSide) clientPays(amount coin.Nano) {
+	s.Helper()
+	client := s.person("client", amount+20*coin.TON)
+	d, err := s.proxy.root.DeployClient(client.at, s.proxy.at, s.proxy.public())
+	if err != nil {
+		s.Fatal(err)
+	}
+	client.send(d.Address, coin.TON, nil, d.Init)
+	client.send(d.Address, amount+coin.TON, &contract.TopUp{Amount: amount, Excess: client.at}, nil)
+}
+
+// signs hands over a promise for so many tokens.
+func (s *workerSide) signs(tokens int64) {
+	s.Helper()
+	s.Promised(s.at, tokens, tokens, tokens, s.proxy.forPeer(contract.Payout, s.at, tokens))
+}
+
+func (s *workerSide) onChain() *contract.WorkerState {
+	s.Helper()
+	a := s.account(s.at)
+	if a.Data == nil {
+		return nil
+	}
+	state, err := contract.ParseWorkerState(a.Data)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return state
+}
+
+// What is earned is cashed from the threshold on, in TON and not in tokens, by
+// hand at once, once, and also what a process before had been promised.
+func TestWorkerIsPaid(t *testing.T) {
+	s := newWorkerSide(t, func(c *WorkerConfig) { c.PayoutFrom, c.PayoutIdle, c.IdleAfter = coin.TON/2, coin.TON/5, time.Hour })
+	s.await("the contract", func() bool { return s.onChain() != nil })
+	s.clientPays(20 * coin.TON)
+	before := s.account(s.owner.at).Balance
+	s.signs(0)
+	tokens := func(amount coin.Nano) int64 { return amount.PerFloor(fee) }
+	s.Worked(s.at, "m", tokens(coin.TON*2))
+	if s.signs(tokens(coin.TON * 4 / 10)); s.Status().Accounts[0].Paid != 0 {
+		t.Error("paid below the threshold while there is work")
+	}
+	s.await("rest", func() bool { a := s.Status().Accounts[0]; return a.Deployed && a.Busy == "" })
+	if _, err := s.Payout(s.proxy.at.String()); err != nil {
+		t.Fatal(err)
+	}
+	paid := func(n int64) func() bool { return func() bool { return s.Status().Accounts[0].Paid == n } }
+	s.await("what was asked for", paid(tokens(coin.TON*4/10)))
+	if _, err := s.Payout(s.proxy.at.String()); err == nil || !strings.Contains(err.Error(), "nothing to pay out") {
+		t.Errorf("once more: %v", err)
+	}
+	if _, err := s.Payout(s.at.String()); err == nil {
+		t.Error("a payout at no proxy")
+	}
+	s.signs(tokens(coin.TON))
+	s.await("the threshold", paid(tokens(coin.TON)))
+	s.signs(tokens(coin.TON) + tokens(coin.TON*3/10))
+	s.restart()
+	if signed, _, _, payment := s.Known(s.at); signed != tokens(coin.TON)+tokens(coin.TON*3/10) || payment == nil {
+		t.Errorf("after a restart %d are known, want the newest promise", signed)
+	}
+	if _, err := s.chain.Advance(2 * time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	s.await("the threshold of the idle", paid(tokens(coin.TON)+tokens(coin.TON*3/10)))
+	if got, want := s.account(s.owner.at).Balance-before, coin.Nano(fee).Times(tokens(coin.TON)+tokens(coin.TON*3/10)); got < want-coin.TON/100 || got > want {
+		t.Errorf("the owner got %s, want %s", got.Text(), want.Text())
+	}
+	r := s.Status().Earnings
+	if want := coin.Nano(fee).Times(tokens(2 * coin.TON)); r.Earned != want || r.Paid != r.Signed || r.Pending != want-r.Paid || len(r.Days) != 1 || r.Days[0].Model != "m" || r.Days[0].Earned != want {
+		t.Errorf("earnings %+v, want %s earned", r, want.Text())
+	}
+	s.stop()
+	if read, err := ReadEarnings(s.cfg.Dir); err != nil || read.Earned != r.Earned || read.Paid != r.Paid || len(read.Days) != 1 {
+		t.Errorf("the directory says %+v, %v, want %+v", read, err, r)
+	}
+}
+
+// A proxy whose contract cannot pay is not asked: what is signed stays good.
+func TestWorkerWaitsForThePool(t *testing.T) {
+	s := newWorkerSide(t, nil)
+	s.await("the contract", func() bool { return s.onChain() != nil })
+	s.signs(coin.Nano(30 * coin.TON).PerFloor(fee))
+	s.await("the trouble", func() bool { return strings.Contains(s.Status().Accounts[0].Trouble, "holds too little") })
+	if got := s.onChain().Tokens; got != 0 {
+		t.Errorf("counter %d: the claim was spent", got)
+	}
+	s.clientPays(40 * coin.TON)
+	s.await("the payout", func() bool { return s.Status().Accounts[0].Paid > 0 })
+}
+
+// What is signed falls behind what was worked: the limit is in TON, and a
+// twentieth may stay unpaid for good. Nothing of it is forgotten in a restart.
+func TestWorkerKeepsCount(t *testing.T) {
+	s := newWorkerSide(t, func(c *WorkerConfig) { c.MaxUnpaid = coin.TON })
+	limit := coin.TON.PerFloor(fee)
+	s.signs(0)
+	s.Worked(s.at, "m", limit)
+	if err := s.Behind(s.at); err != nil {
+		t.Errorf("within the limit: %v", err)
+	}
+	s.Worked(s.at, "m", limit/10)
+	if err := s.Behind(s.at); err == nil || !strings.Contains(err.Error(), "1 TON is the limit") {
+		t.Errorf("beyond the limit: %v", err)
+	}
+	s.restart()
+	if err := s.Behind(s.at); err == nil {
+		t.Error("a restart has forgotten it")
+	}
+	s.signs(limit)
+	if err := s.Behind(s.at); err != nil {
+		t.Errorf("it has caught up: %v", err)
+	}
+	// A worker that lost its record believes the proxy's count to begin with.
+	s.stop()
+	s.cfg.Dir = t.TempDir()
+	s.begin()
+	s.Promised(s.at, 0, 0, 2*limit, nil)
+	if err := s.Behind(s.at); err == nil {
+		t.Error("two limits counted, none signed")
+	}
+}
+
+// An old generation's promise is cashed late, and a closed contract is done with.
+func TestWorkerChangesGeneration(t *testing.T) {
+	s := newWorkerSide(t, nil)
+	s.await("the contract", func() bool { return s.onChain() != nil })
+	s.clientPays(10 * coin.TON)
+	old, tokens := s.at, (coin.TON / 20).PerFloor(fee)
+	s.signs(tokens)
+	s.proxy.registry.owner.send(s.proxy.registry.at, coin.TON, &contract.ChangePrice{QueryID: 1, Price: price + 1, Fee: fee}, nil)
+	s.await("new parameters", func() bool { return s.proxy.registry.Root().ParamsVersion == 2 })
+	oldProxy := s.proxy.at
+	s.proxy.deploy()
+	s.open()
+	s.await("the new contract", func() bool { return s.onChain() != nil })
+	state := func() *contract.WorkerState {
+		w, err := contract.ParseWorkerState(s.account(old).Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	if state().Tokens != 0 {
+		t.Error("cashed before the proxy had its turn")
+	}
+	if _, err := s.chain.Advance(301 * time.Second); err != nil { // half of 600
+		t.Fatal(err)
+	}
+	s.await("the old promise", func() bool { return state().Tokens == uint64(tokens) })
+	last := s.proxy.sign(contract.LastPayout, old, tokens+5)
+	s.proxy.owner.send(old, coin.TON, last, nil)
+	s.await("the end", func() bool {
+		for _, a := range s.Status().Accounts {
+			if a.Proxy == oldProxy.String() {
+				return a.State == contract.Closed && a.Paid == tokens+5
+			}
+		}
+		return false
+	})
+}
+
+// Price and pause that were set by hand outlive a restart, but not another configuration.
+func TestWorkerRemembers(t *testing.T) {
+	cfg := WorkerConfig{Owner: address.NewAddress(0, 0, make([]byte, 32)), Dir: t.TempDir()}
+	open := func() *Worker {
+		w, err := NewWorker(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	if c, paused := open().Remembered(1000); c != 1000 || paused {
+		t.Errorf("at first %d, %v", c, paused)
+	}
+	if err := open().Remember(1000, 900, true); err != nil {
+		t.Fatal(err)
+	}
+	if c, paused := open().Remembered(1000); c != 900 || !paused {
+		t.Errorf("after a restart %d, %v, want 900 and a pause", c, paused)
+	}
+	if c, paused := open().Remembered(1200); c != 1200 || !paused {
+		t.Errorf("under another price %d, %v, want that and the pause", c, paused)
+	}
+}
+
+// The choice, in nanoTON.
+func TestWorkerRules(t *testing.T) {
+	cfg := &WorkerConfig{Owner: address.NewAddress(0, 0, make([]byte, 32)), Dir: t.TempDir()}
+	if err := cfg.fill(); err != nil {
+		t.Fatal(err)
+	}
+	there, closed := &contract.WorkerState{}, &contract.WorkerState{State: contract.Closed}
+	for _, x := range []struct {
+		v    workerView
+		want step
+	}{
+		{workerView{wanted: true}, doDeploy},
+		{workerView{}, doNothing},
+		{workerView{worth: coin.TON / 100, newer: true, outdated: true, late: true}, doDeploy},
+		{workerView{state: there, wanted: true, newer: true, worth: 10*coin.TON - 1}, doNothing},
+		{workerView{state: there, wanted: true, newer: true, worth: 10 * coin.TON}, doPayout},
+		{workerView{state: there, wanted: true, newer: true, idle: true, worth: coin.TON/5 - 1}, doNothing},
+		{workerView{state: there, wanted: true, newer: true, idle: true, worth: coin.TON / 5}, doPayout},
+		{workerView{state: there, newer: true, outdated: true, worth: 10 * coin.TON}, doNothing},
+		{workerView{state: there, newer: true, outdated: true, late: true, worth: coin.TON/100 - 1}, doNothing},
+		{workerView{state: there, newer: true, outdated: true, late: true, worth: coin.TON / 100}, doPayout},
+		{workerView{state: there, newer: true, asked: true, worth: 1}, doPayout},
+		{workerView{state: there, newer: false, asked: true, worth: 10 * coin.TON}, doNothing},
+		{workerView{state: closed, newer: true, asked: true, worth: 10 * coin.TON}, doNothing},
+	} {
+		x.v.cfg = cfg
+		if got := x.v.next(); got != x.want {
+			t.Errorf("%+v: %q, want %q", x.v, got, x.want)
+		}
+	}
+}
