@@ -52,6 +52,12 @@ func (e *economy) choose() func() {
 	may(6, func() { e.clients[e.r.IntN(len(e.clients))].moves(e.r) })
 	may(3, func() { e.workers[e.r.IntN(len(e.workers))].moves(e.r) })
 	may(10, e.mail)
+	may(6, func() {
+		c, h := e.clients[e.r.IntN(len(e.clients))], e.houses[e.r.IntN(len(e.houses))]
+		if c.program != nil {
+			c.connect(h)
+		}
+	})
 	e.troubles(may)
 	sum := 0
 	for _, o := range list {

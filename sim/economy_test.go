@@ -38,6 +38,7 @@ type economy struct {
 	names    map[string]string
 	founder  person
 	root     *address.Address
+	nodes    []*node
 	houses   []*house
 	clients  []*client
 	workers  []*worker
@@ -185,15 +186,36 @@ func (e *economy) found() {
 	for i := range 2 {
 		e.clients = append(e.clients, e.newClient([]string{"alice", "bob"}[i]))
 	}
+	e.clients = append(e.clients, e.newGateway("gina"))
 	for i := range 2 {
 		e.workers = append(e.workers, e.newWorker([]string{"wendy", "will"}[i]))
 	}
+	e.workers = append(e.workers, e.newShop("sam"))
 	for i := range 1 + e.r.IntN(2) {
 		e.houses = append(e.houses, e.newHouse([]string{"pam", "pete"}[i], byte(i)))
 	}
 	e.flush()
+	for _, n := range e.nodes {
+		e.startNode(n)
+	}
+}
+
+// startNode starts what runs on the machine.
+func (e *economy) startNode(n *node) {
 	for _, h := range e.houses {
-		h.start()
+		if h.node == n {
+			h.start()
+		}
+	}
+	for _, c := range e.clients {
+		if c.program != nil && c.program.node == n {
+			c.start()
+		}
+	}
+	for _, w := range e.workers {
+		if w.program != nil && w.program.node == n {
+			w.start()
+		}
 	}
 }
 
@@ -215,9 +237,9 @@ func (e *economy) run(steps int) {
 	if !e.failed() {
 		e.end()
 	}
-	for _, h := range e.houses {
-		if !h.dead {
-			h.kill(false)
+	for _, n := range e.nodes {
+		if !n.dead {
+			n.kill(false)
 		}
 	}
 	if e.failed() {
@@ -245,6 +267,11 @@ func (e *economy) turn() {
 
 // audit asks each proxy's ledger for its own sums.
 func (e *economy) audit() {
+	for _, c := range e.clients {
+		if err := c.disputes(); err != nil {
+			e.broken("%v", err)
+		}
+	}
 	for _, h := range e.houses {
 		if h.alive() {
 			if err := h.ledger.Check(); err != nil {

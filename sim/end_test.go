@@ -15,15 +15,17 @@ func (e *economy) end() {
 	e.tell("all trouble ceases")
 	e.climate = climate{}
 	e.chain.stalled = false
-	for _, h := range e.houses {
-		h.cut, h.skew = false, 0
-		h.disk.mu.Lock()
-		h.disk.full, h.disk.stopIn = false, 0
-		h.disk.mu.Unlock()
-		if h.dead || h.stuck() {
-			e.restart(h)
+	for _, n := range e.nodes {
+		n.cut, n.skew = false, 0
+		n.disk.mu.Lock()
+		n.disk.full, n.disk.stopIn = false, 0
+		n.disk.mu.Unlock()
+		if n.dead || n.stuck() {
+			e.restart(n)
 		}
-		e.fund(h.wallet, 100000000000)
+	}
+	for _, h := range e.houses {
+		e.fund(h.wallet, 100*coinTON)
 	}
 	for len(e.chain.late) > 0 {
 		e.late()

@@ -27,35 +27,36 @@ func (e *economy) weather() {
 // troubles are what may go wrong next.
 func (e *economy) troubles(may func(int, func())) {
 	h := e.houses[e.r.IntN(len(e.houses))]
+	n := e.nodes[e.r.IntN(len(e.nodes))]
 	c := e.climate
-	if !h.alive() && (h.dead || h.stuck()) {
-		may(6, func() { e.restart(h) })
+	if n.dead || n.stuck() {
+		may(10, func() { e.restart(n) })
 	}
-	if c.crashes && !h.dead {
+	if c.crashes && !n.dead {
 		may(1, func() {
 			power := e.r.IntN(2) == 0
 			e.counts["crashes"]++
-			e.tell("%s is killed, power %v", h.name, power)
-			h.kill(power)
+			e.tell("%s is killed, power %v", n.name, power)
+			n.kill(power)
 		})
 		may(1, func() {
-			h.disk.mu.Lock()
-			h.disk.stopIn = 1 + e.r.IntN(12)
-			e.tell("%s will stop at operation %d of its disk", h.name, h.disk.stopIn)
-			h.disk.mu.Unlock()
+			n.disk.mu.Lock()
+			n.disk.stopIn = 1 + e.r.IntN(12)
+			e.tell("%s will stop at operation %d of its disk", n.name, n.disk.stopIn)
+			n.disk.mu.Unlock()
 		})
 	}
-	if c.disks || h.disk.full {
-		may(1, func() { e.fill(h, !h.disk.full) })
+	if c.disks || n.disk.full {
+		may(1, func() { e.fill(n, !n.disk.full) })
 	}
-	if c.chain || e.chain.stalled || h.cut {
+	if c.chain || e.chain.stalled || n.cut {
 		may(1, func() {
 			e.chain.stalled = !e.chain.stalled
 			e.tell("the chain stalls: %v", e.chain.stalled)
 		})
 		may(1, func() {
-			h.cut = !h.cut
-			e.tell("%s is cut from the chain: %v", h.name, h.cut)
+			n.cut = !n.cut
+			e.tell("%s is cut from the chain: %v", n.name, n.cut)
 		})
 	}
 	if len(e.chain.late) > 0 {
@@ -63,8 +64,8 @@ func (e *economy) troubles(may func(int, func())) {
 	}
 	if c.clocks {
 		may(1, func() {
-			h.skew = time.Duration(e.r.IntN(7200)-3600) * time.Second / time.Duration(1+e.r.IntN(60))
-			e.tell("the clock of %s jumps: %v from the truth", h.name, h.skew)
+			n.skew = time.Duration(e.r.IntN(7200)-3600) * time.Second / time.Duration(1+e.r.IntN(60))
+			e.tell("the clock of %s jumps: %v from the truth", n.name, n.skew)
 		})
 		may(1, func() { time.Sleep(time.Duration(1+e.r.IntN(120)) * time.Minute) })
 	}
@@ -86,60 +87,56 @@ func (e *economy) troubles(may func(int, func())) {
 	}
 }
 
-// stuck: it runs, and takes no work until somebody mends something.
-func (h *house) stuck() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.boot != nil
-}
-
-func (e *economy) fill(h *house, full bool) {
+func (e *economy) fill(h *node, full bool) {
 	h.disk.mu.Lock()
 	h.disk.full = full
 	h.disk.mu.Unlock()
 	e.tell("the disk of %s is full: %v", h.name, full)
 }
 
-func (e *economy) restart(h *house) {
-	if !h.dead {
-		h.kill(false)
+func (e *economy) restart(n *node) {
+	if !n.dead {
+		n.kill(false)
 	}
-	e.tell("%s starts", h.name)
+	e.tell("%s starts", n.name)
 	e.counts["starts"]++
-	h.start()
+	e.startNode(n)
 }
 
 // mend sees to machines that have stopped, and to stores that have failed.
 func (e *economy) mend() {
-	for _, h := range e.houses {
-		h.disk.mu.Lock()
-		stopped := h.disk.stopped
-		h.disk.mu.Unlock()
+	for _, n := range e.nodes {
+		n.disk.mu.Lock()
+		stopped := n.disk.stopped
+		n.disk.mu.Unlock()
 		switch {
-		case h.dead:
+		case n.dead:
 		case stopped:
 			e.counts["stops in a write"]++
-			e.tell("%s has stopped", h.name)
-			h.kill(true)
-		case h.stuck():
-			if why := h.boot.Error(); !h.excused(h.boot) {
-				e.broken("%s cannot start: %s", h.name, why)
+			e.tell("%s has stopped", n.name)
+			n.kill(true)
+		case n.stuck():
+			if why := n.boot.Error(); !n.excused(n.boot) {
+				e.broken("%s cannot start: %s", n.name, why)
 			}
-			e.tell("%s did not start: %v", h.name, h.boot)
-			h.kill(false)
-		case h.alive() && errors.Is(h.ledger.Health(), ledger.ErrStore) && !h.disk.full:
+			e.tell("%s did not start: %v", n.name, n.boot)
+			n.kill(false)
+		}
+	}
+	for _, h := range e.houses {
+		var rollback *ledger.RollbackError
+		switch {
+		case !h.alive():
+		case errors.Is(h.ledger.Health(), ledger.ErrStore) && !h.disk.full:
 			e.tell("%s is started again, since its store has failed: %v", h.name, h.ledger.Health())
-			e.restart(h)
-		case h.alive():
-			var rollback *ledger.RollbackError
-			if errors.As(h.ledger.Health(), &rollback) {
-				e.unmasked(h, rollback)
-			}
+			e.restart(h.node)
+		case errors.As(h.ledger.Health(), &rollback):
+			e.unmasked(h, rollback)
 		}
 	}
 }
 
-func (h *house) excused(err error) bool {
+func (h *node) excused(err error) bool {
 	return h.disk.full || errors.Is(err, errDead) || errors.Is(err, errFull) || errors.Is(err, ledger.ErrTerms) || errors.Is(err, ton.ErrUnreachable)
 }
 

@@ -16,7 +16,6 @@ import (
 	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ledger"
-	"github.com/opencocoon/cocoon/ton"
 )
 
 // person is somebody with an ordinary wallet.
@@ -72,9 +71,11 @@ func (e *economy) lot(what string) *rand.Rand {
 // client counts for itself what it uses.
 type client struct {
 	person
-	lies  bool
-	tally *ledger.Tally
-	mail  []*mail
+	program *program // nil for people, who do it by hand
+	lies    bool
+	old     bool          // its disk is yesterday's
+	tally   *ledger.Tally // of people
+	mail    []*mail
 	// own is the model's count of what each account used and may have used.
 	own map[string]*count
 	// papers are signed charges it was handed, by account.
@@ -82,6 +83,41 @@ type client struct {
 }
 
 type count struct{ used, unsure int64 }
+
+// newGateway is a client whose money a program looks after.
+func (e *economy) newGateway(name string) *client {
+	p := e.newProgram(name)
+	c := &client{person: person{e: e, name: name, at: p.wallet}, program: p, own: map[string]*count{}, papers: map[string]*contract.Envelope{}}
+	p.killed = func() {
+		for _, r := range e.requests {
+			if r.client == c {
+				r.spend = nil // nobody is there to hear it
+			}
+		}
+	}
+	return c
+}
+
+func (c *client) start() { c.program.begin(c.program.run(false)) }
+
+// now is the clock of the client's machine.
+func (c *client) now() time.Time {
+	if c.program != nil {
+		return c.program.now()
+	}
+	return time.Now()
+}
+
+// counts is the client's own book; nil if there is none at the moment.
+func (c *client) counts() *ledger.Tally {
+	switch {
+	case c.program == nil:
+		return c.tally
+	case c.program.alive():
+		return c.program.client.Tally()
+	}
+	return nil
+}
 
 func (e *economy) newClient(name string) *client {
 	c := &client{person: e.person(name, 400*coin.TON), own: map[string]*count{}, papers: map[string]*contract.Envelope{}}
@@ -93,7 +129,7 @@ func (e *economy) newClient(name string) *client {
 type mail struct {
 	page    *page
 	payment []byte
-	max     int64
+	db, max int64
 	at      time.Time
 }
 
@@ -123,23 +159,33 @@ func (c *client) believes(p *page, at *address.Address, tokens int64) error {
 // reads takes a payment out of its mail.
 func (c *client) reads(m *mail) {
 	d := c.e.client(m.page.contracts, c)
-	if m.payment == nil {
+	tally := c.counts()
+	if m.payment == nil || tally == nil {
 		return
 	}
 	key := d.Address.StringRaw()
+	if !tally.Knows(key) {
+		return
+	}
 	if time.Since(m.at) < lineLife {
-		c.tally.Said(key, m.max)
+		tally.Said(key, m.max)
 	}
 	e, err := contract.VerifyPayment(m.payment, contract.Charge, d.Address, m.page.house.issuer.Public())
 	if err != nil {
 		c.e.broken("%s was handed a payment that is none: %v", c.name, err)
 		return
 	}
-	err = c.tally.Accept(key, e.Tokens)
-	if own := c.count(key); !m.page.house.lies && (err != nil || e.Tokens > own.used+own.unsure) {
+	err = tally.Accept(key, e.Tokens)
+	if own := c.count(key); !m.page.house.lies && !c.old && (err != nil || e.Tokens > own.used+own.unsure) {
 		c.e.broken("%s was handed a charge of %d tokens; it counted %d, and %d more are in doubt (%v)", c.name, e.Tokens, own.used, own.unsure, err)
 	}
-	if old := c.papers[key]; err == nil && (old == nil || old.Tokens < e.Tokens) {
+	switch old := c.papers[key]; {
+	case err != nil && c.program != nil:
+		c.program.client.Inflated(d.Address, m.payment, err)
+	case err != nil:
+	case c.program != nil:
+		c.program.client.Charged(d.Address, e.Tokens, m.payment)
+	case old == nil || old.Tokens < e.Tokens:
 		c.papers[key] = e
 	}
 }
@@ -152,6 +198,10 @@ func (c *client) look(p *page) *contract.ClientState {
 
 // moves does something about the client's money on the chain.
 func (c *client) moves(r *rand.Rand) {
+	if c.program != nil {
+		c.byHand()
+		return
+	}
 	p := c.e.anyPage(r)
 	if p == nil {
 		return
@@ -189,11 +239,40 @@ func (c *client) moves(r *rand.Rand) {
 // worker serves, and keeps the newest payment it was handed.
 type worker struct {
 	person
-	lies   bool
-	mail   []*mail
-	papers map[string]*contract.Envelope
+	program *program // nil for people, who do it by hand
+	lies    bool
+	old     bool // its disk is yesterday's
+	mail    []*mail
+	papers  map[string]*contract.Envelope
 	// served is what its answers were worth and, as far as it heard, booked.
 	served map[string]int64
+}
+
+// newShop is a worker whose money a program looks after.
+func (e *economy) newShop(name string) *worker {
+	p := e.newProgram(name)
+	return &worker{person: person{e: e, name: name, at: p.owner}, program: p, papers: map[string]*contract.Envelope{}, served: map[string]int64{}}
+}
+
+func (w *worker) start() { w.program.begin(w.program.run(true)) }
+
+// takes says whether the worker takes work of a proxy.
+func (w *worker) takes(h *house) bool {
+	p := w.program
+	if p == nil {
+		return true
+	}
+	if !p.alive() || p.registry.Root().ParamsVersion != h.terms.ParamsVersion {
+		return false
+	}
+	c := h.page().contracts
+	w.e.must(p.worker.Open(p.registry.Root(), c.Proxy.Address, h.issuer.Public()))
+	err := p.worker.Behind(w.e.worker(c, w).Address)
+	if err != nil {
+		w.e.tell("%s takes no work of %s: %v", w.name, h.name, err)
+		w.e.counts["work refused"]++
+	}
+	return err == nil
 }
 
 func (e *economy) newWorker(name string) *worker {
@@ -211,7 +290,10 @@ func (w *worker) reads(m *mail) {
 		return
 	}
 	key := d.Address.StringRaw()
-	if old := w.papers[key]; old == nil || old.Tokens < e.Tokens {
+	if w.program != nil && w.program.alive() {
+		w.program.worker.Promised(d.Address, e.Tokens, m.db, m.max, m.payment)
+	}
+	if old := w.papers[key]; w.program == nil && (old == nil || old.Tokens < e.Tokens) {
 		w.papers[key] = e
 	}
 }
@@ -219,6 +301,14 @@ func (w *worker) reads(m *mail) {
 func (w *worker) moves(r *rand.Rand) {
 	p := w.e.anyPage(r)
 	if p == nil {
+		return
+	}
+	if w.program != nil {
+		if w.program.alive() {
+			if said, err := w.program.worker.Payout(p.contracts.Proxy.Address.String()); err == nil {
+				w.e.tell("%s is told to cash at %s: %s", w.name, w.e.called(p.contracts.Proxy.Address), said)
+			}
+		}
 		return
 	}
 	d := w.e.worker(p.contracts, w)
@@ -239,5 +329,3 @@ func (w *worker) moves(r *rand.Rand) {
 		w.says(d.Address, 7*coin.TON/10, &contract.Collect{QueryID: 5, Tokens: s.Owed, Excess: w.at}, nil)
 	}
 }
-
-var _ = ton.Active

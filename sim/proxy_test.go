@@ -22,18 +22,147 @@ import (
 	"github.com/opencocoon/cocoon/wallet"
 )
 
-// node is a machine: it has a clock, a disk, and a line to the chain.
+// node is a machine: it has a clock, a disk, and a line to the chain, and runs
+// one process after another.
 type node struct {
 	e    *economy
 	name string
-	life int  // of its process, counted
-	dead bool // no process; guarded by the chain's mu with life
+	life int  // of its process, counted; guarded by the chain's mu
+	dead bool // no process; likewise
 	skew time.Duration
 	cut  bool // from the chain
-	dir  string
+	disk *platter
+	dir  string // what production code keeps in files of the operating system
+	// killed is told when the process ends.
+	killed func()
+	// wholeLines is the wallet's journal before the line that is being written,
+	// image what was there when the machine stopped in the middle.
+	wholeLines, image []byte
+	stop              context.CancelFunc
+	ended             chan struct{}
+
+	mu   sync.Mutex // guards all below, which the process writes
+	up   bool       // it has started
+	boot error      // why it could not
+}
+
+func (e *economy) newNode(name string) *node {
+	n := &node{e: e, name: name, dead: true, disk: newPlatter(e.lot("disk of " + name)), dir: e.mkdir(name), killed: func() {}}
+	e.nodes = append(e.nodes, n)
+	return n
 }
 
 func (n *node) now() time.Time { return time.Now().Add(n.skew) }
+
+func (n *node) log() *slog.Logger {
+	if n.e.verbose {
+		return slog.New(slog.NewTextHandler(&storyWriter{n.e, n.name}, nil))
+	}
+	return slog.New(slog.DiscardHandler)
+}
+
+// begin begins a process. What it opens takes questions to the chain, so it is
+// up some steps later.
+func (n *node) begin(run func(context.Context, *port) error) {
+	n.e.chain.mu.Lock()
+	n.life++
+	n.dead = false
+	life := n.life
+	n.e.chain.mu.Unlock()
+	ctx, cancel := context.WithCancel(context.Background())
+	n.mu.Lock()
+	n.up, n.boot = false, nil
+	n.mu.Unlock()
+	ended := make(chan struct{})
+	n.stop, n.ended = cancel, ended
+	go func() {
+		defer close(ended)
+		err := run(ctx, &port{n.e.chain, n, life})
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.boot = err
+	}()
+}
+
+func (n *node) started() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.up = true
+}
+
+// alive says whether the process runs and has opened everything.
+func (n *node) alive() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.up && !n.dead
+}
+
+// stuck: it could not start.
+func (n *node) stuck() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.boot != nil
+}
+
+// kill ends the process at this very moment; power takes the machine with it.
+func (n *node) kill(power bool) {
+	n.e.chain.mu.Lock()
+	n.dead = true
+	kept := n.e.chain.calls[:0]
+	for _, q := range n.e.chain.calls {
+		if q.node != n {
+			kept = append(kept, q)
+			continue
+		}
+		q.replies <- reply{nil, errDead}
+	}
+	n.e.chain.calls = kept
+	n.e.chain.mu.Unlock()
+	n.disk.mu.Lock()
+	n.disk.stopped = true // nothing that still runs writes any more
+	n.disk.mu.Unlock()
+	n.stop()
+	<-n.ended
+	n.mu.Lock()
+	n.up = false
+	n.mu.Unlock()
+	if n.image != nil {
+		n.e.must(os.WriteFile(filepath.Join(n.dir, "wallet.journal"), n.image, 0o600))
+		n.image = nil
+	}
+	if power {
+		n.disk.crash()
+	} else {
+		n.disk.restore(n.disk.copy())
+	}
+	n.killed()
+}
+
+// fault is the wallet's disk: it stops with the machine, and is full with the other one.
+func (n *node) fault(point string) error {
+	n.disk.mu.Lock()
+	defer n.disk.mu.Unlock()
+	if point == "write" {
+		n.wholeLines = n.journal()
+	}
+	running := !n.disk.stopped
+	_, err := n.disk.step(point == "write" || point == "rename")
+	if running && n.disk.stopped {
+		n.image = n.journal()
+		if whole := len(n.wholeLines); point == "sync" && len(n.image) > whole { // a line that may be there, or a part of it
+			n.image = n.image[:whole+n.disk.r.IntN(len(n.image)-whole+1)]
+		}
+	}
+	return err
+}
+
+func (n *node) journal() []byte {
+	text, err := os.ReadFile(filepath.Join(n.dir, "wallet.journal"))
+	if err != nil {
+		return []byte{}
+	}
+	return text
+}
 
 // house is a proxy: the machine, and what runs on it.
 type house struct {
@@ -43,7 +172,6 @@ type house struct {
 	wkey   wallet.Key
 	owner  *address.Address
 	wallet *address.Address
-	disk   *platter
 	issuer *contract.Issuer
 	backup *backup
 	// copied says that yesterday's disk was put in, once; newest is the one that
@@ -52,19 +180,10 @@ type house struct {
 	// diverged: it once was.
 	copied, old, diverged, ruined bool
 	newest                        map[string]*inode
-	// wholeLines is the wallet's journal before the line that is being written,
-	// image what was there when the machine stopped in the middle.
-	wholeLines, image []byte
-
-	mu   sync.Mutex // guards all below, which the process writes
-	up   bool       // it has started
-	boot error      // why it could not
 	process
 }
 
 type process struct {
-	stop     context.CancelFunc
-	ended    chan struct{}
 	registry *contract.OnChain
 	ledger   *ledger.Ledger
 	driver   *wallet.Driver
@@ -84,9 +203,14 @@ type backup struct {
 var rules = ledger.Rules{Charge: coin.TON / 10, Payout: coin.TON / 5, Withdraw: coin.TON / 20}
 
 func (e *economy) newHouse(name string, i byte) *house {
-	h := &house{node: &node{e: e, name: name, dead: true}, key: e.chain.net.Key(name), wkey: wallet.KeyOf(e.chain.net.Key(name + "'s wallet")), owner: e.somebody(name+"'s owner", i)}
-	h.disk = newPlatter(e.lot("disk of " + name))
-	h.dir = e.mkdir(name)
+	h := &house{node: e.newNode(name), key: e.chain.net.Key(name), wkey: wallet.KeyOf(e.chain.net.Key(name + "'s wallet")), owner: e.somebody(name+"'s owner", i)}
+	h.killed = func() {
+		for _, r := range e.requests {
+			if r.house == h {
+				r.hold = nil
+			}
+		}
+	}
 	var err error
 	h.wallet, err = contract.OurCodes().WalletAddress(h.owner, h.wkey.Public())
 	e.must(err)
@@ -96,33 +220,7 @@ func (e *economy) newHouse(name string, i byte) *house {
 	return h
 }
 
-// start begins a process. What it opens takes questions to the chain, so it is
-// up some steps later.
-func (h *house) start() {
-	h.e.chain.mu.Lock()
-	h.life++
-	h.dead = false
-	h.e.chain.mu.Unlock()
-	ctx, cancel := context.WithCancel(context.Background())
-	h.mu.Lock()
-	h.up, h.boot, h.process = false, nil, process{stop: cancel, ended: make(chan struct{})}
-	h.mu.Unlock()
-	ended := h.ended
-	go func() {
-		defer close(ended)
-		err := h.run(ctx, &port{h.e.chain, h.node, h.life})
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.boot = err
-	}()
-}
-
-func (h *house) log() *slog.Logger {
-	if h.e.verbose {
-		return slog.New(slog.NewTextHandler(&storyWriter{h.e, h.name}, nil))
-	}
-	return slog.New(slog.DiscardHandler)
-}
+func (h *house) start() { h.begin(h.run) }
 
 // run is what package node does for a proxy, without connections.
 func (h *house) run(ctx context.Context, chain *port) (err error) {
@@ -151,16 +249,12 @@ func (h *house) run(ctx context.Context, chain *port) (err error) {
 	if err != nil {
 		return err
 	}
-	h.mu.Lock()
-	h.registry, h.ledger, h.driver, h.settle = registry, l, d, s
-	h.mu.Unlock()
+	h.process = process{registry: registry, ledger: l, driver: d, settle: s}
 	h.e.book.opened(h)
 	if err := h.adopt(registry.Root()); err != nil {
 		return err
 	}
-	h.mu.Lock()
-	h.up = true
-	h.mu.Unlock()
+	h.started()
 	var all sync.WaitGroup
 	for _, run := range []func(context.Context) error{
 		func(ctx context.Context) error { return registry.Run(ctx, 5*time.Second) }, l.Run, d.Run, s.Run, h.watch,
@@ -169,32 +263,6 @@ func (h *house) run(ctx context.Context, chain *port) (err error) {
 	}
 	all.Wait()
 	return nil
-}
-
-// fault is the wallet's disk: it stops with the machine, and is full with the other one.
-func (h *house) fault(point string) error {
-	h.disk.mu.Lock()
-	defer h.disk.mu.Unlock()
-	if point == "write" {
-		h.wholeLines = h.journal()
-	}
-	running := !h.disk.stopped
-	_, err := h.disk.step(point == "write" || point == "rename")
-	if running && h.disk.stopped {
-		h.image = h.journal()
-		if n := len(h.wholeLines); point == "sync" && len(h.image) > n { // a line that may be there, or a part of it
-			h.image = h.image[:n+h.disk.r.IntN(len(h.image)-n+1)]
-		}
-	}
-	return err
-}
-
-func (h *house) journal() []byte {
-	text, err := os.ReadFile(filepath.Join(h.dir, "wallet.journal"))
-	if err != nil {
-		return []byte{}
-	}
-	return text
 }
 
 // watch is what the proxy role does when the registry changes.
@@ -238,51 +306,6 @@ func (h *house) adopt(root *contract.Root) error {
 	defer h.mu.Unlock()
 	h.terms = root
 	return nil
-}
-
-// alive says whether the process runs and has opened everything.
-func (h *house) alive() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.up && !h.dead
-}
-
-// kill ends the process at this very moment; power takes the machine with it.
-func (h *house) kill(power bool) {
-	h.e.chain.mu.Lock()
-	h.dead = true
-	kept := h.e.chain.calls[:0]
-	for _, q := range h.e.chain.calls {
-		if q.node != h.node {
-			kept = append(kept, q)
-			continue
-		}
-		q.replies <- reply{nil, errDead}
-	}
-	h.e.chain.calls = kept
-	h.e.chain.mu.Unlock()
-	h.disk.mu.Lock()
-	h.disk.stopped = true // nothing that still runs writes any more
-	h.disk.mu.Unlock()
-	h.stop()
-	<-h.ended
-	h.mu.Lock()
-	h.up = false
-	h.mu.Unlock()
-	if h.image != nil {
-		h.e.must(os.WriteFile(filepath.Join(h.dir, "wallet.journal"), h.image, 0o600))
-		h.image = nil
-	}
-	if power {
-		h.disk.crash()
-	} else {
-		h.disk.restore(h.disk.copy())
-	}
-	for _, r := range h.e.requests {
-		if r.house == h {
-			r.hold = nil
-		}
-	}
 }
 
 // back is a backup of the machine's disk.

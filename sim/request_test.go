@@ -46,12 +46,19 @@ func (e *economy) ask() {
 	p := h.page()
 	d := e.client(p.contracts, c)
 	key := d.Address.StringRaw()
-	c.tally.Adopt(key, 0, 0)
 	tokens := []int64{100, 10_000, 1_000_000, 20_000_000, 60_000_000}[e.r.IntN(5)]
 	need, err := ledger.Need(tokens, 200, 1000)
 	e.must(err)
-	spend, err := c.tally.Reserve(ledger.Spending{Account: key, Price: p.contracts.Params.PricePerToken, Estimate: need, Most: need, Until: time.Now().Add(patience + time.Minute)})
-	e.must(err)
+	if c.program == nil {
+		c.tally.Adopt(key, 0, 0)
+	} else if !c.program.connected(h) || c.program.client.Afford(d.Address, need) != nil {
+		return
+	}
+	spend, err := c.counts().Reserve(ledger.Spending{Account: key, Price: p.contracts.Params.PricePerToken, Estimate: need, Most: need, Until: c.now().Add(patience + time.Minute)})
+	if err != nil {
+		e.tell("%s may not ask: %v", c.name, err)
+		return
+	}
 	c.count(key).unsure += need
 	e.lastID++
 	r := &request{id: e.lastID, client: c, house: h, page: p, account: key, tokens: tokens, need: need, spend: spend, begun: time.Now(), deadline: time.Now().Add(patience)}
@@ -76,8 +83,12 @@ func (e *economy) over(r *request, known bool, used int64, format string, args .
 	own := r.client.count(r.account)
 	if known {
 		own.unsure, own.used = own.unsure-r.need, own.used+used
+	}
+	switch {
+	case r.spend == nil: // the client's process that asked is gone
+	case known:
 		r.spend.End(used)
-	} else {
+	default:
 		r.spend.Lost()
 	}
 	e.tell("request %d %s", r.id, fmt.Sprintf(format, args...))
@@ -113,6 +124,11 @@ func (e *economy) admit(r *request) {
 		e.mustKnow(r.house, r.page)
 	}
 	r.worker = e.workers[e.r.IntN(len(e.workers))]
+	if !r.worker.takes(r.house) {
+		r.release()
+		e.over(r, true, 0, "finds no worker")
+		return
+	}
 	r.stage = serving
 	e.tell("%s gives request %d to %s", r.house.name, r.id, r.worker.name)
 }
@@ -176,7 +192,11 @@ func (e *economy) settle(r *request, used, report int64) {
 	}
 	into[c] += booked
 	into[w] += booked
-	r.worker.served[e.worker(r.page.contracts, r.worker).Address.StringRaw()] += used
+	at := e.worker(r.page.contracts, r.worker).Address
+	r.worker.served[at.StringRaw()] += used
+	if p := r.worker.program; p != nil && p.alive() {
+		p.worker.Worked(at, "a model", report)
+	}
 	r.stage, r.used = answered, used
 	if r.worker.lies {
 		r.used = min(report, r.need) // nobody can tell
@@ -189,10 +209,10 @@ func (e *economy) settle(r *request, used, report int64) {
 // post hands the newest payments to both sides.
 func (e *economy) post(r *request) {
 	if s, err := r.house.ledger.ClientStatus(r.client.account()); err == nil && r.house.page() == r.page {
-		r.client.mail = append(r.client.mail, &mail{r.page, s.Payment, s.Max, time.Now()})
+		r.client.mail = append(r.client.mail, &mail{r.page, s.Payment, s.DB, s.Max, time.Now()})
 	}
 	if s, err := r.house.ledger.WorkerStatus(r.worker.account()); err == nil && r.house.page() == r.page {
-		r.worker.mail = append(r.worker.mail, &mail{r.page, s.Payment, s.Max, time.Now()})
+		r.worker.mail = append(r.worker.mail, &mail{r.page, s.Payment, s.DB, s.Max, time.Now()})
 	}
 }
 

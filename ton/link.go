@@ -24,11 +24,15 @@ const (
 )
 
 func backoff(failures int) time.Duration {
-	d := backoffMax
-	if failures < 10 {
-		d = min(backoffMin<<max(0, failures-1), backoffMax)
-	}
+	d := backoffOf(failures)
 	return d - rand.N(d/2+1)
+}
+
+func backoffOf(failures int) time.Duration {
+	if failures >= 10 {
+		return backoffMax
+	}
+	return min(backoffMin<<max(0, failures-1), backoffMax)
 }
 
 // link is the connection to one liteserver, made anew whenever it is lost.

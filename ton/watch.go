@@ -75,7 +75,7 @@ func (w *Watcher) Watch(ctx context.Context, addr *address.Address, after TxID, 
 		case err != nil:
 			failures++
 			w.report(err)
-			pause(ctx, backoff(min(failures, 8)))
+			pause(ctx, watch.backoff(min(failures, 8)))
 		default:
 			if failures > 0 {
 				w.report(nil)
@@ -84,6 +84,13 @@ func (w *Watcher) Watch(ctx context.Context, addr *address.Address, after TxID, 
 			watch.wait(ctx)
 		}
 	}
+}
+
+// backoff spreads the watchers of a program by their accounts and not by
+// chance, so that what they do can be played again.
+func (w *watch) backoff(failures int) time.Duration {
+	d := backoffOf(failures)
+	return d - d/2*time.Duration(w.addr.Data()[31])/255
 }
 
 func (w *Watcher) report(err error) {
