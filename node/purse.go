@@ -45,7 +45,7 @@ func (s *Purse) check(p *Problems, c *Client) {
 		p.Add("data: there is nothing to pay without ton_config")
 	}
 	if s.Data != "" && c.WalletAddress != "" {
-		p.Add("node_wallet_address: a client with data is known by the node wallet in it; leave the address out")
+		p.Add("node_wallet_address: a client with data is known by the node wallet in it: leave the address out")
 	}
 	if s.Data == "" && (s.MaxTopUpHour != "" || s.MaxTopUpDay != "" || s.CloseAfter != 0) {
 		p.Add("max_topup_hour, max_topup_day and close_after: nothing is paid without data")
