@@ -191,22 +191,43 @@ func (a *clientAccount) dispute(payment []byte, why error) {
 // awaitReady waits until the contract can be used: deployed, its secret set and, where
 // requests cost something, with money.
 func (a *clientAccount) awaitReady(ctx context.Context) error {
-	for {
+	for poor := 0; ; {
 		a.c.mu.Lock()
 		state, trouble, changed := a.state, a.trouble, a.changed
 		a.c.mu.Unlock()
+		if why := a.c.poor(); why == "" {
+			poor = 0
+		} else if poor++; poor > patience { // money may be on its way
+			trouble = or(trouble, why)
+		}
 		switch {
 		case state != nil && state.SecretHash == a.c.hash && (state.Balance > 0 || a.terms.PricePerToken == 0):
 			return nil
 		case trouble != "":
 			return errors.New(trouble)
 		}
+		look := time.NewTimer(a.c.cfg.Every) // at the wallet
 		select {
 		case <-changed:
+		case <-look.C:
 		case <-ctx.Done():
+			look.Stop()
 			return ctx.Err()
 		}
+		look.Stop()
 	}
+}
+
+// patience is how many looks at a wallet that holds too little are worth it.
+const patience = 5
+
+// poor says what to send where, if something waits in the wallet for money.
+func (c *Client) poor() string {
+	s := c.cfg.Wallet.Status()
+	if !s.Known || s.Queued == 0 || s.Needs <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("the node wallet holds too little for what waits: send %s to %s", s.Needs.Text(), s.Address)
 }
 
 // Afford says whether a request that sets so many tokens aside would be refused.
@@ -234,9 +255,10 @@ func (c *Client) Afford(own *address.Address, tokens int64) error {
 	}
 	a.kick()
 	text := fmt.Sprintf("the request sets %s aside, and %s are left with the proxy: lower max_tokens or max_coefficient, or wait", price.Times(tokens).Text(), price.Times(max(0, most)).Text())
+	trouble := or(a.trouble, c.poor())
 	switch {
-	case a.trouble != "":
-		return errors.New(text + "; more cannot be paid in: " + a.trouble)
+	case trouble != "":
+		return errors.New(text + "; more cannot be paid in: " + trouble)
 	case a.busy != "":
 		return errors.New(text + " a moment: " + a.busy + " is under way")
 	}
