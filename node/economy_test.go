@@ -38,7 +38,6 @@ type economy struct {
 	root   *address.Address
 	config string
 	log    syncText
-	nodes  sync.WaitGroup
 }
 
 type syncText struct {

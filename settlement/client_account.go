@@ -3,9 +3,6 @@ package settlement
 import (
 	"context"
 	"crypto/ed25519"
-	"encoding/hex"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/xssnick/tonutils-go/address"
@@ -117,21 +114,6 @@ func (a *clientAccount) tell() {
 	a.changed = make(chan struct{})
 }
 
-// usable says why nothing should be asked of the proxy.
-func (a *clientAccount) usable() error {
-	a.c.mu.Lock()
-	defer a.c.mu.Unlock()
-	switch {
-	case a.r.Disputed != "":
-		return fmt.Errorf("this proxy is not used any more: %s; take the money out with /request/close", a.r.Disputed)
-	case a.over || a.state != nil && a.state.State != contract.Normal:
-		return errors.New("the client contract with this proxy is closing or closed: the proxy can be used again in the next generation")
-	case a.r.Leave:
-		return errors.New("the account with this proxy is being closed, as was asked for")
-	}
-	return nil
-}
-
 // look reads the contract's state; nil if it is not deployed.
 func (a *clientAccount) look(ctx context.Context) (*contract.ClientState, error) {
 	account, err := a.c.cfg.Chain.Account(ctx, a.address)
@@ -160,87 +142,6 @@ func (a *clientAccount) take(account *ton.Account) (state *contract.ClientState,
 	a.over = a.over || state != nil && state.State == contract.Closed
 	a.tell()
 	return state, nil
-}
-
-// dispute ends the trust in the proxy, and keeps why.
-func (a *clientAccount) dispute(payment []byte, why error) {
-	c := a.c
-	e := evidence{At: c.cfg.Now().UTC(), Contract: a.name, Proxy: a.proxy.StringRaw(), Key: hex.EncodeToString(a.key), Payment: payment, Why: why.Error()}
-	c.mu.Lock()
-	kept := c.proven[e.id()]
-	if !kept && len(c.proven) < maxEvidence {
-		c.proven[e.id()] = true
-		if err := c.evidence.add(&e); err != nil {
-			c.cfg.Log.Error("settlement: evidence cannot be written", "error", err)
-		}
-	}
-	first := a.r.Disputed == ""
-	if first {
-		a.r.Disputed = why.Error()
-	}
-	c.mu.Unlock()
-	if !first {
-		return
-	}
-	c.cfg.Log.Error("settlement: a proxy charges more than was used; it gets no more requests and no more money", "proxy", a.proxy.String(), "client contract", a.address.String(), "why", why)
-	if err := c.save(); err != nil {
-		c.cfg.Log.Error("settlement: the record cannot be written", "error", err)
-	}
-}
-
-// awaitReady waits until the contract can be used: deployed, its secret set and, where
-// requests cost something, with money.
-func (a *clientAccount) awaitReady(ctx context.Context) error {
-	for {
-		a.c.mu.Lock()
-		state, trouble, changed := a.state, a.trouble, a.changed
-		a.c.mu.Unlock()
-		switch {
-		case state != nil && state.SecretHash == a.c.hash && (state.Balance > 0 || a.terms.PricePerToken == 0):
-			return nil
-		case trouble != "":
-			return errors.New(trouble)
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// Afford says whether a request that sets so many tokens aside would be refused.
-func (c *Client) Afford(own *address.Address, tokens int64) error {
-	a := c.accountOf(own)
-	if a == nil {
-		return nil
-	}
-	if err := a.usable(); err != nil {
-		return err
-	}
-	count := c.tally.Count(a.name)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s, price := a.state, a.terms.PricePerToken
-	if s == nil || price == 0 {
-		return nil
-	}
-	most, charged := min(s.Balance, s.Stake).PerFloor(price), int64(min(s.Tokens, 1<<62))
-	if most -= max(0, min(count.Used, count.Said)-charged); most >= tokens {
-		return nil
-	}
-	if all := s.Stake.PerFloor(price); tokens > all {
-		return fmt.Errorf("the request sets %s aside, and a proxy lends no more than the stake of %s: lower max_tokens or max_coefficient", price.Times(tokens).Text(), s.Stake.Text())
-	}
-	a.kick()
-	text := fmt.Sprintf("the request sets %s aside, and %s are left with the proxy: lower max_tokens or max_coefficient, or wait", price.Times(tokens).Text(), price.Times(max(0, most)).Text())
-	switch {
-	case a.trouble != "":
-		return errors.New(text + "; more cannot be paid in: " + a.trouble)
-	case a.busy != "":
-		return errors.New(text + " a moment: " + a.busy + " is under way")
-	}
-	return errors.New(text)
 }
 
 // run follows the contract and takes one step after another until ctx ends or

@@ -78,15 +78,18 @@ func (a *clientAccount) step(ctx context.Context) error {
 func (a *clientAccount) view(ctx context.Context) (*clientView, error) {
 	c, now := a.c, a.c.cfg.Now()
 	root := c.cfg.Registry.Root()
-	used := c.tally.Count(a.name).Used
+	count := c.tally.Count(a.name)
 	c.mu.Lock()
 	if root.ParamsVersion > a.terms.ParamsVersion && a.r.Outdated == 0 {
 		a.r.Outdated = now.Unix()
 		c.cfg.Log.Info("settlement: the registry has new parameters; waiting for the refund of the old", "client contract", a.address.String())
 	}
+	if !count.Heard.IsZero() {
+		a.r.Seen = max(a.r.Seen, count.Heard.Unix())
+	}
 	away := c.cfg.CloseAfter > 0 && now.Sub(time.Unix(a.r.Seen, 0)) > c.cfg.CloseAfter
 	v := &clientView{
-		now: now, terms: a.terms, state: a.state, hash: c.hash, leave: a.r.Leave || away, asked: a.asked, used: used, charge: a.r.Charge.Tokens, budget: c.budget(now),
+		now: now, terms: a.terms, state: a.state, hash: c.hash, leave: a.r.Leave || away, asked: a.asked, used: count.Used, charge: a.r.Charge.Tokens, budget: c.budget(now),
 	}
 	if a.r.Outdated != 0 {
 		v.outdated = time.Unix(a.r.Outdated, 0)

@@ -285,7 +285,12 @@ func TestClientBudget(t *testing.T) {
 // An empty wallet is told about with the address and the amount, and what
 // waited goes on when money arrives.
 func TestClientFunding(t *testing.T) {
-	s, at := found(t, 0)
+	w := newWorld(t)
+	p := newByHand(w, newRegistry(w))
+	n := w.node("client", w.person("owner", 10*coin.TON).at, 0)
+	w.await("an empty wallet", func() bool { return n.driver.Status().Known }) // before that it would queue what it cannot pay
+	s := newClientSide(w, p, n)
+	at := s.open()
 	f := s.Funding()
 	if f.Want != stake+5*coin.TON || f.Missing() != f.Want {
 		t.Errorf("a new client wants %s, %s missing", f.Want.Text(), f.Missing().Text())

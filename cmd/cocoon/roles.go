@@ -17,6 +17,7 @@ func clientVerb() *cobra.Command {
 	var c node.Client
 	roleVerb(cmd, clientSettings(cmd, &c), &c)
 	cmd.AddCommand(statementVerb())
+	cmd.AddCommand(clientSteps()...)
 	return cmd
 }
 
@@ -93,7 +94,7 @@ func workerVerb() *cobra.Command {
 	}
 	var c node.Worker
 	roleVerb(cmd, workerSettings(cmd, &c), &c)
-	cmd.AddCommand(earningsVerb())
+	cmd.AddCommand(earningsVerb(), stepVerb("worker", "http://127.0.0.1:12000", "payout", "cash the newest promise of a proxy"))
 	return cmd
 }
 
