@@ -156,7 +156,9 @@ func (r *request) sendFirst(head []byte, l *later) {
 	if r.send(o) {
 		r.state = sent // nothing of it has reached the client
 		r.fail(tooLarge(len(head)), l)
+		return
 	}
+	r.shown = true
 }
 
 // answerPart is a part that is the last one, or one in the older form.
