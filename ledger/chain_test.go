@@ -469,7 +469,7 @@ func TestStoreHangs(t *testing.T) {
 		go func() { _, err := c.Settle(h, "w", 10); booked <- err }()
 		time.Sleep(slowStore)
 		c.must(c.Health())
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if err := c.Health(); !errors.Is(err, errSlow) {
 			t.Errorf("health %v, want %v", err, errSlow)
 		}
