@@ -453,6 +453,35 @@ func TestLastPayoutWaitsForBookings(t *testing.T) {
 	})
 }
 
+// While a store does not answer no work is taken that would wait behind it.
+func TestStoreHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := onChain(t)
+		c.deposit("a", 1000*20, 1000*20, 0)
+		c.note()
+		_, err := c.OpenWorker("w")
+		c.must(err)
+		h, err := c.Reserve("a", 10)
+		c.must(err)
+		slow := make(chan error)
+		c.store.Fault = func(Record) error { return <-slow }
+		booked := make(chan error)
+		go func() { _, err := c.Settle(h, "w", 10); booked <- err }()
+		time.Sleep(slowStore)
+		c.must(c.Health())
+		time.Sleep(time.Nanosecond)
+		if err := c.Health(); !errors.Is(err, errSlow) {
+			t.Errorf("health %v, want %v", err, errSlow)
+		}
+		if _, err := c.Reserve("a", 10); !errors.Is(err, errSlow) {
+			t.Errorf("reserved behind a store that does not answer: %v", err)
+		}
+		slow <- nil
+		c.must(<-booked)
+		c.must(c.Health())
+	})
+}
+
 // A store that fails books nothing, half of nothing, and takes no more work.
 func TestStoreFails(t *testing.T) {
 	c := onChain(t)

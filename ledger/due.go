@@ -72,6 +72,14 @@ type sent struct {
 // Due lists what should be done on chain, the most valuable first within a kind. An order goes away when
 // the chain shows what it was for, never because it was sent.
 func (l *Ledger) Due(r Rules, now time.Time) []Order {
+	list := l.unsorted(r, now) // nobody's request waits for the sorting
+	slices.SortFunc(list, func(a, b Order) int {
+		return cmp.Or(cmp.Compare(a.Generation.Number, b.Generation.Number), cmp.Compare(a.Kind, b.Kind), cmp.Compare(b.Worth, a.Worth), cmp.Compare(a.Account, b.Account))
+	})
+	return list
+}
+
+func (l *Ledger) unsorted(r Rules, now time.Time) []Order {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.lied || !l.begun {
@@ -88,11 +96,7 @@ func (l *Ledger) Due(r Rules, now time.Time) []Order {
 			delete(l.sent, key)
 		}
 	}
-	list = slices.DeleteFunc(list, func(o Order) bool { _, waits := l.sent[o.key()]; return waits })
-	slices.SortFunc(list, func(a, b Order) int {
-		return cmp.Or(cmp.Compare(a.Generation.Number, b.Generation.Number), cmp.Compare(a.Kind, b.Kind), cmp.Compare(b.Worth, a.Worth), cmp.Compare(a.Account, b.Account))
-	})
-	return list
+	return slices.DeleteFunc(list, func(o Order) bool { _, waits := l.sent[o.key()]; return waits })
 }
 
 // Submitted says that a transaction for the order is on its way, until when it

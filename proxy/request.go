@@ -67,7 +67,8 @@ type request struct {
 	bytesIn  int
 	bytesOut int
 
-	gone  bool // the client has left: nothing can be sent
+	shown bool // the client has the head of an answer
+	gone  bool // the client has left, or has had its last: nothing can be sent
 	muted bool // the client has cancelled: only the end is sent
 }
 
