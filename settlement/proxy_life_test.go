@@ -132,6 +132,47 @@ func TestGenerationPassesUndeployed(t *testing.T) {
 	})
 }
 
+// A client that is not charged in time leaves with all it paid in. What a worker
+// has earned by then waits, at no cost, until the operator's stake pays it.
+func TestShortPool(t *testing.T) {
+	h := newHouse(t)
+	h.serving()
+	alice, worker := h.customer("alice"), stranger(2)
+	alice.topUp(5 * coin.TON)
+	h.await("the deposit is available", func() bool { return h.clientAccount(alice.at).Available() > 0 })
+	const used = 4_000_000 // 0.08 TON to charge and 0.072 to pay: below both thresholds
+	h.book(alice.at, worker, used)
+	h.await("committed", func() bool { return h.workerAccount(worker).Earned.Chain == used })
+	h.stop()
+	leave := &contract.RequestRefund{QueryID: 1, Excess: alice.at}
+	alice.send(alice.at2.Address, coin.TON, leave, nil)
+	if _, err := h.chain.Advance(time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	alice.send(alice.at2.Address, coin.TON, leave, nil)
+	at := h.contracts(h.generation()).Proxy.Address
+	if got := h.paid(alice.at, at); got != 5*coin.TON {
+		t.Fatalf("alice left with %s, want all of it", got.Text())
+	}
+	h.start()
+	h.serving()
+	if _, err := h.proxy.Payout(h.ctx, worker); err == nil || !strings.Contains(err.Error(), "raise its stake") {
+		t.Errorf("a payout that nothing is left for: %v", err)
+	}
+	d, err := h.contracts(h.generation()).Worker(worker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := h.account(d.Address); a.Status != ton.NonExistent {
+		t.Errorf("the worker's contract was asked in vain: %+v", a)
+	}
+	alice.send(at, 2*coin.TON, &contract.IncreaseStake{QueryID: 2, Amount: coin.TON, Excess: alice.at}, nil)
+	h.await("paid out of the stake", func() bool {
+		h.proxy.Payout(h.ctx, worker)
+		return h.paid(worker, at) == used*fee
+	})
+}
+
 // While the chain is away, work goes on within what is staked; when it is back
 // everything catches up.
 func TestChainAway(t *testing.T) {

@@ -1,6 +1,7 @@
 package settlement
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -192,16 +193,43 @@ func (p *Proxy) message(ctx context.Context, c *contract.Contracts, o ledger.Ord
 	if err != nil {
 		return nil, err
 	}
+	side := o.Kind == ledger.Payout || o.Kind == ledger.LastPayout
+	if side {
+		if err := p.covers(ctx, c, o.Worth); err != nil {
+			return nil, err
+		}
+	}
 	account, err := p.cfg.Chain.Account(ctx, d.Address)
 	if err != nil {
 		return nil, err
 	}
 	m := &Message{Purpose: fmt.Sprintf("%s %s %d %d", o.Kind, d.Address.StringRaw(), o.Tokens, account.Last.LT), To: d.Address, Value: value}
-	if side := o.Kind == ledger.Payout || o.Kind == ledger.LastPayout; side && account.Status != ton.Active {
+	if side && account.Status != ton.Active {
 		m.Init = d.Init // its owner has not deployed it; what was earned is paid all the same
 	}
 	m.Body, err = p.body(c, o, d.Address)
 	return m, err
+}
+
+// covers says whether the proxy's contract can pay a fee. One that cannot, since
+// a client left by force before it was charged, would refuse it after much gas, again and again.
+func (p *Proxy) covers(ctx context.Context, c *contract.Contracts, fee coin.Nano) error {
+	account, err := p.cfg.Chain.Account(ctx, c.Proxy.Address)
+	if err != nil || account.Status != ton.Active {
+		return err
+	}
+	s, err := contract.ParseProxyState(account.Data)
+	if err != nil {
+		return err
+	}
+	pool := account.Balance - s.Balance
+	if bytes.Equal(c.Params.ProxyCode.Hash(), contract.OurCodes().Proxy.Hash()) { // which counts what is whose
+		pool = s.Deposits + s.Stake
+	}
+	if pool < fee {
+		return fmt.Errorf("the proxy's contract %s has %s for clients and workers, and %s are due: raise its stake by what is missing", c.Proxy.Address, pool.Text(), fee.Text())
+	}
+	return nil
 }
 
 func deployment(account string, derive func(*address.Address) (*contract.Deployment, error)) (*contract.Deployment, error) {

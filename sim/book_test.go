@@ -60,8 +60,8 @@ type page struct {
 	committed totals
 	// signed is the most that was signed.
 	signed totals
-	// forgiven is what a disk that was put back has lost beyond anybody's knowing.
-	over bool
+	over   bool
+	short  bool // its pool could not pay all
 }
 
 func newBook(e *economy) *book {
@@ -319,7 +319,10 @@ func (b *book) checkPage(p *page, busy map[string]bool) error {
 			}
 		}
 	}
-	if want := owed + price*coin.Nano(charged-counted); quiet && s.State != contract.Closed && s.Deposits != want {
+	want := owed + price*coin.Nano(charged-counted)
+	p.short = p.short || quiet && want < 0
+	// A pool that was short once has paid fees without the proxy's cut.
+	if spared := (price - fee) * coin.Nano(counted); quiet && s.State != contract.Closed && s.Deposits != want && !(p.short && s.Deposits > want && s.Deposits-want <= spared) {
 		return fmt.Errorf("deposits are %s: clients have %s and were charged for %d tokens, workers paid for %d: want %s", s.Deposits.Text(), owed.Text(), charged, counted, want.Text())
 	}
 	return nil

@@ -58,6 +58,10 @@ func (e *economy) choose() func() {
 			c.connect(h)
 		}
 	})
+	if e.climate.liars {
+		may(3, e.lie)
+		may(1, func() { e.defraud(e.houses[e.r.IntN(len(e.houses))]) })
+	}
 	e.troubles(may)
 	sum := 0
 	for _, o := range list {

@@ -37,6 +37,7 @@ type economy struct {
 	book     *book
 	names    map[string]string
 	founder  person
+	mallory  person // belongs to no role
 	root     *address.Address
 	nodes    []*node
 	houses   []*house
@@ -174,7 +175,7 @@ func (e *economy) found() {
 	codes := contract.OurCodes()
 	root := &contract.Root{
 		Owner: e.founder.at, Version: 1, ParamsVersion: 1, StructVersion: 3, UniqueID: 17, IsTest: true, PricePerToken: 20, WorkerFeePerToken: 18,
-		Multipliers: ledger.Plain, ProxyDelay: 3600, ClientDelay: 600, MinProxyStake: coin.TON, MinClientStake: 2 * coin.TON,
+		Multipliers: ledger.Plain, ProxyDelay: 24 * 3600, ClientDelay: 6 * 3600, MinProxyStake: coin.TON, MinClientStake: 2 * coin.TON,
 		ProxyCode: codes.Proxy, WorkerCode: codes.Worker, ClientCode: codes.Client,
 	}
 	d, err := root.Deploy(codes.Root)
@@ -231,6 +232,7 @@ func (e *economy) flush() {
 func (e *economy) run(steps int) {
 	e.found()
 	e.weather()
+	e.liars()
 	for e.step = 1; e.step <= steps && !e.failed(); e.step++ {
 		e.turn()
 	}
@@ -267,6 +269,7 @@ func (e *economy) turn() {
 
 // audit asks each proxy's ledger for its own sums.
 func (e *economy) audit() {
+	e.checkLosses()
 	for _, c := range e.clients {
 		if err := c.disputes(); err != nil {
 			e.broken("%v", err)

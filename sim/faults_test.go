@@ -74,7 +74,7 @@ func (e *economy) troubles(may func(int, func())) {
 	}
 	if c.restores {
 		may(1, func() {
-			if h.alive() && !h.copied {
+			if h.alive() && !h.copied && h.ledger.Health() == nil {
 				e.tell("a backup of %s is made", h.name)
 				h.back()
 			}
@@ -188,6 +188,9 @@ func (e *economy) rollBack(h *house) {
 // unmasked: the proxy has noticed that it works with an old disk. Its operator
 // puts the newest one back; if both have worked since, there is no way back.
 func (e *economy) unmasked(h *house, why *ledger.RollbackError) {
+	if h.lies {
+		return // it has charged somebody for what its own ledger does not know
+	}
 	if !h.diverged {
 		e.broken("%s believes that its disk is old: %v", h.name, why)
 		return
@@ -216,7 +219,7 @@ func (e *economy) mustKnow(h *house, p *page) {
 		if s.life == h.life {
 			return
 		}
-		if s.step > h.backup.step && s.life <= h.backup.until && id.session != h.backup.session {
+		if s.step > h.backup.step && s.life <= h.backup.until && id.number > h.backup.last {
 			e.broken("%s takes work with the disk of step %d, although the chain has note %d of step %d", h.name, h.backup.step, id.number, s.step)
 			return
 		}

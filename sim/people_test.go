@@ -80,6 +80,8 @@ type client struct {
 	own map[string]*count
 	// papers are signed charges it was handed, by account.
 	papers map[string]*contract.Envelope
+	// most is what may come into the accounts whose proxy is not trusted.
+	most map[string]coin.Nano
 }
 
 type count struct{ used, unsure int64 }
@@ -87,7 +89,7 @@ type count struct{ used, unsure int64 }
 // newGateway is a client whose money a program looks after.
 func (e *economy) newGateway(name string) *client {
 	p := e.newProgram(name)
-	c := &client{person: person{e: e, name: name, at: p.wallet}, program: p, own: map[string]*count{}, papers: map[string]*contract.Envelope{}}
+	c := &client{person: person{e: e, name: name, at: p.wallet}, program: p, most: map[string]coin.Nano{}, own: map[string]*count{}, papers: map[string]*contract.Envelope{}}
 	p.killed = func() {
 		for _, r := range e.requests {
 			if r.client == c {
@@ -176,7 +178,7 @@ func (c *client) reads(m *mail) {
 		return
 	}
 	err = tally.Accept(key, e.Tokens)
-	if own := c.count(key); !m.page.house.lies && !c.old && (err != nil || e.Tokens > own.used+own.unsure) {
+	if own := c.count(key); !m.page.house.lies && !m.page.house.diverged && !c.old && (err != nil || e.Tokens > own.used+own.unsure) {
 		c.e.broken("%s was handed a charge of %d tokens; it counted %d, and %d more are in doubt (%v)", c.name, e.Tokens, own.used, own.unsure, err)
 	}
 	switch old := c.papers[key]; {

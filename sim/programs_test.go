@@ -176,7 +176,7 @@ func (c *client) disputes() error {
 	}
 	for _, a := range c.program.client.Status().Accounts {
 		for _, p := range c.e.book.pages {
-			if p.contracts.Proxy.Address.Equals(contractOf(a.Proxy)) && a.Disputed != "" && !p.house.lies && !c.old {
+			if p.contracts.Proxy.Address.Equals(contractOf(a.Proxy)) && a.Disputed != "" && !p.house.lies && !p.house.diverged && !c.old {
 				return fmt.Errorf("%s does not trust %s any more: %s", c.name, c.e.called(p.contracts.Proxy.Address), a.Disputed)
 			}
 		}

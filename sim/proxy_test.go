@@ -193,11 +193,11 @@ type process struct {
 
 // backup is yesterday's disk.
 type backup struct {
-	step    int
-	until   int      // the last life that worked without it
-	session [32]byte // whose note was prepared, and perhaps not sent
-	files   map[string]*inode
-	wallet  string
+	step   int
+	until  int    // the last life that worked without it
+	last   uint32 // note that was prepared
+	files  map[string]*inode
+	wallet string
 }
 
 var rules = ledger.Rules{Charge: coin.TON / 10, Payout: coin.TON / 5, Withdraw: coin.TON / 20}
@@ -313,8 +313,13 @@ func (h *house) back() {
 	dir := h.e.mkdir(fmt.Sprintf("%s-backup-%d", h.name, h.e.step))
 	h.e.must(os.CopyFS(dir, os.DirFS(h.dir)))
 	h.backup = &backup{step: h.e.step, files: h.disk.copy(), wallet: dir}
-	if _, session, waits := h.ledger.PendingNote(); waits {
-		h.backup.session = session
+	for id := range h.e.book.shots {
+		if id.house == h.name {
+			h.backup.last = max(h.backup.last, id.number)
+		}
+	}
+	if number, _, waits := h.ledger.PendingNote(); waits {
+		h.backup.last = max(h.backup.last, uint32(number))
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/ledger"
 )
 
@@ -157,7 +156,7 @@ func (e *economy) serve(r *request) {
 	case n == 1:
 		used = used / 2
 		report = used
-	case n < 6 && r.worker.lies:
+	case n < 6 && r.worker.lies: // and no more than the proxy believes of such a request
 		report = used * []int64{2, 10, 1000}[e.r.IntN(3)]
 	}
 	e.settle(r, used, report)
@@ -212,6 +211,9 @@ func (e *economy) post(r *request) {
 		r.client.mail = append(r.client.mail, &mail{r.page, s.Payment, s.DB, s.Max, time.Now()})
 	}
 	if s, err := r.house.ledger.WorkerStatus(r.worker.account()); err == nil && r.house.page() == r.page {
+		if r.house.lies && e.r.IntN(4) > 0 {
+			return // and hopes that the worker goes on
+		}
 		r.worker.mail = append(r.worker.mail, &mail{r.page, s.Payment, s.DB, s.Max, time.Now()})
 	}
 }
@@ -237,5 +239,3 @@ func (e *economy) expire() {
 		e.over(r, false, 0, "has run out of time")
 	}
 }
-
-var _ = coin.TON
