@@ -200,6 +200,7 @@ func (n *Network) planWorker(p *plan, name string, ports *portPicker, model stri
 		ProxyConnections: n.config.Proxies,
 	}
 	s.SimulatedImage = workerImage
+	s.Data = p.dataDirectory(name)
 	p.add(RoleWorker, name, s, s.Common)
 }
 
