@@ -49,7 +49,7 @@ var arrows = map[string][]string{
 }
 
 // Wiring and tools may import everything: that is what they are for.
-var wiring = []string{"cmd/", "node", "devnet", "bench", "tl/gen", "engine/builtin/"}
+var wiring = []string{"cmd/", "node", "devnet", "bench", "sim", "tl/gen", "engine/builtin/"}
 
 func isWiring(room string) bool {
 	return slices.ContainsFunc(wiring, func(w string) bool {

@@ -19,7 +19,7 @@ type proxyBook struct {
 	state                    contract.State
 	deposits, balance, stake coin.Nano
 	unlock                   uint32
-	rent                     coin.Nano // since there was last enough
+	rent                     coin.Nano // since there was last enough; payments bring it back
 }
 
 func (b *book) proxy(g *generation, i int) {
@@ -45,7 +45,7 @@ func (p *proxyBook) observe(h *happened) error {
 		if p.state == contract.Closed || nano(h.in.Amount) < m.Amount {
 			return errors.New("the stake must not grow")
 		}
-		p.stake += m.Amount
+		p.stake, p.rent = p.stake+m.Amount, 0
 	case *contract.OwnerClose:
 		return p.closes(h, owner)
 	case *contract.OwnerFinish:
@@ -76,7 +76,7 @@ func (p *proxyBook) paysCut(h *happened, exactly bool) error {
 	if !ok || got < p.balance || exactly && got != p.balance {
 		return fmt.Errorf("the owner got %s, want the cut of %s", got, p.balance)
 	}
-	p.balance = 0
+	p.balance, p.rent = 0, 0
 	return nil
 }
 
@@ -93,7 +93,7 @@ func (p *proxyBook) finishes(h *happened, may bool) error {
 	if !may || !ok || got < p.balance+p.stake {
 		return fmt.Errorf("must not finish, or with %s to the owner", got)
 	}
-	p.state, p.balance, p.stake, p.unlock = contract.Closed, 0, 0, 0
+	p.state, p.balance, p.stake, p.unlock, p.rent = contract.Closed, 0, 0, 0, 0
 	return nil
 }
 
@@ -105,6 +105,7 @@ func (p *proxyBook) takes(v coin.Nano, stake bool) error {
 	}
 	p.stake -= short
 	p.deposits -= v - short
+	p.rent = 0
 	return nil
 }
 

@@ -145,6 +145,13 @@ func TestProxyAnswersWorkers(t *testing.T) {
 		{name: "a payout", given: deposit, do: do, want: "worker 0, proxy 0", then: paid},
 		{name: "a payout when closing", given: func(n *network) { deposit(n); closing(n) }, do: do, want: "worker 0, proxy 0", then: paid},
 		{name: "a payout when closed", given: func(n *network) { deposit(n); finished(n) }, do: do, want: "worker 0, proxy 0", then: paid},
+		{name: "a payout out of the stake", given: func(n *network) { n.proxy.stakes(ton(30)) }, do: do, want: "worker 0, proxy 0", then: func(n *network, o *outcome) {
+			n.pool(0, 0, ton(12)) // and no cut
+			n.money("paid", o.paid(n.proxy.addr, n.worker.owner.address()), ton(18))
+		}},
+		{name: "a payout that leaves half of the cut", given: func(n *network) { n.alice.topUp(ton(19)); n.proxy.stakes(ton(30)) }, do: do, want: "worker 0, proxy 0", then: func(n *network, _ *outcome) {
+			n.pool(0, ton(1), ton(30)) // the cut is what is left
+		}},
 		{name: "a claim without a payout", do: func(n *network) *outcome { return claimed(n, n.stranger, n.worker.owner.address(), nil) }, want: "proxy 0"},
 		{name: "a claim by a stranger", given: deposit, do: func(n *network) *outcome {
 			return claimed(n, n.stranger, n.worker.owner.address(), &contract.PayoutPart{Worker: 1, Proxy: 1, Excess: n.stranger.addr})

@@ -152,6 +152,10 @@ func (p *Proxy) Run(ctx context.Context) error {
 		case <-tick.C:
 		case <-p.wake:
 		}
+		select {
+		case <-p.wake: // the coming turn sees to it
+		default:
+		}
 	}
 }
 

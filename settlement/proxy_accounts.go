@@ -2,7 +2,9 @@ package settlement
 
 import (
 	"context"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/xssnick/tonutils-go/address"
 
@@ -142,8 +144,8 @@ func (p *Proxy) doubtAll(g *generation) {
 func (p *Proxy) lookAgain() {
 	p.mu.Lock()
 	var list []*generation
-	for _, g := range p.generations {
-		if len(g.doubted) > 0 {
+	for _, number := range slices.Sorted(maps.Keys(p.generations)) {
+		if g := p.generations[number]; len(g.doubted) > 0 {
 			list = append(list, g)
 		}
 	}
@@ -164,8 +166,8 @@ func (p *Proxy) lookAgain() {
 func (p *Proxy) lookAtAll(ctx context.Context, g *generation) error {
 	p.mu.Lock()
 	list := make([]doubt, 0, len(g.doubted))
-	for _, d := range g.doubted {
-		list = append(list, d)
+	for _, key := range slices.Sorted(maps.Keys(g.doubted)) {
+		list = append(list, g.doubted[key])
 	}
 	p.mu.Unlock()
 	for _, d := range list {

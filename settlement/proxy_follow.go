@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/xssnick/tonutils-go/address"
 
@@ -53,7 +55,8 @@ func (p *Proxy) hear(err error) {
 	}
 }
 
-// touched is what transactions say has changed.
+// touched is what transactions say has changed. It is read in the order of
+// names, so that a story can be told again.
 type touched struct {
 	clients, workers map[string]*address.Address
 	nonces           []said
@@ -73,13 +76,13 @@ func (p *Proxy) update(ctx context.Context, g *generation, u ton.Update) error {
 			return err
 		}
 	}
-	for _, wallet := range t.clients {
-		if err := p.readClient(ctx, g, wallet); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(t.clients)) {
+		if err := p.readClient(ctx, g, t.clients[name]); err != nil {
 			return err
 		}
 	}
-	for _, owner := range t.workers {
-		if err := p.readWorker(ctx, g, owner); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(t.workers)) {
+		if err := p.readWorker(ctx, g, t.workers[name]); err != nil {
 			return err
 		}
 	}

@@ -82,12 +82,16 @@ func (cfg *Config) fill() error {
 }
 
 func (cfg *Config) check() error {
-	for name, value := range map[string]float64{
-		"Timeout": cfg.Timeout.Seconds(), "Deadline": cfg.Deadline.Seconds(), "MaxAge": cfg.MaxAge.Seconds(),
-		"Rate": cfg.Rate, "Burst": float64(cfg.Burst), "Pace": cfg.Pace.Seconds(),
+	// In this order: a Deadline that is not set follows from Timeout.
+	for _, f := range []struct {
+		name  string
+		value float64
+	}{
+		{"Timeout", cfg.Timeout.Seconds()}, {"Deadline", cfg.Deadline.Seconds()}, {"MaxAge", cfg.MaxAge.Seconds()},
+		{"Rate", cfg.Rate}, {"Burst", float64(cfg.Burst)}, {"Pace", cfg.Pace.Seconds()},
 	} {
-		if value < 0 {
-			return fmt.Errorf("ton: %s is negative", name)
+		if f.value < 0 {
+			return fmt.Errorf("ton: %s is negative", f.name)
 		}
 	}
 	return nil

@@ -165,6 +165,10 @@ func (d *Driver) wait(ctx context.Context, at ton.Block, err error) {
 	case <-changed:
 	case <-timer.C:
 	}
+	select {
+	case <-d.wake: // the coming look sees to it
+	default:
+	}
 }
 
 // note keeps an error for Status, and logs it when it is another than before.

@@ -145,6 +145,7 @@ func (t *till) confirm(ctx context.Context) error {
 	fmt.Fprint(t.talk(), "do it? [y/N] ")
 	answer, err := readLine(ctx, t.cmd.InOrStdin())
 	if err != nil {
+		fmt.Fprintln(t.talk())
 		return err
 	}
 	switch strings.ToLower(answer) {

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/xssnick/tonutils-go/address"
 	"github.com/xssnick/tonutils-go/tlb"
@@ -29,7 +31,12 @@ type bank struct {
 
 func newBank(t *testing.T, id wallet.Network) *bank {
 	t.Helper()
-	c, err := localnet.New(localnet.Config{GlobalID: int32(id)})
+	return newBankOf(t, localnet.Config{GlobalID: int32(id)})
+}
+
+func newBankOf(t *testing.T, cfg localnet.Config) *bank {
+	t.Helper()
+	c, err := localnet.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +50,7 @@ func newBank(t *testing.T, id wallet.Network) *bank {
 	if err := s.WriteGlobalConfig(filepath.Join(b.dir, globalConfigFile)); err != nil {
 		t.Fatal(err)
 	}
-	faucet := &wallet.KeyFile{Network: id, Key: wallet.KeyOf(c.FaucetKey())}
+	faucet := &wallet.KeyFile{Network: wallet.Network(c.GlobalID()), Key: wallet.KeyOf(c.FaucetKey())}
 	if err := faucet.Save(filepath.Join(b.dir, node.FaucetFile), ""); err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +107,7 @@ func (b *bank) deliver(from, to *address.Address, value coin.Nano, body *cell.Ce
 	b.Helper()
 	b.lt++
 	message, err := tlb.ToCell(&tlb.InternalMessage{
-		IHRDisabled: true, Bounce: init == nil, SrcAddr: from, DstAddr: to, Amount: tlb.FromNanoTONU(uint64(value)), CreatedLT: b.lt, Body: body, StateInit: init,
+		IHRDisabled: true, SrcAddr: from, DstAddr: to, Amount: tlb.FromNanoTONU(uint64(value)), CreatedLT: b.lt, Body: body, StateInit: init,
 	})
 	if err == nil {
 		_, err = b.chain.Deliver(message)
@@ -169,6 +176,46 @@ func TestRefusedOnTheChain(t *testing.T) {
 		if !strings.Contains(out, want) {
 			t.Errorf("the receipt lacks %s: %s", want, out)
 		}
+	}
+}
+
+// hearing ends a context when it hears something.
+type hearing struct {
+	strings.Builder
+	word string
+	end  context.CancelFunc
+}
+
+func (h *hearing) Write(b []byte) (int, error) {
+	if strings.Contains(string(b), h.word) {
+		h.end()
+	}
+	return h.Builder.Write(b)
+}
+
+// Who is interrupted after sending is not left to believe that nothing was.
+func TestInterruptedAfterSending(t *testing.T) {
+	b := newBankOf(t, localnet.Config{Interval: time.Hour})
+	b.must("wallet", "new", "--key", b.key("a.key"))
+	file, err := wallet.LoadKeyFile(b.key("a.key"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := file.Wallet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.deliver(address.NewAddress(0, 0, make([]byte, 32)), w.Address(), 5*coin.TON, emptyBody(), nil)
+	if _, err := b.chain.Advance(0); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	out := &hearing{word: "waiting for the transaction… (", end: cancel}
+	var errOut strings.Builder
+	code := run(ctx, []string{"wallet", "send", w.Address().String(), "1", "--key", b.key("a.key"), "--yes", "--data", b.dir}, strings.NewReader(""), out, &errOut)
+	want := "cocoon wallet send: it is not known whether the order was carried out: it can be until "
+	if code != exitFailure || !strings.HasPrefix(errOut.String(), want) {
+		t.Errorf("exit %d, %s%s; want %s", code, out, &errOut, want)
 	}
 }
 
