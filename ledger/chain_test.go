@@ -369,6 +369,34 @@ func TestDue(t *testing.T) {
 	due("")
 }
 
+// A client that leaves while a request of it still runs is charged for what is
+// committed: its own refund, which it may force after a while, must not take that along.
+func TestLeavingWhileBusy(t *testing.T) {
+	c := onChain(t)
+	now := time.Unix(1_800_000_000, 0)
+	c.deposit("a", 1000*20, 1000*20, 0)
+	c.note()
+	c.book("a", "w", 300)
+	c.note()
+	h, err := c.Reserve("a", 5)
+	c.must(err)
+	c.lt++
+	c.must(c.SeeClient(1, "a", ClientState{State: Closing, Balance: 1000 * 20, Stake: 1000 * 20, LT: c.lt}))
+	rules := Rules{Charge: 300 * 20, Payout: coin.TON, Withdraw: coin.TON}
+	if got := kinds(c.Due(rules, now)); got != "charge a 300; " {
+		t.Errorf("due: %q, want the charge", got)
+	}
+	c.lt++
+	c.must(c.SeeClient(1, "a", ClientState{State: Closing, Balance: 700 * 20, Stake: 1000 * 20, Charged: 300, LT: c.lt}))
+	if got := kinds(c.Due(rules, now)); got != "" {
+		t.Errorf("due: %q, want nothing while the request runs", got)
+	}
+	c.must(c.Release(h))
+	if got := kinds(c.Due(rules, now)); got != "grant a 300; " {
+		t.Errorf("due: %q, want the grant", got)
+	}
+}
+
 // New parameters close the accounts before: a list that survives restarts and compaction, worked off one by one.
 func TestClosingGeneration(t *testing.T) {
 	c := onChain(t)

@@ -124,13 +124,15 @@ func (g *generation) due(r Rules, now time.Time, list []Order) []Order {
 	}
 	left := 0 // that keep an old contract open
 	for c := range g.owingClients {
-		worth := g.Price.Times(c.used.chain - c.seen.Charged)
+		worth := g.Price.Times(max(0, c.used.chain-c.seen.Charged)) // less than was charged if a deposit was returned
 		switch leaves := g.closing || c.seen.State == Closing; {
 		case leaves && c.running == 0 && c.used.chain == c.used.db:
 			add(Grant, c.name, c.used.chain, worth)
 			left++
 		case leaves:
-			left++
+			if left++; c.running > 0 && worth >= r.Charge && worth > 0 { // it may force its refund before its last request has ended
+				add(Charge, c.name, c.used.chain, worth)
+			}
 		case worth >= r.Charge && worth > 0:
 			add(Charge, c.name, c.used.chain, worth)
 		}

@@ -159,7 +159,7 @@ func (d *desk) tell(ctx context.Context, c *chain) error {
 
 func (ch *change) order(c *chain, w *wallet.Wallet, b *book) (*order, error) {
 	o := &order{
-		chain: c, from: w, receiver: "registry", exit: contract.RootExit, effects: rootEffects(c, b),
+		chain: c, from: w, receiver: "registry", exit: contract.RootExit, effects: rootEffects(c, b), still: unchanged(c, b),
 		registry: c.show(b.account.Address, true), title: ch.title + ", at registry " + c.show(b.account.Address, true),
 	}
 	value := ch.value
@@ -174,6 +174,18 @@ func (ch *change) order(c *chain, w *wallet.Wallet, b *book) (*order, error) {
 		o.transfers = append(o.transfers, wallet.Transfer{To: b.account.Address, Amount: value, Bounce: true, Body: said})
 	}
 	return o, nil
+}
+
+// unchanged refuses what was decided on a registry that has changed since: a
+// person may think for long, and what replaces all of it would take back what others did.
+func unchanged(c *chain, b *book) func(context.Context) error {
+	return func(ctx context.Context) error {
+		now, err := c.Account(ctx, b.account.Address)
+		if err == nil && !same(now.Data, b.account.Data) {
+			err = refusedError{errors.New("nothing was sent: the registry has changed since it was read; look at it and decide again")}
+		}
+		return err
+	}
 }
 
 // rootEffects compares the registry with what it would be. What nodes could
