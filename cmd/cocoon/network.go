@@ -116,6 +116,8 @@ type change struct {
 	value  coin.Nano
 	// anyone says that not the owner sends it.
 	anyone bool
+	// whole says that it replaces all the registry's content, as it was read.
+	whole bool
 }
 
 // change makes a verb that reads the registry, decides what to tell it, and
@@ -159,8 +161,11 @@ func (d *desk) tell(ctx context.Context, c *chain) error {
 
 func (ch *change) order(c *chain, w *wallet.Wallet, b *book) (*order, error) {
 	o := &order{
-		chain: c, from: w, receiver: "registry", exit: contract.RootExit, effects: rootEffects(c, b), still: unchanged(c, b),
+		chain: c, from: w, receiver: "registry", exit: contract.RootExit, effects: rootEffects(c, b),
 		registry: c.show(b.account.Address, true), title: ch.title + ", at registry " + c.show(b.account.Address, true),
+	}
+	if ch.whole {
+		o.still = unchanged(c, b)
 	}
 	value := ch.value
 	if value == 0 {
@@ -177,7 +182,7 @@ func (ch *change) order(c *chain, w *wallet.Wallet, b *book) (*order, error) {
 }
 
 // unchanged refuses what was decided on a registry that has changed since: a
-// person may think for long, and what replaces all of it would take back what others did.
+// person may think for long, and it would take back what others did.
 func unchanged(c *chain, b *book) func(context.Context) error {
 	return func(ctx context.Context) error {
 		now, err := c.Account(ctx, b.account.Address)

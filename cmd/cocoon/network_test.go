@@ -7,8 +7,8 @@ import (
 	"github.com/opencocoon/cocoon/wallet"
 )
 
-// What was decided on a registry that somebody else has changed while the owner
-// looked at the question is not sent: it would take that change back.
+// An order that replaces all of a registry is not sent if somebody else has
+// changed it while the owner looked at the question: it would take that change back.
 func TestRegistryChangedMeanwhile(t *testing.T) {
 	b := newBank(t, wallet.Testnet)
 	person(t)
