@@ -3,6 +3,7 @@ package settlement
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"time"
 
 	"github.com/xssnick/tonutils-go/address"
@@ -28,6 +29,9 @@ type accountRecord struct {
 	// Intent is the message that is under way, Messages how many there were.
 	Intent   *intent `json:"intent,omitempty"`
 	Messages uint64  `json:"messages"`
+	// Block is the newest that the contract had been read in when the last
+	// message ended. An older one does not show what that message did.
+	Block uint32 `json:"block,omitempty"`
 }
 
 // signedTotal is a payment that a proxy has signed.
@@ -72,7 +76,8 @@ type clientAccount struct {
 	opened  bool // its proxy has been there since the program started
 	known   bool // the chain has been read
 	state   *contract.ClientState
-	over    bool // closed on the chain
+	block   uint32 // the masterchain block that state is of, or must not be older than
+	over    bool   // closed on the chain, and in the statement
 	asked   wishes
 	busy    string // what is under way
 	trouble string // why the next step cannot be taken
@@ -95,10 +100,14 @@ func (c *Client) newAccount(r *accountRecord) (*clientAccount, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &clientAccount{
+	a := &clientAccount{
 		c: c, name: at.StringRaw(), address: at, init: init, proxy: first.Proxy.Bounce(false), key: first.Key, terms: terms,
-		wake: make(chan struct{}, 1), changed: make(chan struct{}), r: *r,
-	}, nil
+		wake: make(chan struct{}, 1), changed: make(chan struct{}), r: *r, block: r.Block,
+	}
+	if r.Intent != nil {
+		a.busy = string(r.Intent.Do)
+	}
+	return a, nil
 }
 
 func (a *clientAccount) kick() {
@@ -114,7 +123,8 @@ func (a *clientAccount) tell() {
 	a.changed = make(chan struct{})
 }
 
-// look reads the contract's state; nil if it is not deployed.
+// look reads the contract's state; nil if it is not deployed. It is never older
+// than what was known before the call.
 func (a *clientAccount) look(ctx context.Context) (*contract.ClientState, error) {
 	account, err := a.c.cfg.Chain.Account(ctx, a.address)
 	if err != nil {
@@ -123,11 +133,23 @@ func (a *clientAccount) look(ctx context.Context) (*contract.ClientState, error)
 	return a.take(account)
 }
 
+// clientState is nil for a contract that is not deployed.
+func clientState(account *ton.Account) (*contract.ClientState, error) {
+	if account.Status != ton.Active {
+		return nil, nil
+	}
+	return contract.ParseClientState(account.Data)
+}
+
+// errBehind: another server, or the chain after a restart, will catch up.
+var errBehind = errors.New("the chain that can be read is behind what was seen of it before")
+
+// take learns from a reading of the contract. Readings overtake each other: one
+// that is older than what is known says nothing, and money would be paid twice
+// on its word.
 func (a *clientAccount) take(account *ton.Account) (state *contract.ClientState, err error) {
-	if account.Status == ton.Active {
-		if state, err = contract.ParseClientState(account.Data); err != nil {
-			return nil, err
-		}
+	if state, err = clientState(account); err != nil {
+		return nil, err
 	}
 	// Before anybody acts on the state: a proxy that has charged too much
 	// must not be paid in to because of it.
@@ -138,10 +160,14 @@ func (a *clientAccount) take(account *ton.Account) (state *contract.ClientState,
 	}
 	a.c.mu.Lock()
 	defer a.c.mu.Unlock()
-	a.known, a.state = true, state
-	a.over = a.over || state != nil && state.State == contract.Closed
-	a.tell()
-	return state, nil
+	switch {
+	case account.At.Seqno >= a.block:
+		a.known, a.state, a.block = true, state, account.At.Seqno
+		a.tell()
+	case !a.known:
+		return nil, errBehind
+	}
+	return a.state, nil
 }
 
 // run follows the contract and takes one step after another until ctx ends or
@@ -154,8 +180,8 @@ func (a *clientAccount) run(ctx context.Context) {
 		a.watch(ctx)
 	}()
 	defer func() { cancel(); <-watched }()
-	if err := a.resume(ctx); err != nil {
-		return
+	if err := a.resume(); err != nil {
+		a.c.cfg.Log.Error("settlement: the record cannot be written", "error", err)
 	}
 	var back backoff
 	for {
@@ -197,10 +223,7 @@ func (a *clientAccount) watch(ctx context.Context) {
 			if u.More {
 				return nil
 			}
-			if _, err := a.take(u.Account); err != nil {
-				a.c.cfg.Log.Error("settlement: a client contract cannot be read", "contract", a.address.String(), "error", err)
-			}
-			a.kick()
+			a.written(u.Account)
 			return nil
 		})
 		if ctx.Err() == nil {
@@ -209,6 +232,21 @@ func (a *clientAccount) watch(ctx context.Context) {
 			_ = pause(ctx, a.c.cfg.Every)
 		}
 	}
+}
+
+// written takes an account whose transactions are in the statement. Its end is
+// the end of watching only now: another reading may have shown it before.
+func (a *clientAccount) written(account *ton.Account) {
+	if _, err := a.take(account); err != nil {
+		a.c.cfg.Log.Warn("settlement: a client contract cannot be read", "contract", a.address.String(), "error", err)
+	}
+	state, err := clientState(account)
+	if err == nil && state != nil && state.State == contract.Closed {
+		a.c.mu.Lock()
+		a.over = true
+		a.c.mu.Unlock()
+	}
+	a.kick()
 }
 
 // backoff spaces attempts that fail, from the pause given up to ten minutes.

@@ -288,7 +288,6 @@ func TestClientFunding(t *testing.T) {
 	w := newWorld(t)
 	p := newByHand(w, newRegistry(w))
 	n := w.node("client", w.person("owner", 10*coin.TON).at, 0)
-	w.await("an empty wallet", func() bool { return n.driver.Status().Known }) // before that it would queue what it cannot pay
 	s := newClientSide(w, p, n)
 	at := s.open()
 	f := s.Funding()

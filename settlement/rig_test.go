@@ -170,6 +170,7 @@ func (w *world) node(name string, owner *address.Address, amount coin.Nano) *nod
 	}
 	n.start()
 	w.Cleanup(func() { n.stop() })
+	w.await("the wallet", func() bool { return n.driver.Status().Known }) // before that it queues what it cannot pay
 	return n
 }
 

@@ -2,8 +2,10 @@ package settlement
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -68,7 +70,9 @@ func (cfg *WorkerConfig) fill() error {
 // Safe for concurrent use.
 type Worker struct {
 	cfg    WorkerConfig
-	poster *Poster // nil without a chain
+	poster *Poster    // nil without a chain
+	saving sync.Mutex // one writer at a time; taken before mu
+	write  func(path string, content []byte) error
 
 	mu       sync.Mutex // guards all below
 	start    func(*workerAccount)
@@ -101,12 +105,12 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	w := &Worker{cfg: cfg, accounts: map[string]*workerAccount{}}
+	w := &Worker{cfg: cfg, write: replaceFile, accounts: map[string]*workerAccount{}}
 	if cfg.Chain != nil {
 		w.poster = NewPoster(cfg.Chain, cfg.Wallet)
 	}
 	record := workerRecord{Earned: earnings{}}
-	if err := loadRecord(w.path(), &record); err != nil {
+	if err := w.load(&record); err != nil {
 		return nil, err
 	}
 	for name, r := range record.Accounts {
@@ -120,22 +124,59 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	return w, nil
 }
 
+// load reads the record. With a chain a damaged one is put aside, once: proxies
+// sign again what they owe, and what was paid the contracts know. Without, or if
+// it happens again, somebody must look at it.
+func (w *Worker) load(record *workerRecord) error {
+	err := loadRecord(w.path(), record)
+	if !errors.Is(err, errDamaged) || w.cfg.Chain == nil {
+		return err
+	}
+	aside := w.path() + ".damaged"
+	if _, there := os.Stat(aside); !errors.Is(there, fs.ErrNotExist) {
+		return fmt.Errorf("%w; an earlier one lies in %s", err, aside)
+	}
+	w.cfg.Log.Warn("settlement: the record is damaged and was put aside; the own count, the report of earnings and what was set by hand begin anew", "file", w.path(), "now", aside)
+	if err := os.Rename(w.path(), aside); err != nil {
+		return err
+	}
+	return syncDir(w.cfg.Dir)
+}
+
 func (w *Worker) path() string { return filepath.Join(w.cfg.Dir, workerFile) }
 
-// save makes what has changed durable.
+// save makes what has changed durable. The disk is not waited for under mu,
+// which requests need.
 func (w *Worker) save() error {
+	w.saving.Lock()
+	defer w.saving.Unlock()
+	text, err := w.record()
+	if err != nil || text == nil {
+		return err
+	}
+	if err := w.write(w.path(), sumLine(text)); err != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.dirty = true
+		return err
+	}
+	return nil
+}
+
+// record is what is to be written, nil if nothing has changed.
+func (w *Worker) record() ([]byte, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.dirty {
-		return nil
+		return nil, nil
 	}
 	record := workerRecord{Accounts: make(map[string]*workerAccountRecord, len(w.accounts)), ByHand: w.hand, Earned: w.earned}
 	for name, a := range w.accounts {
 		record.Accounts[name] = &a.r
 	}
-	err := saveRecord(w.path(), &record)
+	text, err := json.Marshal(&record)
 	w.dirty = err != nil
-	return err
+	return text, err
 }
 
 // saveEvery bounds what a crash can take from the count; what is signed the proxy has too.
