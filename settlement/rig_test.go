@@ -98,6 +98,17 @@ func (w *world) await(what string, so func() bool) {
 	}
 }
 
+// receive is the next value of a channel, within the test's time.
+func receive[T any](w *world, from <-chan T) (value T) {
+	w.Helper()
+	select {
+	case value = <-from:
+	case <-w.ctx.Done():
+		w.Fatal("nothing came")
+	}
+	return value
+}
+
 // person is somebody with a wallet.
 type person struct {
 	*world
