@@ -18,10 +18,6 @@ import (
 // limits; at its end the tokens that the proxy reports are booked as far as the
 // request, and the usage that passed in its answer, can account for them.
 
-// promptSlack is what a prompt may hold beyond the bytes of its request: the
-// template's own words, and images fetched by address. Workers allow as much.
-const promptSlack = 64 << 10
-
 // graceAfter is how long after its deadline a request may still be worked on.
 const graceAfter = time.Minute
 
@@ -59,7 +55,7 @@ func (k *call) reserve(rq *request) *failure {
 	}
 	k.spend, err = l.c.cfg.Tally.Reserve(ledger.Spending{
 		Account: l.account.name, Key: rq.key, Price: k.price.perToken,
-		Estimate: k.price.most(size, limit), Most: max(need, k.price.most(size+promptSlack, limit)), Until: rq.deadline.Add(graceAfter),
+		Estimate: k.price.most(size, limit), Most: ledger.Most(rq.options.MaxTokens, rq.options.Answers(), len(rq.query), k.price.coefficient, k.price.multipliers), Until: rq.deadline.Add(graceAfter),
 	})
 	var limited *ledger.LimitError
 	switch {

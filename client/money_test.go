@@ -72,7 +72,7 @@ func TestInflatedReport(t *testing.T) {
 		got := own(c).Used - before
 		before += got
 		// The request's bytes and 100 tokens, at four times the price.
-		if x.want < 0 && (got < 4*100 || got > 4*(100+promptSlack+1000)) || x.want >= 0 && got != x.want {
+		if x.want < 0 && (got < 4*100 || got > 4*(100+ledger.PromptSlack+1000)) || x.want >= 0 && got != x.want {
 			t.Errorf("%s, %d reported: counted %d, want %d", x.usage, x.reported, got, x.want)
 		}
 	}

@@ -100,9 +100,9 @@ func (r *request) settle(report tl.TokensUsed, l *later, then func(booked int64,
 	}
 	r.state = settling
 	r.timer.Reset(bookingLimit)
-	hold, w := r.hold, r.worker
+	hold, w, used := r.hold, r.worker, r.believed(report.TotalTokensUsed)
 	r.p.bookings.Go(func() {
-		booked, err := r.book(hold, w, report.TotalTokensUsed)
+		booked, err := r.book(hold, w, used)
 		var l later
 		r.mu.Lock()
 		then(booked, err, &l)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/openai"
 	"github.com/opencocoon/cocoon/tl"
 	"github.com/opencocoon/cocoon/wire"
@@ -440,6 +441,29 @@ func TestAbsurdUsage(t *testing.T) {
 		}
 		c.send(question(2))
 		c.answer(requestID(2), false).refusedWith(t, 402, "602", "insufficient_quota")
+	})
+}
+
+// Nor can it make the client owe more than a question with a limit can cost.
+func TestReportBeyondTheLimit(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		w, c := r.worker(workerOptions{version: 4}), r.client(4, nil)
+		for i, x := range []struct {
+			body    string
+			answers int64
+		}{{`{"model":"m","max_tokens":100}`, 1}, {`{"model":"m","max_completion_tokens":100,"\u006e":3}`, 3}} {
+			q, h := question(i+1), httpRequest()
+			h.Payload = []byte(x.body)
+			q.Query = tl.Marshal(h)
+			c.send(q)
+			id := w.given().RequestID
+			w.head(id)
+			w.end(id, 400_000_000)
+			if got, most := c.answer(requestID(i+1), true).paid.RequestTokens, ledger.Most(100, x.answers, len(q.Query), 4000, ledger.Plain); got != most {
+				t.Errorf("%s: booked %d of an absurd report, want %d", x.body, got, most)
+			}
+			want[*tl.ProxyWorkerRequestPayment](w)
+		}
 	})
 }
 

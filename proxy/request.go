@@ -42,6 +42,7 @@ type request struct {
 	mu       sync.Mutex // guards all below
 	state    state
 	query    []byte // until the first answer
+	most     int64  // what it can cost, 0 if nothing bounds it
 	hold     *ledger.Hold
 	timer    *time.Timer // the whole
 	patience *time.Timer // the queue
@@ -187,6 +188,7 @@ func (r *request) take(q *tl.ClientRunQueryEx) *refusal {
 		p.end()
 		return queueFull()
 	}
+	r.most = most(q, p.terms.Load())
 	if r.hold, err = p.book.Reserve(r.client.account, need); err != nil {
 		p.held.Add(-int64(len(r.query)))
 		p.end()

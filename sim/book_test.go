@@ -31,6 +31,8 @@ type book struct {
 	pages map[string]*page // by proxy contract
 	// shots are what had been booked when a note was first seen under way.
 	shots map[noteID]*shot
+	// payments that programs have made, by contract and number.
+	payments map[string]bool
 	// notes are those that have arrived at a contract, in order.
 	notes map[string][]noteID
 }
@@ -65,7 +67,7 @@ type page struct {
 }
 
 func newBook(e *economy) *book {
-	return &book{e: e, fees: new(big.Int), paid: map[[2]string]coin.Nano{}, topped: map[string]coin.Nano{}, pages: map[string]*page{}, shots: map[noteID]*shot{}, notes: map[string][]noteID{}}
+	return &book{e: e, fees: new(big.Int), paid: map[[2]string]coin.Nano{}, topped: map[string]coin.Nano{}, pages: map[string]*page{}, shots: map[noteID]*shot{}, notes: map[string][]noteID{}, payments: map[string]bool{}}
 }
 
 // begin opens a page.
@@ -118,13 +120,29 @@ func (b *book) transaction(tx *ton.Transaction) {
 			b.landed(at, noteID{p.house.name, m.Seqno, m.Session})
 		}
 	case *contract.TopUp:
+		b.once(at, tx.In.From, m.QueryID)
 		if done {
 			b.topped[at] += m.Amount
 		}
 	case *contract.SecretTopUp:
+		b.once(at, tx.In.From, m.QueryID)
 		if done {
 			b.topped[at] += m.Amount
 		}
+	}
+}
+
+// once: no program's payment arrives twice, whatever crashed in between.
+func (b *book) once(at string, from *address.Address, query uint64) {
+	for _, c := range b.e.clients {
+		if c.program == nil || c.old || !from.Equals(c.program.wallet) {
+			continue
+		}
+		key := fmt.Sprint(at, " ", query)
+		if b.payments[key] {
+			b.e.broken("%s pays in twice to %s: payment %d", c.name, b.e.who(at), query)
+		}
+		b.payments[key] = true
 	}
 }
 

@@ -55,6 +55,17 @@ func (e *economy) lies(p *page, who *person, c *client, to, client, worker *addr
 		e.must(err)
 		return s
 	}
+	if r.IntN(4) == 0 { // by mail
+		kind, at := contract.Charge, client
+		boxes := []*[]*mail{&c.mail}
+		if r.IntN(2) == 0 {
+			w := e.workers[e.r.IntN(len(e.workers))]
+			kind, at, boxes = contract.Payout, e.worker(p.contracts, w).Address, []*[]*mail{&w.mail}
+		}
+		forged, err := sign(kind, at).(*contract.Envelope).ForPeer()
+		e.must(err)
+		*boxes[0] = append(*boxes[0], &mail{page: p, payment: forged, forged: true})
+	}
 	switch r.IntN(16) {
 	case 0:
 		return "a forged charge", sign(contract.Charge, client)

@@ -131,6 +131,7 @@ func (e *economy) newClient(name string) *client {
 type mail struct {
 	page    *page
 	payment []byte
+	forged  bool // by somebody else's key
 	db, max int64
 	at      time.Time
 }
@@ -173,6 +174,12 @@ func (c *client) reads(m *mail) {
 		tally.Said(key, m.max)
 	}
 	e, err := contract.VerifyPayment(m.payment, contract.Charge, d.Address, m.page.house.issuer.Public())
+	if m.forged {
+		if err == nil {
+			c.e.broken("%s believes a charge that somebody else has signed", c.name)
+		}
+		return
+	}
 	if err != nil {
 		c.e.broken("%s was handed a payment that is none: %v", c.name, err)
 		return
@@ -180,6 +187,9 @@ func (c *client) reads(m *mail) {
 	err = tally.Accept(key, e.Tokens)
 	if own := c.count(key); !m.page.house.lies && !m.page.house.diverged && !c.old && (err != nil || e.Tokens > own.used+own.unsure) {
 		c.e.broken("%s was handed a charge of %d tokens; it counted %d, and %d more are in doubt (%v)", c.name, e.Tokens, own.used, own.unsure, err)
+	}
+	if own := c.count(key); !c.old && err == nil && e.Tokens > own.used+own.unsure {
+		c.e.broken("%s believes a charge of %d tokens; it counted %d, and %d more are in doubt", c.name, e.Tokens, own.used, own.unsure)
 	}
 	switch old := c.papers[key]; {
 	case err != nil && c.program != nil:
@@ -216,8 +226,8 @@ func (c *client) moves(r *rand.Rand) {
 	case s == nil:
 		c.e.tell("%s deploys %s", c.name, where)
 		c.says(d.Address, 8*coin.TON/10, nil, d.Init)
-	case n < 5 && s.Balance < 3*coin.TON && s.State == contract.Normal:
-		amount := coin.Nano(r.Int64N(int64(5 * coin.TON)))
+	case n < 8 && s.Balance < 4*coin.TON && s.State == contract.Normal && p.gen == c.e.registryNow().ParamsVersion, n < 1 && s.State == contract.Normal:
+		amount := coin.Nano(r.Int64N(int64(6 * coin.TON)))
 		c.e.tell("%s tops %s up by %s", c.name, where, amount.Text())
 		c.says(d.Address, amount+coin.TON, &contract.TopUp{QueryID: 1, Amount: amount, Excess: c.at}, nil)
 	case n < 7:
@@ -225,10 +235,10 @@ func (c *client) moves(r *rand.Rand) {
 			c.e.tell("%s charges itself for %d tokens at %s", c.name, e.Tokens, where)
 			c.says(d.Address, 7*coin.TON/10, e.Repack(c.at), nil)
 		}
-	case n < 8:
+	case n < 8 && r.IntN(3) == 0:
 		c.e.tell("%s withdraws from %s", c.name, where)
 		c.says(d.Address, 7*coin.TON/10, &contract.Withdraw{QueryID: 2, Excess: c.at}, nil)
-	case n < 9 && (p.gen < c.e.registryNow().ParamsVersion || r.IntN(6) == 0):
+	case n < 9 && (p.gen < c.e.registryNow().ParamsVersion || r.IntN(16) == 0):
 		c.e.tell("%s asks for its money at %s", c.name, where)
 		c.says(d.Address, 7*coin.TON/10, &contract.RequestRefund{QueryID: 3, Excess: c.at}, nil)
 	case n < 10:
@@ -287,6 +297,12 @@ func (w *worker) reads(m *mail) {
 		return
 	}
 	e, err := contract.VerifyPayment(m.payment, contract.Payout, d.Address, m.page.house.issuer.Public())
+	if m.forged {
+		if err == nil {
+			w.e.broken("%s believes a payment that somebody else has signed", w.name)
+		}
+		return
+	}
 	if err != nil {
 		w.e.broken("%s was handed a payment that is none: %v", w.name, err)
 		return

@@ -45,7 +45,7 @@ func (e *economy) ask() {
 	p := h.page()
 	d := e.client(p.contracts, c)
 	key := d.Address.StringRaw()
-	tokens := []int64{100, 10_000, 1_000_000, 20_000_000, 60_000_000}[e.r.IntN(5)]
+	tokens := []int64{100, 10_000, 1_000_000, 5_000_000, 20_000_000, 60_000_000}[e.r.IntN(6)]
 	need, err := ledger.Need(tokens, 200, 1000)
 	e.must(err)
 	if c.program == nil {
@@ -185,6 +185,16 @@ func (e *economy) settle(r *request, used, report int64) {
 		e.over(r, false, 0, "is lost with its proxy's disk")
 		return
 	}
+	if e.r.IntN(8) == 0 { // the worker answers twice
+		if again, err := l.Settle(hold, w, report); again != 0 || !errors.Is(err, ledger.ErrSpent) {
+			e.broken("%s books request %d twice: %d tokens, %v", r.house.name, r.id, again, err)
+		}
+	}
+	for _, a := range l.Clients() {
+		if a.Wallet == c && a.Used.DB-a.Charged > a.Stake {
+			e.broken("%s lends %s %d tokens: %d used, %d charged, and a stake of %d", r.house.name, r.client.name, a.Used.DB-a.Charged, a.Used.DB, a.Charged, a.Stake)
+		}
+	}
 	into := r.page.booked
 	if r.house.old { // it may have to be forgotten
 		into = r.page.perhaps
@@ -201,6 +211,8 @@ func (e *economy) settle(r *request, used, report int64) {
 		r.used = min(report, r.need) // nobody can tell
 	}
 	e.counts["requests booked"]++
+	e.counts["booked for "+r.client.name]++
+	e.counts["booked by "+r.worker.name]++
 	e.tell("%s books %d of %d tokens for request %d", r.house.name, booked, report, r.id)
 	e.post(r)
 }
@@ -208,13 +220,13 @@ func (e *economy) settle(r *request, used, report int64) {
 // post hands the newest payments to both sides.
 func (e *economy) post(r *request) {
 	if s, err := r.house.ledger.ClientStatus(r.client.account()); err == nil && r.house.page() == r.page {
-		r.client.mail = append(r.client.mail, &mail{r.page, s.Payment, s.DB, s.Max, time.Now()})
+		r.client.mail = append(r.client.mail, &mail{page: r.page, payment: s.Payment, db: s.DB, max: s.Max, at: time.Now()})
 	}
 	if s, err := r.house.ledger.WorkerStatus(r.worker.account()); err == nil && r.house.page() == r.page {
 		if r.house.lies && e.r.IntN(4) > 0 {
 			return // and hopes that the worker goes on
 		}
-		r.worker.mail = append(r.worker.mail, &mail{r.page, s.Payment, s.DB, s.Max, time.Now()})
+		r.worker.mail = append(r.worker.mail, &mail{page: r.page, payment: s.Payment, db: s.DB, max: s.Max, at: time.Now()})
 	}
 }
 
