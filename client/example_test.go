@@ -15,6 +15,7 @@ import (
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/devnet"
 	"github.com/opencocoon/cocoon/ratls"
+	"github.com/opencocoon/cocoon/settlement"
 	"github.com/opencocoon/cocoon/ton"
 )
 
@@ -42,6 +43,10 @@ func ExampleClient_Transport() {
 		log.Fatal(err)
 	}
 	go registry.Run(ctx, 0)
+	owner, err := contract.ParseAddress("UQAuz15H1ZHrZ_psVrAra7HealMIVeFq0wguqlmFno1f3B-m") // your wallet, which can take everything back
+	if err != nil {
+		log.Fatal(err)
+	}
 	testRoots, err := insecure.LoadRoots(info.TestRoot)
 	if err != nil {
 		log.Fatal(err)
@@ -50,6 +55,12 @@ func ExampleClient_Transport() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	purse, err := settlement.OpenPurse(settlement.PurseConfig{Owner: owner, ClientConfig: settlement.ClientConfig{Dir: "purse", Chain: chain, Registry: registry}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	go purse.Run(ctx)
+	fmt.Println("requests are paid from", purse.Address()) // it needs a deposit and some TON for fees
 	c, err := client.New(client.Config{
 		Registry: registry,
 		RATLS: &ratls.Config{Identity: identity, Policy: &attest.Policy{
@@ -57,10 +68,12 @@ func ExampleClient_Transport() {
 			TestRoots:      testRoots,
 			TestCollateral: tdx.Dir(filepath.Join(filepath.Dir(info.TestRoot), insecure.CollateralDir)),
 		}},
-		CheckImages:         true,
-		Wallet:              info.Nodes[0].Owner,
-		RootAddress:         info.Contracts["root"],
-		InsecureEmptySecret: true, // a devnet's proxies know no secrets yet
+		CheckImages: true,
+		Wallet:      purse.Address().String(),
+		RootAddress: info.Contracts["root"],
+		Secret:      purse.Secret,
+		Registrar:   purse.Client,
+		Tally:       purse.Tally(),
 	})
 	if err != nil {
 		log.Fatal(err)

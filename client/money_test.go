@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/openai"
@@ -14,7 +15,11 @@ import (
 )
 
 // own is what the client has counted of its only account.
-func own(c *Client) ledger.Counted { return c.Snapshot().Accounts[0].Own }
+func own(c *Client) ledger.Counted {
+	n := c.Snapshot().Accounts[0].Own
+	n.Heard = time.Time{}
+	return n
+}
 
 // A charge that follows our count is kept, one above it is not: it becomes
 // evidence, and the connection ends.

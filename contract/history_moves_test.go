@@ -122,6 +122,7 @@ func (h *history) signLast(g *generation) {
 		h.sign(g, contract.LastPayout, g.workers[w].Address, g.earned[w])
 	case 2:
 		h.sign(g, contract.CloseRequest, g.proxy.Address, 0)
+		fallthrough
 	case 3:
 		h.sign(g, contract.CloseComplete, g.proxy.Address, 0)
 	}
@@ -135,10 +136,26 @@ func (h *history) submit() error {
 	}
 	e := h.papers[len(h.papers)-1-h.rng.IntN(min(len(h.papers), pick(h, 3, 8, 1000)))]
 	g, to := h.gens[h.rng.IntN(len(h.gens))], e.Contract
-	if h.rng.IntN(20) == 0 {
+	switch h.rng.IntN(20) {
+	case 0:
 		to = pick(h, g.clients[0].Address, g.workers[0].Address, g.proxy.Address)
+	case 1:
+		e = forged(e)
 	}
 	return h.bring(e, to, h.gas(), h.change(g))
+}
+
+// forged is the same paper under a stranger's signature, and for more.
+func forged(e *contract.Envelope) *contract.Envelope {
+	payment := e.Payment
+	if payment.Tokens > 0 {
+		payment.Tokens += 1_000_000
+	}
+	again, err := payment.Sign(testKey(66))
+	if err != nil {
+		panic(err)
+	}
+	return again
 }
 
 func (h *history) bring(e *contract.Envelope, to *address.Address, value coin.Nano, change *cell.Builder) error {

@@ -173,6 +173,11 @@ func (n *Network) startRegistry(ctx context.Context, p *plan) error {
 	if err != nil {
 		return err
 	}
+	if err := p.endow(ctx, chain); err != nil {
+		return err
+	}
+	n.tellNodes(p)
+	n.info.FaucetKeyFile = p.faucetFile()
 	n.info.Contracts = map[string]string{"root": root.String()}
 	for _, s := range p.nodes {
 		if c := common(s.settings); c != nil {
@@ -181,6 +186,17 @@ func (n *Network) startRegistry(ctx context.Context, p *plan) error {
 	}
 	n.config.Progress("chain: " + n.info.GlobalConfig + ", registry " + root.String())
 	return nil
+}
+
+// tellNodes repeats what is known of the nodes where others read it.
+func (n *Network) tellNodes(p *plan) {
+	for i := range n.info.Nodes {
+		for _, s := range p.nodes {
+			if s.info.Name == n.info.Nodes[i].Name {
+				n.info.Nodes[i] = s.info
+			}
+		}
+	}
 }
 
 // common are the settings that a role shares with others, nil if none.

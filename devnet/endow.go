@@ -3,6 +3,7 @@ package devnet
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/opencocoon/cocoon/coin"
@@ -56,6 +57,9 @@ func (p *plan) endow(ctx context.Context, chain ton.Chain) error {
 
 // nodeTransfer is what a node's wallet lacks, nil if it has more than half.
 func (p *plan) nodeTransfer(ctx context.Context, chain ton.Chain, s *spec, amount coin.Nano) (*wallet.Transfer, error) {
+	if err := os.MkdirAll(p.dataDirectory(s.info.Name), 0o700); err != nil {
+		return nil, err
+	}
 	key, err := wallet.NodeKey(filepath.Join(p.dataDirectory(s.info.Name), "wallet.key"))
 	if err != nil {
 		return nil, err

@@ -40,7 +40,9 @@ type Info struct {
 
 	Data string `json:"data"`
 	// GlobalConfig is how any TON client finds the chain.
-	GlobalConfig     string `json:"global_config"`
+	GlobalConfig string `json:"global_config"`
+	// FaucetKeyFile is the key file of the wallet that has all coins.
+	FaucetKeyFile    string `json:"faucet_key_file"`
 	TestRoot         string `json:"test_root"`
 	ControlTokenFile string `json:"control_token_file"`
 	LogDirectory     string `json:"log_directory"`

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/opencocoon/cocoon/attest/insecure"
 	"github.com/opencocoon/cocoon/coin"
@@ -36,12 +37,21 @@ const (
 	workerImage = "cocoon devnet worker"
 )
 
-// Prices per adjusted token, those of the reference network's own mode without
-// a chain, and the salt of addresses.
+// Prices per adjusted token, and a stake that lets a thousand requests run at
+// once, each with room for a long answer; the salt of addresses.
 const (
-	pricePerToken coin.Nano = 2
-	workerFee     coin.Nano = 1
+	pricePerToken coin.Nano = 1000
+	workerFee     coin.Nano = 900
+	clientStake             = 100 * coin.TON
 	uniqueID                = 13
+)
+
+// Money moves on the chain at amounts that a few questions reach, though the
+// fees of moving it are higher: a devnet is there to show it.
+const (
+	settleFrom   = "0.0002"
+	withdrawFrom = "0.0001"
+	noteEvery    = node.Duration(2 * time.Second)
 )
 
 // attestationNotice is what the attestation of a devnet is worth.
@@ -145,7 +155,7 @@ func (n *Network) registry(p *plan) *contract.Root {
 		Owner: p.wallets.wallet(ownerName), Version: 1, ParamsVersion: 1, StructVersion: 4, UniqueID: uniqueID, IsTest: true,
 		PricePerToken: pricePerToken, WorkerFeePerToken: workerFee,
 		Multipliers: ledger.Multipliers{Prompt: 10000, Cached: 10000, Completion: 10000, Reasoning: 10000},
-		ProxyDelay:  600, ClientDelay: 300, MinProxyStake: coin.TON, MinClientStake: coin.TON,
+		ProxyDelay:  600, ClientDelay: 300, MinProxyStake: coin.TON, MinClientStake: clientStake,
 		ProxyImages:  set(insecure.ImageHash(proxyImage)),
 		WorkerImages: set(insecure.ImageHash(workerImage)),
 		Models:       set(contract.ModelHash(n.info.FullModel)),
@@ -176,6 +186,8 @@ func (n *Network) planProxy(p *plan, name string, ports *portPicker) {
 	clients, err2 := netip.ParseAddrPort(n.config.door(name+" clients", s.ClientsListen))
 	ports.err = errors.Join(ports.err, err1, err2)
 	root.Proxies = append(root.Proxies, contract.ProxyEntry{Seqno: seqno, Workers: workers, Clients: clients})
+	s.Data, s.ChargeFrom, s.PayoutFrom, s.WithdrawFrom = p.dataDirectory(name), settleFrom, settleFrom, withdrawFrom
+	s.NoteEvery = noteEvery
 	spec := p.add(RoleProxy, name, s, s.Common)
 	spec.info.Workers, spec.info.Clients = s.WorkersListen, s.ClientsListen
 	p.proxies = append(p.proxies, spec)
@@ -188,11 +200,12 @@ func (n *Network) planWorker(p *plan, name string, ports *portPicker, model stri
 		ProxyConnections: n.config.Proxies,
 	}
 	s.SimulatedImage = workerImage
+	s.Data = p.dataDirectory(name)
 	p.add(RoleWorker, name, s, s.Common)
 }
 
 func (n *Network) planClient(p *plan, listen string) {
-	s := &node.Client{Common: n.common(p, "client-1", listen), ProxyConnections: n.config.Proxies}
+	s := &node.Client{Common: n.common(p, "client-1", listen), ProxyConnections: n.config.Proxies, Purse: node.Purse{Data: p.dataDirectory("client-1")}}
 	p.client = p.add(RoleClient, "client-1", s, s.Common)
 }
 

@@ -369,6 +369,34 @@ func TestDue(t *testing.T) {
 	due("")
 }
 
+// A client that leaves while a request of it still runs is charged for what is
+// committed: its own refund, which it may force after a while, must not take that along.
+func TestLeavingWhileBusy(t *testing.T) {
+	c := onChain(t)
+	now := time.Unix(1_800_000_000, 0)
+	c.deposit("a", 1000*20, 1000*20, 0)
+	c.note()
+	c.book("a", "w", 300)
+	c.note()
+	h, err := c.Reserve("a", 5)
+	c.must(err)
+	c.lt++
+	c.must(c.SeeClient(1, "a", ClientState{State: Closing, Balance: 1000 * 20, Stake: 1000 * 20, LT: c.lt}))
+	rules := Rules{Charge: 300 * 20, Payout: coin.TON, Withdraw: coin.TON}
+	if got := kinds(c.Due(rules, now)); got != "charge a 300; " {
+		t.Errorf("due: %q, want the charge", got)
+	}
+	c.lt++
+	c.must(c.SeeClient(1, "a", ClientState{State: Closing, Balance: 700 * 20, Stake: 1000 * 20, Charged: 300, LT: c.lt}))
+	if got := kinds(c.Due(rules, now)); got != "" {
+		t.Errorf("due: %q, want nothing while the request runs", got)
+	}
+	c.must(c.Release(h))
+	if got := kinds(c.Due(rules, now)); got != "grant a 300; " {
+		t.Errorf("due: %q, want the grant", got)
+	}
+}
+
 // New parameters close the accounts before: a list that survives restarts and compaction, worked off one by one.
 func TestClosingGeneration(t *testing.T) {
 	c := onChain(t)
@@ -414,6 +442,72 @@ func TestClosingGeneration(t *testing.T) {
 	if err := c.Begin(Terms{Params: 3, Contract: "proxy 3", Price: 20, Fee: 21}); err == nil {
 		t.Error("a fee above the price is accepted")
 	}
+}
+
+// While a booking of the old accounts is still being written, its worker is not
+// paid for the last time: the rest would be lost to it.
+func TestLastPayoutWaitsForBookings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := onChain(t)
+		c.deposit("a", 1000*20, 1000*20, 0)
+		c.note()
+		c.book("a", "w", 100)
+		c.note()
+		h, err := c.Reserve("a", 10)
+		c.must(err)
+		slow := make(chan error)
+		c.store.Fault = func(Record) error { return <-slow }
+		go c.begin(2)
+		synctest.Wait()
+		booked := make(chan error)
+		go func() { _, err := c.Settle(h, "w", 10); booked <- err }()
+		synctest.Wait()
+		slow <- nil // the new terms are there, the booking waits for the disk
+		synctest.Wait()
+		if got := kinds(c.Due(DefaultRules, time.Unix(1_800_000_000, 0))); got != "" {
+			t.Errorf("due: %q, want nothing", got)
+		}
+		last := Order{Kind: LastPayout, Generation: c.Generations()[0], Account: "w", Tokens: 100}
+		if _, err := c.SignOrder(last); err == nil {
+			t.Error("a last payout is signed while the worker earns more")
+		}
+		slow <- nil
+		c.must(<-booked)
+		c.store.Fault = nil
+		c.note()
+		if got := kinds(c.Due(DefaultRules, time.Unix(1_800_000_000, 0))); got != "grant a 110; last payout w 110; " {
+			t.Errorf("due: %q", got)
+		}
+	})
+}
+
+// While a store does not answer no work is taken that would wait behind it.
+func TestStoreHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := onChain(t)
+		c.deposit("a", 1000*20, 1000*20, 0)
+		c.note()
+		_, err := c.OpenWorker("w")
+		c.must(err)
+		h, err := c.Reserve("a", 10)
+		c.must(err)
+		slow := make(chan error)
+		c.store.Fault = func(Record) error { return <-slow }
+		booked := make(chan error)
+		go func() { _, err := c.Settle(h, "w", 10); booked <- err }()
+		time.Sleep(slowStore)
+		c.must(c.Health())
+		time.Sleep(time.Nanosecond)
+		if err := c.Health(); !errors.Is(err, errSlow) {
+			t.Errorf("health %v, want %v", err, errSlow)
+		}
+		if _, err := c.Reserve("a", 10); !errors.Is(err, errSlow) {
+			t.Errorf("reserved behind a store that does not answer: %v", err)
+		}
+		slow <- nil
+		c.must(<-booked)
+		c.must(c.Health())
+	})
 }
 
 // A store that fails books nothing, half of nothing, and takes no more work.

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/opencocoon/cocoon/coin"
 )
@@ -40,7 +41,7 @@ func (t *Tally) Said(account string, total int64) {
 	defer t.mu.Unlock()
 	a := t.accounts[account]
 	if a != nil {
-		a.said = total
+		a.said, a.heard = total, t.cfg.Now()
 	}
 	if a == nil || a.doubt == 0 || a.requests > 0 || t.cfg.Now().Before(a.until) || total > add(a.used, a.doubt) {
 		return
@@ -55,6 +56,8 @@ type Counted struct {
 	Running int64 `json:"running"`
 	// Said is the newest total that the proxy has stated.
 	Said int64 `json:"said"`
+	// Heard is when it did, since the program started.
+	Heard time.Time `json:"-"`
 }
 
 // Count is what was counted of an account.
@@ -62,7 +65,7 @@ func (t *Tally) Count(account string) Counted {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if a := t.accounts[account]; a != nil {
-		return Counted{a.used, a.doubt, a.running, a.said}
+		return Counted{a.used, a.doubt, a.running, a.said, a.heard}
 	}
 	return Counted{}
 }

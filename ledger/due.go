@@ -72,6 +72,14 @@ type sent struct {
 // Due lists what should be done on chain, the most valuable first within a kind. An order goes away when
 // the chain shows what it was for, never because it was sent.
 func (l *Ledger) Due(r Rules, now time.Time) []Order {
+	list := l.unsorted(r, now) // nobody's request waits for the sorting
+	slices.SortFunc(list, func(a, b Order) int {
+		return cmp.Or(cmp.Compare(a.Generation.Number, b.Generation.Number), cmp.Compare(a.Kind, b.Kind), cmp.Compare(b.Worth, a.Worth), cmp.Compare(a.Account, b.Account))
+	})
+	return list
+}
+
+func (l *Ledger) unsorted(r Rules, now time.Time) []Order {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.lied || !l.begun {
@@ -88,11 +96,7 @@ func (l *Ledger) Due(r Rules, now time.Time) []Order {
 			delete(l.sent, key)
 		}
 	}
-	list = slices.DeleteFunc(list, func(o Order) bool { _, waits := l.sent[o.key()]; return waits })
-	slices.SortFunc(list, func(a, b Order) int {
-		return cmp.Or(cmp.Compare(a.Generation.Number, b.Generation.Number), cmp.Compare(a.Kind, b.Kind), cmp.Compare(b.Worth, a.Worth), cmp.Compare(a.Account, b.Account))
-	})
-	return list
+	return slices.DeleteFunc(list, func(o Order) bool { _, waits := l.sent[o.key()]; return waits })
 }
 
 // Submitted says that a transaction for the order is on its way, until when it
@@ -120,13 +124,15 @@ func (g *generation) due(r Rules, now time.Time, list []Order) []Order {
 	}
 	left := 0 // that keep an old contract open
 	for c := range g.owingClients {
-		worth := g.Price.Times(c.used.chain - c.seen.Charged)
+		worth := g.Price.Times(max(0, c.used.chain-c.seen.Charged)) // less than was charged if a deposit was returned
 		switch leaves := g.closing || c.seen.State == Closing; {
 		case leaves && c.running == 0 && c.used.chain == c.used.db:
 			add(Grant, c.name, c.used.chain, worth)
 			left++
 		case leaves:
-			left++
+			if left++; c.running > 0 && worth >= r.Charge && worth > 0 { // it may force its refund before its last request has ended
+				add(Charge, c.name, c.used.chain, worth)
+			}
 		case worth >= r.Charge && worth > 0:
 			add(Charge, c.name, c.used.chain, worth)
 		}
@@ -134,7 +140,7 @@ func (g *generation) due(r Rules, now time.Time, list []Order) []Order {
 	for w := range g.owingWorkers {
 		worth := g.Fee.Times(w.earned.chain - w.seen.Paid)
 		switch {
-		case g.closing && w.earned.chain == w.earned.db:
+		case g.closing && w.coming == 0 && w.earned.chain == w.earned.db:
 			add(LastPayout, w.name, w.earned.chain, worth)
 			left++
 		case g.closing:
@@ -193,7 +199,7 @@ func (l *Ledger) SignOrder(o Order) ([]byte, error) {
 				returned = c.returned
 			}
 		} else if w := g.workers[o.Account]; w != nil && side == WorkerSide {
-			committed, complete = w.earned.chain, w.earned.chain == w.earned.db
+			committed, complete = w.earned.chain, w.earned.chain == w.earned.db && w.coming == 0
 		}
 	}
 	lied := l.lied

@@ -132,6 +132,24 @@ func (l *Ledger) Reserve(wallet string, need int64) (*Hold, error) {
 	return h, nil
 }
 
+// Extend sets more aside for a request that turns out to cost at least need
+// tokens. With a [BalanceError] the client cannot pay it, and nothing has changed.
+func (l *Ledger) Extend(h *Hold, need int64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.open(h) {
+		return ErrSpent
+	}
+	more := need - h.need
+	if s := h.client.snapshot(); more > 0 && s.Available() < more {
+		return &BalanceError{Available: s.Available(), Need: more}
+	}
+	if more > 0 {
+		h.need, h.client.reserved = need, h.client.reserved+more
+	}
+	return nil
+}
+
 // open says whether the hold can still be ended. mu is held.
 func (l *Ledger) open(h *Hold) bool {
 	_, ok := l.holds[h]

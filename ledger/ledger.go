@@ -41,6 +41,7 @@ import (
 //   - Begin must be called first. Under the terms of the newest accounts it continues with
 //     them; under later ones it starts new accounts and voids every hold of the old ones.
 //   - Reserve must refuse what the client cannot pay, counting every hold that is still open.
+//   - Extend must make a hold at least so large, or leave it as it is if the client cannot pay that.
 //   - Settle and Release must end a hold once; a second time is [ErrSpent] and changes nothing.
 //   - Settle must never let a client owe more than it can pay. When it returns without an
 //     error the booking must be durable; with any other error than ErrSpent, ErrAccount and ErrAmount, the
@@ -48,13 +49,14 @@ import (
 //   - Status must return a payment for the amount that is committed to the chain, no more.
 //   - Health must be nil or say why no work is taken.
 //   - Run must look after the store until ctx ends, and return.
-//   - All must be safe for concurrent use. Reserve and Release must not wait for a disk or a
+//   - All must be safe for concurrent use. Reserve, Extend and Release must not wait for a disk or a
 //     network; Begin and Settle do.
 type Book interface {
 	Begin(Terms) error
 	OpenClient(wallet string) (Client, error)
 	OpenWorker(owner string) (Worker, error)
 	Reserve(wallet string, need int64) (*Hold, error)
+	Extend(h *Hold, need int64) error
 	Settle(h *Hold, owner string, used int64) (booked int64, err error)
 	Release(h *Hold) error
 	ClientStatus(wallet string) (Status, error)

@@ -117,6 +117,28 @@ func TestSettleBeyondTheHold(t *testing.T) {
 	}
 }
 
+// A hold grows as far as the client can pay, and never shrinks.
+func TestExtend(t *testing.T) {
+	m, _ := book(t, 100, 100)
+	h, other := reserve(t, m, 10), reserve(t, m, 30)
+	for _, x := range []struct{ need, reserved, lacks int64 }{{5, 40, 0}, {10, 40, 0}, {70, 100, 0}, {71, 100, 1}, {math.MaxInt64, 100, 1}, {-1, 100, 0}} {
+		err := m.Extend(h, x.need)
+		var short *BalanceError
+		if got := m.Clients()[0]; got.Reserved != x.reserved || errors.As(err, &short) != (x.lacks > 0) || err != nil && short == nil {
+			t.Errorf("extended to %d: %v, %d are reserved, want %d", x.need, err, got.Reserved, x.reserved)
+		}
+	}
+	if booked, err := m.Settle(h, "w", 80); booked != 70 || err != nil {
+		t.Errorf("booked %d, %v; want 70", booked, err)
+	}
+	if err := m.Extend(h, 1); !errors.Is(err, ErrSpent) {
+		t.Errorf("extended after its end: %v", err)
+	}
+	if err := m.Release(other); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	m, _ := book(t, 100, 100)
 	if _, err := m.Reserve("c", -1); !errors.Is(err, ErrAmount) {

@@ -50,8 +50,9 @@ type Ledger struct {
 
 	queue   []*booking // to be written
 	writing bool
-	grown   int64 // bytes of the log since the newest snapshot
-	carried int64 // bytes of the newest snapshot
+	storing time.Time // since when the store has been asked to keep something; zero while it is not
+	grown   int64     // bytes of the log since the newest snapshot
+	carried int64     // bytes of the newest snapshot
 }
 
 // New loads the ledger of the store. An error that is [ErrDamaged] means
@@ -197,11 +198,19 @@ func (l *Ledger) healthLocked() error {
 		return l.why
 	case !l.begun:
 		return errors.New("ledger: no terms yet")
+	case !l.storing.IsZero() && time.Since(l.storing) > slowStore:
+		return errSlow
 	case !l.shown && !g.chainless() && l.cfg.Store != nil: // of a ledger that forgets there are no copies
 		return ErrOpening
 	}
 	return nil
 }
+
+// slowStore is how long a write may take before no more work is taken that
+// would have to wait behind it.
+const slowStore = 10 * time.Second
+
+var errSlow = errors.New("ledger: the store does not answer: look at its disk, or its server")
 
 // refuse takes no more work for the reason. mu is held. The first rollback is
 // kept, since it says most.

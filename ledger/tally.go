@@ -68,6 +68,7 @@ type Spent struct {
 type tallied struct {
 	used, doubt, running int64
 	said                 int64     // last stated by the proxy
+	heard                time.Time // when
 	until                time.Time // doubt cannot end before
 	requests             int       // running
 	allowed              int64     // as saved

@@ -89,7 +89,7 @@ func TestTallyDoubt(t *testing.T) {
 	r.Said("c", 25) // while another runs: it might count that one
 	r.claims(80, true)
 	other.End(5)
-	if got := r.Count("c"); got != (Counted{Used: 5, Doubt: 40, Said: 25}) {
+	if got := r.Count("c"); got != (Counted{Used: 5, Doubt: 40, Said: 25, Heard: r.now}) {
 		t.Errorf("%+v", got)
 	}
 	r.Said("c", 46)
@@ -104,7 +104,7 @@ func TestTallyDoubt(t *testing.T) {
 	r.claims(65, true)
 	r.now = r.now.Add(time.Minute)
 	r.Said("c", 10) // it has forgotten some; we have not
-	if got := r.Count("c"); got != (Counted{Used: 25, Said: 10}) {
+	if got := r.Count("c"); got != (Counted{Used: 25, Said: 10, Heard: r.now}) {
 		t.Errorf("%+v", got)
 	}
 }

@@ -1,6 +1,9 @@
 package ledger
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // booking is one event on its way into the store.
 type booking struct {
@@ -46,6 +49,7 @@ func (l *Ledger) lead() {
 	n := min(len(l.queue), maxBatch)
 	batch := l.queue[:n:n]
 	l.queue = l.queue[n:]
+	l.storing = time.Now()
 	failed := l.why != nil && !l.lied
 	err := l.why
 	l.mu.Unlock()
@@ -55,6 +59,7 @@ func (l *Ledger) lead() {
 		rec, hash, err = l.store(batch)
 	}
 	l.mu.Lock()
+	l.storing = time.Time{}
 	for i, b := range batch {
 		if b.err = err; err == nil {
 			b.err = l.state.apply(&b.event)

@@ -117,14 +117,22 @@ func (s *Client) Run(ctx context.Context, env Env) error {
 			return err
 		}
 		cfg.Tally = ledger.NewTally(ledger.TallyConfig{Limits: limits}, ledger.TallyState{})
-		return s.serve(ctx, b, cfg)
+		c, err := client.New(cfg)
+		if err != nil {
+			return err
+		}
+		return b.run(ctx, c.Run)
 	}
 	purse, err := s.openPurse(ctx, env, b)
 	if err != nil || purse == nil {
 		return err
 	}
-	purse.into(&cfg)
-	return errors.Join(s.serve(ctx, b, cfg, purse.wallet.Run, purse.settler.Run), purse.wallet.Close())
+	payFrom(purse, &cfg)
+	c, err := client.New(cfg)
+	if err != nil {
+		return errors.Join(err, purse.Close())
+	}
+	return b.run(ctx, c.Run, purse.Run)
 }
 
 func (s *Client) identity() string {
@@ -132,14 +140,6 @@ func (s *Client) identity() string {
 		return s.OwnerAddress
 	}
 	return s.WalletAddress
-}
-
-func (s *Client) serve(ctx context.Context, b *base, cfg client.Config, more ...func(context.Context) error) error {
-	c, err := client.New(cfg)
-	if err != nil {
-		return err
-	}
-	return b.run(ctx, c.Run, more...)
 }
 
 // readLines reads a file's lines without blanks and comments; no file, no

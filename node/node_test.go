@@ -26,6 +26,9 @@ func common() Common {
 	return Common{Listen: "127.0.0.1:0", Registry: "registry.json", RootAddress: root, OwnerAddress: owner}
 }
 
+// onChain is a network with a chain.
+func onChain(c *Common) { c.Registry, c.TONConfig = "", "global.config.json" }
+
 func goodClient() *Client { return &Client{Common: common()} }
 func goodProxy() *Proxy   { return &Proxy{Common: common(), WorkersListen: ":1", ClientsListen: ":2"} }
 func goodWorker() *Worker {
@@ -69,6 +72,15 @@ func TestRefusedSettings(t *testing.T) {
 		{worker(func(c *Worker) { c.Coefficient = -1 }), "coefficient -1"},
 		{worker(func(c *Worker) { c.MaxActiveRequests = -1 }), "cannot be negative"},
 		{worker(func(c *Worker) { c.Via = "router" }), "connect_to_proxy_via"},
+		{client(func(c *Client) { c.Data = "d" }), "data: there is nothing to pay"},
+		{client(func(c *Client) { c.MaxTopUpDay = "3" }), "nothing is paid without data"},
+		{client(func(c *Client) { c.MaxHour = "0" }), "max_hour_cost"},
+		{client(func(c *Client) { c.MaxRequest = "a lot" }), "max_request_cost"},
+		{client(func(c *Client) { onChain(&c.Common); c.Data, c.WalletAddress = "d", owner }), "node_wallet_address"},
+		{client(func(c *Client) { onChain(&c.Common); c.Data, c.Secret = "d", "secret" }), "can be guessed"},
+		{client(func(c *Client) { onChain(&c.Common); c.Data, c.CloseAfter = "d", -1 }), "close_after"},
+		{worker(func(c *Worker) { c.PayoutIdle = "1" }), "nothing is kept without data"},
+		{worker(func(c *Worker) { c.Data, c.MaxUnpaid = "d", "-1" }), "max_unpaid"},
 		{&Engine{Listen: "x"}, "listen"},
 		{&Engine{Listen: "x:1", Bench: true, ModelFile: "m"}, "exclude each other"},
 	} {

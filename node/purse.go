@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/opencocoon/cocoon/client"
@@ -45,7 +43,7 @@ func (s *Purse) check(p *Problems, c *Client) {
 		p.Add("data: there is nothing to pay without ton_config")
 	}
 	if s.Data != "" && c.WalletAddress != "" {
-		p.Add("node_wallet_address: a client with data is known by the node wallet in it; leave the address out")
+		p.Add("node_wallet_address: a client with data is known by the node wallet in it: leave the address out")
 	}
 	if s.Data == "" && (s.MaxTopUpHour != "" || s.MaxTopUpDay != "" || s.CloseAfter != 0) {
 		p.Add("max_topup_hour, max_topup_day and close_after: nothing is paid without data")
@@ -99,68 +97,45 @@ func (s *Purse) budget() (b [2]coin.Nano, err error) {
 	return b, err
 }
 
-// purse is what a client that pays is made of.
-type purse struct {
-	wallet  *wallet.Driver
-	settler *settlement.Client
-	secret  string
-}
-
 // openNodeWallet opens the wallet in a role's data directory, or makes it.
 func (c *Common) openNodeWallet(env Env, b *base, data string) (*wallet.Driver, error) {
-	if err := os.MkdirAll(data, 0o700); err != nil {
-		return nil, err
-	}
-	key, err := wallet.NodeKey(filepath.Join(data, "wallet.key"))
-	if err != nil {
-		return nil, err
-	}
 	owner, err := contract.ParseAddress(c.OwnerAddress)
 	if err != nil {
 		return nil, err
 	}
-	return wallet.Open(wallet.Config{Dir: filepath.Join(data, "wallet"), Key: key, Owner: owner, Chain: b.chain, Idle: walletIdle, Log: env.Log})
+	return settlement.OpenWallet(data, owner, b.chain, env.Log)
 }
 
 // openPurse opens everything in the data directory, and at first use waits for
 // the deposit; nil if ctx has ended before it came.
-func (s *Client) openPurse(ctx context.Context, env Env, b *base) (_ *purse, err error) {
-	u := &purse{secret: s.Secret}
-	if u.wallet, err = s.openNodeWallet(env, b, s.Data); err != nil {
-		return nil, fmt.Errorf("data %s: %w", s.Data, err)
+func (s *Client) openPurse(ctx context.Context, env Env, b *base) (*settlement.Purse, error) {
+	owner, err := contract.ParseAddress(s.OwnerAddress)
+	if err != nil {
+		return nil, err
 	}
-	if err := s.openClientSettler(ctx, env, b, u); err != nil {
-		err = errors.Join(err, u.wallet.Close())
+	limits, err := s.limits()
+	if err != nil {
+		return nil, err
+	}
+	budget, err := s.budget()
+	if err != nil {
+		return nil, err
+	}
+	u, err := settlement.OpenPurse(settlement.PurseConfig{Owner: owner, ClientConfig: settlement.ClientConfig{
+		Chain: b.chain, Registry: b.registry, Dir: s.Data, Secret: s.Secret, Limits: limits,
+		MaxTopUpHour: budget[0], MaxTopUpDay: budget[1], CloseAfter: time.Duration(s.CloseAfter), Log: env.Log,
+	}})
+	if err != nil {
+		return nil, err
+	}
+	if err := awaitFunding(ctx, env, b, u.Funding()); err != nil {
+		err = errors.Join(err, u.Close())
 		if ctx.Err() != nil {
 			return nil, nil
 		}
 		return nil, fmt.Errorf("data %s: %w", s.Data, err)
 	}
 	return u, nil
-}
-
-func (s *Client) openClientSettler(ctx context.Context, env Env, b *base, u *purse) (err error) {
-	if u.secret == "" {
-		if u.secret, err = settlement.Secret(filepath.Join(s.Data, "secret")); err != nil {
-			return err
-		}
-	}
-	limits, err := s.limits()
-	if err != nil {
-		return err
-	}
-	budget, err := s.budget()
-	if err != nil {
-		return err
-	}
-	u.settler, err = settlement.NewClient(settlement.ClientConfig{
-		Chain: b.chain, Wallet: u.wallet, Registry: b.registry, Dir: s.Data, Secret: u.secret, Limits: limits,
-		MaxTopUpHour: budget[0], MaxTopUpDay: budget[1], CloseAfter: time.Duration(s.CloseAfter), Log: env.Log,
-	})
-	if err != nil {
-		return err
-	}
-	return awaitFunding(ctx, env, b, u.settler.Funding())
 }
 
 // awaitFunding guides a person whose node wallet holds too little to begin.
@@ -180,15 +155,15 @@ func awaitFunding(ctx context.Context, env Env, b *base, f *settlement.Funding) 
 	return err
 }
 
-// into makes a client role pay.
-func (u *purse) into(cfg *client.Config) {
-	cfg.Wallet, cfg.Secret, cfg.Registrar, cfg.Tally = u.wallet.Address().String(), u.secret, u.settler, u.settler.Tally()
-	cfg.Settlement = func() any { return u.settler.Status() }
+// payFrom makes a client role pay.
+func payFrom(u *settlement.Purse, cfg *client.Config) {
+	cfg.Wallet, cfg.Secret, cfg.Registrar, cfg.Tally = u.Address().String(), u.Secret, u.Client, u.Tally()
+	cfg.Settlement = func() any { return u.Status() }
 	for _, x := range []struct{ path, title string }{
 		{"charge", "submit the newest charge"}, {"topup", "pay one stake in"}, {"withdraw", "take out what is above the stake"}, {"close", "leave the proxy and take the money home"},
 	} {
 		cfg.Actions = append(cfg.Actions, stats.Action{Path: "/request/" + x.path, Title: x.title, Params: []string{"proxy"}, Do: func(_ context.Context, args url.Values) (string, error) {
-			return refusable(u.settler.Do(x.path, args.Get("proxy")))
+			return refusable(u.Do(x.path, args.Get("proxy")))
 		}})
 	}
 }

@@ -2,10 +2,14 @@ package node
 
 import (
 	"context"
+	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/engine"
+	"github.com/opencocoon/cocoon/settlement"
+	"github.com/opencocoon/cocoon/stats"
 	"github.com/opencocoon/cocoon/worker"
 )
 
@@ -29,6 +33,39 @@ type Worker struct {
 	Via string `json:"connect_to_proxy_via,omitempty"`
 	// AnyProxyImage believes proxies whatever image they run.
 	AnyProxyImage bool `json:"insecure_any_proxy_image,omitempty"`
+	Earnings
+}
+
+// Earnings is how a worker keeps and cashes what it earns. Amounts are texts
+// in TON, such as 0.5; empty means the default.
+type Earnings struct {
+	// Data is the directory of what must survive: what was earned and
+	// promised, price and pause, and, with a chain, the node wallet's key and
+	// queue. Without it all of that is forgotten, and only proxies pay out.
+	Data string `json:"data,omitempty"`
+	// MaxUnpaid is what a proxy may leave unsigned of what was earned with it
+	// before it gets no more work; empty means 20.
+	MaxUnpaid string `json:"max_unpaid,omitempty"`
+	// PayoutFrom, PayoutIdle and PayoutClosing are the amounts from which on a
+	// promise is cashed: while there is work, after ten minutes without, and
+	// of an old generation; empty means 10, 0.2 and 0.01.
+	PayoutFrom    string `json:"payout_from,omitempty"`
+	PayoutIdle    string `json:"payout_idle,omitempty"`
+	PayoutClosing string `json:"payout_closing,omitempty"`
+}
+
+func (s *Earnings) check(p *Problems) {
+	if s.Data == "" && (s.MaxUnpaid != "" || s.PayoutFrom != "" || s.PayoutIdle != "" || s.PayoutClosing != "") {
+		p.Add("max_unpaid, payout_from, payout_idle and payout_closing: nothing is kept without data")
+	}
+	if err := s.into(&settlement.WorkerConfig{}); err != nil {
+		p.Add("%v", err)
+	}
+}
+
+func (s *Earnings) into(cfg *settlement.WorkerConfig) error {
+	return parseAmounts(amount{"max_unpaid", s.MaxUnpaid, &cfg.MaxUnpaid}, amount{"payout_from", s.PayoutFrom, &cfg.PayoutFrom},
+		amount{"payout_idle", s.PayoutIdle, &cfg.PayoutIdle}, amount{"payout_closing", s.PayoutClosing, &cfg.PayoutClosing})
 }
 
 // Check implements [Role].
@@ -52,6 +89,7 @@ func (s *Worker) Check() error {
 	if s.Via != "" {
 		checkAddress(&p, "connect_to_proxy_via", s.Via)
 	}
+	s.Earnings.check(&p)
 	return p.Err()
 }
 
@@ -74,13 +112,51 @@ func (s *Worker) Run(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	w, err := worker.New(worker.Config{
+	cfg := worker.Config{
 		Engine: s.Engine, EngineKey: s.EngineKey, Model: s.Model, Coefficient: s.Coefficient, MaxActive: s.MaxActiveRequests,
 		Connections: s.ProxyConnections, OwnerAddress: owner, RootAddress: root, Registry: b.registry, RATLS: b.tls, Via: s.Via,
 		CheckImages: !s.AnyProxyImage, HTTP: s.Listen, ControlToken: b.token, Log: env.Log,
-	})
+	}
+	if s.Data == "" {
+		return s.serve(ctx, b, cfg)
+	}
+	return s.serveWithBook(ctx, env, b, cfg)
+}
+
+func (s *Worker) serve(ctx context.Context, b *base, cfg worker.Config, more ...func(context.Context) error) error {
+	w, err := worker.New(cfg)
 	if err != nil {
 		return err
 	}
-	return b.run(ctx, w.Run)
+	return b.run(ctx, w.Run, more...)
+}
+
+// serveWithBook keeps what is earned and, with a chain, cashes it.
+func (s *Worker) serveWithBook(ctx context.Context, env Env, b *base, cfg worker.Config) (err error) {
+	sc := settlement.WorkerConfig{Owner: cfg.OwnerAddress, Dir: s.Data, Log: env.Log}
+	if err := s.Earnings.into(&sc); err != nil {
+		return err
+	}
+	var more []func(context.Context) error
+	if b.chain != nil {
+		wallet, err := s.openNodeWallet(env, b, s.Data)
+		if err != nil {
+			return fmt.Errorf("data %s: %w", s.Data, err)
+		}
+		defer wallet.Close()
+		sc.Chain, sc.Registry, sc.Wallet = b.chain, b.registry, wallet
+		more = append(more, wallet.Run)
+	}
+	book, err := settlement.NewWorker(sc)
+	if err != nil {
+		return fmt.Errorf("data %s: %w", s.Data, err)
+	}
+	if b.chain != nil { // it serves meanwhile: what it earns is not lost
+		more = append(more, func(ctx context.Context) error { return awaitFunding(ctx, env, b, book.Funding()) })
+		cfg.Actions = []stats.Action{{Path: "/request/payout", Title: "cash the newest promise", Params: []string{"proxy"}, Do: func(_ context.Context, args url.Values) (string, error) {
+			return refusable(book.Payout(args.Get("proxy")))
+		}}}
+	}
+	cfg.Book, cfg.Settlement = book, func() any { return book.Status() }
+	return s.serve(ctx, b, cfg, append(more, book.Run)...)
 }

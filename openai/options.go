@@ -54,7 +54,7 @@ type Options struct {
 	// for, if Encrypted. It stays in the body (current.md §3).
 	ReceiverPublicKey [32]byte
 	Encrypted         bool
-	choices, prompts int64 // 0 if not given; see Answers
+	choices, prompts  int64 // 0 if not given; see Answers
 }
 
 // Answers is how many times MaxTokens may be generated: choices times prompts,

@@ -76,6 +76,46 @@ func TestProgressEndsWithItsWorker(t *testing.T) {
 	})
 }
 
+// A client that says it wants little and makes the engines give much, many
+// times at once, is stopped where its money ends: beyond it workers earn nothing.
+func TestWorkBeyondTheMoneyStops(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		w := r.worker(workerOptions{version: 4, features: allFeatures, limit: 3})
+		c := r.client(4, nil)
+		const all = 500_000_000 // of a client without a chain
+		var ids []tl.Int256
+		for n := range 3 {
+			q := question(1 + n)
+			q.MaxTokens = 0
+			c.send(q)
+			id := w.given().RequestID
+			ids = append(ids, id)
+			w.head(id)
+			want[*tl.ClientQueryAnswerEx](c)
+		}
+		w.send(&tl.CocoonQueryProgress{RequestID: ids[0], TokensUsed: used(all - 10_000)})
+		w.send(&tl.CocoonQueryProgress{RequestID: ids[1], TokensUsed: used(5_000)})
+		c.nothing("while it can pay")
+		w.send(&tl.CocoonQueryProgress{RequestID: ids[1], TokensUsed: used(10_000)})
+		if stop := want[*tl.CocoonCancelQuery](w); stop.RequestID != ids[1] {
+			t.Errorf("the worker is to stop %x, want the request that has gone too far", stop.RequestID[:4])
+		}
+		a := &answered{}
+		c.rest(requestID(2), a)
+		if !strings.Contains(a.body, "insufficient_quota") {
+			t.Errorf("the answer ends with %q", a.body)
+		}
+		if pay := c.payment(requestID(2)); pay.RequestTokens < 5_000 || pay.RequestTokens > 10_000 {
+			t.Errorf("%d tokens are booked, want what was left", pay.RequestTokens)
+		}
+		w.end(ids[0], all-10_000)
+		c.rest(requestID(1), &answered{})
+		if pay := c.payment(requestID(1)); pay.RequestTokens != all-10_000 {
+			t.Errorf("%d tokens are booked of %d that were delivered", pay.RequestTokens, all-10_000)
+		}
+	})
+}
+
 // A price that rises between the choice of a worker and the request's way to
 // it must not rise above what the caller accepted.
 func TestPriceStaysBelowTheCeiling(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/tl"
@@ -85,6 +86,52 @@ func TestLastPartWaitsForTheDisk(t *testing.T) {
 		}
 		close(g.let) // the disk is quick again
 		w.end(two, 3)
+	})
+}
+
+// A disk that does not answer at all keeps no client waiting: its answer ends
+// with an error in time, once, and what it cost is booked when the disk is back.
+func TestDiskHangs(t *testing.T) {
+	onGate(t, func(r *rig, g *gate) {
+		w, c := r.worker(workerOptions{version: 4}), r.client(4, nil)
+		c.send(question(1))
+		one := w.given().RequestID
+		c.send(question(2))
+		two := w.given().RequestID
+		w.head(one)
+		first := want[*tl.ClientQueryAnswerEx](c)
+		g.shut()
+		w.end(one, 7)
+		<-g.asked
+		w.send(&tl.ProxyQueryAnswerEx{RequestID: two, Flags: 1, Answer: tl.Marshal(&tl.HTTPResponse{HTTPVersion: "HTTP/1.1", StatusCode: 200}),
+			FinalInfo: tl.ProxyQueryFinalInfo{TokensUsed: tl.TokensUsed{TotalTokensUsed: 5}}})
+		synctest.Wait()
+		time.Sleep(bookingLimit)
+		ends := map[tl.Int256]string{first.RequestID: ""}
+		for range 3 { // a last part for the one, a head and a last part for the other
+			switch m := c.next().(type) {
+			case *tl.ClientQueryAnswerEx:
+				ends[m.RequestID] = ""
+			case *tl.ClientQueryAnswerPartEx:
+				if _, begun := ends[m.RequestID]; !begun || m.Flags&1 == 0 {
+					t.Errorf("%+v, want a last part behind a head", m)
+				}
+				ends[m.RequestID] = string(m.Answer)
+			}
+		}
+		for id, text := range ends {
+			if !strings.Contains(text, "could not store") {
+				t.Errorf("the answer to %x ends with %q", id[:4], text)
+			}
+		}
+		close(g.let)
+		for range 2 {
+			want[*tl.ProxyWorkerRequestPayment](w)
+		}
+		c.nothing("when the disk is back")
+		if a := r.book.Clients()[0]; a.Used.DB != 12 || a.Reserved != 0 {
+			t.Errorf("%+v, want 12 tokens used and none reserved", a)
+		}
 	})
 }
 

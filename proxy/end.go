@@ -99,7 +99,7 @@ func (r *request) settle(report tl.TokensUsed, l *later, then func(booked int64,
 		return
 	}
 	r.state = settling
-	r.timer.Stop()
+	r.timer.Reset(bookingLimit)
 	hold, w, used := r.hold, r.worker, r.believed(report.TotalTokensUsed)
 	r.p.bookings.Go(func() {
 		booked, err := r.book(hold, w, used)

@@ -147,7 +147,8 @@ func TestFailureBeforeFirstAnswerAlone(t *testing.T) {
 					t.Errorf("it cost %d, %+v", a.paid.RequestTokens, a.final.TokensUsed)
 				}
 				if x.name == "silence" {
-					if d := time.Since(start); d != 60*time.Second {
+					// The payment behind the answer may wait a few milliseconds for company.
+					if d := time.Since(start).Truncate(10 * time.Millisecond); d != 60*time.Second {
 						t.Errorf("timed out after %s, want exactly the client's minute", d)
 					}
 					want[*tl.CocoonCancelQuery](w)

@@ -249,10 +249,13 @@ func (p *Proxy) serveHTTP(ctx context.Context) error {
 	return nil
 }
 
+// takesNone is what peers are told while health is not nil; the operator's log says more.
+const takesNone = "proxy's ledger takes no work"
+
 // takesWork says why not, if not.
 func (p *Proxy) takesWork() (why string, ok bool) {
 	if p.health() != nil {
-		return "proxy's ledger takes no work", false
+		return takesNone, false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -2,10 +2,12 @@ package proxy
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/market"
 	"github.com/opencocoon/cocoon/openai"
 	"github.com/opencocoon/cocoon/tl"
@@ -156,7 +158,9 @@ func (r *request) sendFirst(head []byte, l *later) {
 	if r.send(o) {
 		r.state = sent // nothing of it has reached the client
 		r.fail(tooLarge(len(head)), l)
+		return
 	}
+	r.shown = true
 }
 
 // answerPart is a part that is the last one, or one in the older form.
@@ -285,15 +289,20 @@ func (r *request) separator() []byte {
 	return []byte("\n")
 }
 
-// progressed notes and passes on what an answer has cost so far. It never goes back.
+// progressed notes and passes on what an answer has cost so far. It never goes
+// back. One that costs more than was set aside for it ends where the client's money does.
 func (r *request) progressed(w *worker, m *tl.CocoonQueryProgress) {
-	r.event(func(*later) {
+	r.event(func(l *later) {
 		if r.worker != w || checkTokens(&m.TokensUsed) != nil || m.TokensUsed.TotalTokensUsed < r.progress.TotalTokensUsed {
 			return
 		}
 		r.progress = m.TokensUsed
 		if r.client.features.Load()&featureProgress != 0 && !r.muted {
 			r.send(&tl.CocoonQueryProgress{RequestID: r.id, TokensUsed: m.TokensUsed})
+		}
+		var short *ledger.BalanceError
+		if r.state == answering && errors.As(r.p.book.Extend(r.hold, m.TokensUsed.TotalTokensUsed), &short) {
+			r.fail(unpaid("the answer costs more than was set aside for it, and the client cannot pay more: pay in, or lower max_tokens"), l)
 		}
 	})
 }

@@ -68,7 +68,8 @@ type request struct {
 	bytesIn  int
 	bytesOut int
 
-	gone  bool // the client has left: nothing can be sent
+	shown bool // the client has the head of an answer
+	gone  bool // the client has left, or has had its last: nothing can be sent
 	muted bool // the client has cancelled: only the end is sent
 }
 
@@ -176,6 +177,9 @@ func (r *request) take(q *tl.ClientRunQueryEx) *refusal {
 	if err != nil {
 		return badRequest("%v", err)
 	}
+	if p.health() != nil { // those who came before the chain or the ledger forbade it are no exception
+		return stopping(takesNone)
+	}
 	if why, ok := p.begin(); !ok {
 		return stopping(why)
 	}
@@ -192,7 +196,7 @@ func (r *request) take(q *tl.ClientRunQueryEx) *refusal {
 		if errors.As(err, &short) || errors.Is(err, ledger.ErrClosing) {
 			return unpaid("%v", err)
 		}
-		return stopping("proxy's ledger takes no work")
+		return stopping(takesNone)
 	}
 	return nil
 }

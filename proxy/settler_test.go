@@ -104,9 +104,12 @@ func TestSettler(t *testing.T) {
 		if got.Wallet.Balance != 5 || got.Contract.ReadyForWithdraw != 3 || got.Contract.Balance != 9 || len(got.Old) != 1 || got.Old[0].CloseAt != 77 {
 			t.Errorf("jsonstats: %+v %+v %+v", got.Wallet, got.Contract, got.Old)
 		}
+		early := r.client(4, nil)
 		s.mu.Lock()
 		s.bad = errors.New("the contract is closing")
 		s.mu.Unlock()
+		early.send(question(1))
+		early.answer(requestID(1), false).refusedWith(t, 503, "651", "no_proxy")
 		late := r.dial(r.clients, [32]byte{})
 		_, err := late.ask(clientHello())
 		late.refusedAndClosed("while the chain forbids it", err, 651, "not participating")

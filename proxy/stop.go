@@ -6,12 +6,31 @@ import (
 	"github.com/opencocoon/cocoon/tl"
 )
 
-// expire ends the time of the whole request.
+// bookingLimit is how long a booking may take before its client is let go. It
+// goes on: what it has cost is known when the store answers, or is opened again.
+const bookingLimit = 30 * time.Second
+
+// expire ends the time of the whole request, or of its booking.
 func (r *request) expire() {
+	if r.letGo() {
+		return
+	}
 	r.event(func(l *later) {
 		r.stopWaiting()
 		r.fail(timedOut(), l)
 	})
+}
+
+// letGo ends the answer of a request that is being booked, and says whether it is.
+func (r *request) letGo() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != settling {
+		return false
+	}
+	r.sendError(unbooked(), r.shown || r.muted, &tl.ProxyQueryFinalInfo{})
+	r.gone = true
+	return true
 }
 
 // abort fails the request for a reason from outside.

@@ -3,9 +3,7 @@ package settlement
 import (
 	"context"
 	"crypto/ed25519"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/xssnick/tonutils-go/address"
@@ -31,6 +29,9 @@ type accountRecord struct {
 	// Intent is the message that is under way, Messages how many there were.
 	Intent   *intent `json:"intent,omitempty"`
 	Messages uint64  `json:"messages"`
+	// Block is the newest that the contract had been read in when the last
+	// message ended. An older one does not show what that message did.
+	Block uint32 `json:"block,omitempty"`
 }
 
 // signedTotal is a payment that a proxy has signed.
@@ -75,7 +76,8 @@ type clientAccount struct {
 	opened  bool // its proxy has been there since the program started
 	known   bool // the chain has been read
 	state   *contract.ClientState
-	over    bool // closed on the chain
+	block   uint32 // the masterchain block that state is of, or must not be older than
+	over    bool   // closed on the chain, and in the statement
 	asked   wishes
 	busy    string // what is under way
 	trouble string // why the next step cannot be taken
@@ -98,10 +100,14 @@ func (c *Client) newAccount(r *accountRecord) (*clientAccount, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &clientAccount{
+	a := &clientAccount{
 		c: c, name: at.StringRaw(), address: at, init: init, proxy: first.Proxy.Bounce(false), key: first.Key, terms: terms,
-		wake: make(chan struct{}, 1), changed: make(chan struct{}), r: *r,
-	}, nil
+		wake: make(chan struct{}, 1), changed: make(chan struct{}), r: *r, block: r.Block,
+	}
+	if r.Intent != nil {
+		a.busy = string(r.Intent.Do)
+	}
+	return a, nil
 }
 
 func (a *clientAccount) kick() {
@@ -117,22 +123,8 @@ func (a *clientAccount) tell() {
 	a.changed = make(chan struct{})
 }
 
-// usable says why nothing should be asked of the proxy.
-func (a *clientAccount) usable() error {
-	a.c.mu.Lock()
-	defer a.c.mu.Unlock()
-	switch {
-	case a.r.Disputed != "":
-		return fmt.Errorf("this proxy is not used any more: %s; take the money out with /request/close", a.r.Disputed)
-	case a.over || a.state != nil && a.state.State != contract.Normal:
-		return errors.New("the client contract with this proxy is closing or closed: the proxy can be used again in the next generation")
-	case a.r.Leave:
-		return errors.New("the account with this proxy is being closed, as was asked for")
-	}
-	return nil
-}
-
-// look reads the contract's state; nil if it is not deployed.
+// look reads the contract's state; nil if it is not deployed. It is never older
+// than what was known before the call.
 func (a *clientAccount) look(ctx context.Context) (*contract.ClientState, error) {
 	account, err := a.c.cfg.Chain.Account(ctx, a.address)
 	if err != nil {
@@ -141,11 +133,23 @@ func (a *clientAccount) look(ctx context.Context) (*contract.ClientState, error)
 	return a.take(account)
 }
 
+// clientState is nil for a contract that is not deployed.
+func clientState(account *ton.Account) (*contract.ClientState, error) {
+	if account.Status != ton.Active {
+		return nil, nil
+	}
+	return contract.ParseClientState(account.Data)
+}
+
+// errBehind: another server, or the chain after a restart, will catch up.
+var errBehind = errors.New("the chain that can be read is behind what was seen of it before")
+
+// take learns from a reading of the contract. Readings overtake each other: one
+// that is older than what is known says nothing, and money would be paid twice
+// on its word.
 func (a *clientAccount) take(account *ton.Account) (state *contract.ClientState, err error) {
-	if account.Status == ton.Active {
-		if state, err = contract.ParseClientState(account.Data); err != nil {
-			return nil, err
-		}
+	if state, err = clientState(account); err != nil {
+		return nil, err
 	}
 	// Before anybody acts on the state: a proxy that has charged too much
 	// must not be paid in to because of it.
@@ -156,91 +160,14 @@ func (a *clientAccount) take(account *ton.Account) (state *contract.ClientState,
 	}
 	a.c.mu.Lock()
 	defer a.c.mu.Unlock()
-	a.known, a.state = true, state
-	a.over = a.over || state != nil && state.State == contract.Closed
-	a.tell()
-	return state, nil
-}
-
-// dispute ends the trust in the proxy, and keeps why.
-func (a *clientAccount) dispute(payment []byte, why error) {
-	c := a.c
-	e := evidence{At: c.cfg.Now().UTC(), Contract: a.name, Proxy: a.proxy.StringRaw(), Key: hex.EncodeToString(a.key), Payment: payment, Why: why.Error()}
-	c.mu.Lock()
-	kept := c.proven[e.id()]
-	if !kept && len(c.proven) < maxEvidence {
-		c.proven[e.id()] = true
-		if err := c.evidence.add(&e); err != nil {
-			c.cfg.Log.Error("settlement: evidence cannot be written", "error", err)
-		}
-	}
-	first := a.r.Disputed == ""
-	if first {
-		a.r.Disputed = why.Error()
-	}
-	c.mu.Unlock()
-	if !first {
-		return
-	}
-	c.cfg.Log.Error("settlement: a proxy charges more than was used; it gets no more requests and no more money", "proxy", a.proxy.String(), "client contract", a.address.String(), "why", why)
-	if err := c.save(); err != nil {
-		c.cfg.Log.Error("settlement: the record cannot be written", "error", err)
-	}
-}
-
-// awaitReady waits until the contract can be used: deployed, its secret set and, where
-// requests cost something, with money.
-func (a *clientAccount) awaitReady(ctx context.Context) error {
-	for {
-		a.c.mu.Lock()
-		state, trouble, changed := a.state, a.trouble, a.changed
-		a.c.mu.Unlock()
-		switch {
-		case state != nil && state.SecretHash == a.c.hash && (state.Balance > 0 || a.terms.PricePerToken == 0):
-			return nil
-		case trouble != "":
-			return errors.New(trouble)
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// Afford says whether a request that sets so many tokens aside would be refused.
-func (c *Client) Afford(own *address.Address, tokens int64) error {
-	a := c.accountOf(own)
-	if a == nil {
-		return nil
-	}
-	if err := a.usable(); err != nil {
-		return err
-	}
-	count := c.tally.Count(a.name)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s, price := a.state, a.terms.PricePerToken
-	if s == nil || price == 0 {
-		return nil
-	}
-	most, charged := min(s.Balance, s.Stake).PerFloor(price), int64(min(s.Tokens, 1<<62))
-	if most -= max(0, min(count.Used, count.Said)-charged); most >= tokens {
-		return nil
-	}
-	if all := s.Stake.PerFloor(price); tokens > all {
-		return fmt.Errorf("the request sets %s aside, and a proxy lends no more than the stake of %s: lower max_tokens or max_coefficient", price.Times(tokens).Text(), s.Stake.Text())
-	}
-	a.kick()
-	text := fmt.Sprintf("the request sets %s aside, and %s are left with the proxy: lower max_tokens or max_coefficient, or wait", price.Times(tokens).Text(), price.Times(max(0, most)).Text())
 	switch {
-	case a.trouble != "":
-		return errors.New(text + "; more cannot be paid in: " + a.trouble)
-	case a.busy != "":
-		return errors.New(text + " a moment: " + a.busy + " is under way")
+	case account.At.Seqno >= a.block:
+		a.known, a.state, a.block = true, state, account.At.Seqno
+		a.tell()
+	case !a.known:
+		return nil, errBehind
 	}
-	return errors.New(text)
+	return a.state, nil
 }
 
 // run follows the contract and takes one step after another until ctx ends or
@@ -253,8 +180,8 @@ func (a *clientAccount) run(ctx context.Context) {
 		a.watch(ctx)
 	}()
 	defer func() { cancel(); <-watched }()
-	if err := a.resume(ctx); err != nil {
-		return
+	if err := a.resume(); err != nil {
+		a.c.cfg.Log.Error("settlement: the record cannot be written", "error", err)
 	}
 	var back backoff
 	for {
@@ -296,10 +223,7 @@ func (a *clientAccount) watch(ctx context.Context) {
 			if u.More {
 				return nil
 			}
-			if _, err := a.take(u.Account); err != nil {
-				a.c.cfg.Log.Error("settlement: a client contract cannot be read", "contract", a.address.String(), "error", err)
-			}
-			a.kick()
+			a.written(u.Account)
 			return nil
 		})
 		if ctx.Err() == nil {
@@ -308,6 +232,21 @@ func (a *clientAccount) watch(ctx context.Context) {
 			_ = pause(ctx, a.c.cfg.Every)
 		}
 	}
+}
+
+// written takes an account whose transactions are in the statement. Its end is
+// the end of watching only now: another reading may have shown it before.
+func (a *clientAccount) written(account *ton.Account) {
+	if _, err := a.take(account); err != nil {
+		a.c.cfg.Log.Warn("settlement: a client contract cannot be read", "contract", a.address.String(), "error", err)
+	}
+	state, err := clientState(account)
+	if err == nil && state != nil && state.State == contract.Closed {
+		a.c.mu.Lock()
+		a.over = true
+		a.c.mu.Unlock()
+	}
+	a.kick()
 }
 
 // backoff spaces attempts that fail, from the pause given up to ten minutes.

@@ -21,31 +21,38 @@ type intent struct {
 	Payment []byte    `json:"payment,omitempty"`
 }
 
-// resume finds out what became of a message of before a restart.
-func (a *clientAccount) resume(ctx context.Context) error {
-	a.c.mu.Lock()
-	in := a.r.Intent
-	a.c.mu.Unlock()
-	if in == nil {
+// resume drops a message of before a restart that the wallet was never given:
+// what is to be done now is chosen anew. Any other is under way.
+func (a *clientAccount) resume() error {
+	in := a.underWay()
+	if in == nil || a.c.poster.wallet.Find(a.c.poster.id(in.Purpose)) != nil {
 		return nil
 	}
-	if a.c.poster.wallet.Find(a.c.poster.id(in.Purpose)) == nil {
-		return a.done(in, errNotSent)
-	}
-	return a.post(ctx, in)
+	return a.done(in, errNotSent)
+}
+
+// underWay is the message that was decided on and whose end is not known yet.
+func (a *clientAccount) underWay() *intent {
+	a.c.mu.Lock()
+	defer a.c.mu.Unlock()
+	return a.r.Intent
 }
 
 var errNotSent = errors.New("was never given to the wallet")
 
 // step takes the next step, if there is one, and waits for what becomes of it.
+// Nothing else is decided on while a message may be under way.
 func (a *clientAccount) step(ctx context.Context) error {
+	if in := a.underWay(); in != nil {
+		return a.post(ctx, in)
+	}
 	v, err := a.view(ctx)
 	if err != nil {
 		a.c.mu.Lock()
 		a.inTrouble(err.Error())
 		a.c.mu.Unlock()
 	}
-	if err != nil || v == nil {
+	if err != nil {
 		return err
 	}
 	do, amount, trouble := v.next()
@@ -74,29 +81,33 @@ func (a *clientAccount) step(ctx context.Context) error {
 	return a.post(ctx, in)
 }
 
-// view gathers what the choice depends on; nil if it is not known yet.
+// view gathers what the choice depends on.
 func (a *clientAccount) view(ctx context.Context) (*clientView, error) {
+	if !a.isKnown() {
+		if _, err := a.look(ctx); err != nil {
+			return nil, err
+		}
+	}
 	c, now := a.c, a.c.cfg.Now()
 	root := c.cfg.Registry.Root()
-	used := c.tally.Count(a.name).Used
+	count := c.tally.Count(a.name)
 	c.mu.Lock()
 	if root.ParamsVersion > a.terms.ParamsVersion && a.r.Outdated == 0 {
 		a.r.Outdated = now.Unix()
 		c.cfg.Log.Info("settlement: the registry has new parameters; waiting for the refund of the old", "client contract", a.address.String())
 	}
+	if !count.Heard.IsZero() {
+		a.r.Seen = max(a.r.Seen, count.Heard.Unix())
+	}
 	away := c.cfg.CloseAfter > 0 && now.Sub(time.Unix(a.r.Seen, 0)) > c.cfg.CloseAfter
 	v := &clientView{
-		now: now, terms: a.terms, state: a.state, hash: c.hash, leave: a.r.Leave || away, asked: a.asked, used: used, charge: a.r.Charge.Tokens, budget: c.budget(now),
+		now: now, terms: a.terms, state: a.state, hash: c.hash, leave: a.r.Leave || away, asked: a.asked, used: count.Used, charge: a.r.Charge.Tokens, budget: c.budget(now),
 	}
 	if a.r.Outdated != 0 {
 		v.outdated = time.Unix(a.r.Outdated, 0)
 	}
 	v.wanted = a.opened && a.r.Outdated == 0 && a.r.Disputed == ""
-	known := a.known
 	c.mu.Unlock()
-	if !known {
-		return nil, nil
-	}
 	if err := contract.Stale(c.cfg.Registry, now); err != nil {
 		v.wanted = false // nothing new is begun on old news
 	}
@@ -111,6 +122,12 @@ func (a *clientAccount) view(ctx context.Context) (*clientView, error) {
 		}
 	}
 	return v, nil
+}
+
+func (a *clientAccount) isKnown() bool {
+	a.c.mu.Lock()
+	defer a.c.mu.Unlock()
+	return a.known
 }
 
 func (v *clientView) seeProxy(account *ton.Account) error {
@@ -148,25 +165,32 @@ func (c *Client) budget(now time.Time) coin.Nano {
 	return max(0, min(hour, day))
 }
 
-// post sends the message and waits. After an end of ctx the intent stays, and
-// is found again by the next process.
+// post sends the message and waits. The intent ends when it is certain that
+// nothing comes of it, or when the state that it led to has been read: before
+// that the old state would ask for the same again. Until then, after an end of
+// ctx too, it stays and is found again, by the next step or the next process.
 func (a *clientAccount) post(ctx context.Context, in *intent) error {
 	m, err := a.message(in)
-	if err == nil {
-		_, err = a.c.poster.Post(ctx, m)
+	if err != nil {
+		return errors.Join(err, a.done(in, err))
 	}
+	_, err = a.c.poster.Post(ctx, m)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if err == nil {
-		_, err = a.look(ctx) // so that the next choice sees what this one did
-		err = errors.Join(err, a.done(in, nil))
-		return err
+	_, lookErr := a.look(ctx)
+	switch {
+	case err == nil && lookErr == nil:
+		return a.done(in, nil)
+	case err == nil:
+		err = fmt.Errorf("it was carried out, and what it led to cannot be read: %w", lookErr)
+	case settled(err):
+		return errors.Join(err, lookErr, a.done(in, err))
 	}
-	if _, lookErr := a.look(ctx); lookErr != nil {
-		err = errors.Join(err, lookErr)
-	}
-	return errors.Join(err, a.done(in, err))
+	a.c.mu.Lock()
+	defer a.c.mu.Unlock()
+	a.inTrouble(string(in.Do) + ": " + err.Error())
+	return err
 }
 
 // inTrouble says why a step is not taken, in the log once. Called with mu held.
@@ -185,7 +209,7 @@ func (a *clientAccount) inTrouble(why string) {
 func (a *clientAccount) done(in *intent, why error) error {
 	c := a.c
 	c.mu.Lock()
-	a.r.Intent, a.busy = nil, ""
+	a.r.Intent, a.busy, a.r.Block = nil, "", a.block
 	switch {
 	case why == nil:
 		a.trouble = ""

@@ -285,7 +285,11 @@ func TestClientBudget(t *testing.T) {
 // An empty wallet is told about with the address and the amount, and what
 // waited goes on when money arrives.
 func TestClientFunding(t *testing.T) {
-	s, at := found(t, 0)
+	w := newWorld(t)
+	p := newByHand(w, newRegistry(w))
+	n := w.node("client", w.person("owner", 10*coin.TON).at, 0)
+	s := newClientSide(w, p, n)
+	at := s.open()
 	f := s.Funding()
 	if f.Want != stake+5*coin.TON || f.Missing() != f.Want {
 		t.Errorf("a new client wants %s, %s missing", f.Want.Text(), f.Missing().Text())
@@ -303,15 +307,15 @@ func TestClientFunding(t *testing.T) {
 	seen := make(chan coin.Nano, 10)
 	arrived := make(chan error, 1)
 	go func() { arrived <- f.Await(s.ctx, s.client, func(f *Funding) { seen <- f.Missing() }) }()
-	if missing := <-seen; missing != f.Want {
+	if missing := receive(w, seen); missing != f.Want {
 		t.Errorf("%s missing at first", missing.Text())
 	}
 	s.fund(f.Address, 3*coin.TON)
-	if missing := <-seen; missing != f.Want-3*coin.TON {
+	if missing := receive(w, seen); missing != f.Want-3*coin.TON {
 		t.Errorf("%s missing after 3 TON", missing.Text())
 	}
 	s.fund(f.Address, 4*coin.TON)
-	if err := <-arrived; err != nil {
+	if err := receive(w, arrived); err != nil {
 		t.Fatal(err)
 	}
 	s.begin()

@@ -52,6 +52,8 @@ func saveRecord(path string, v any) error {
 	return replaceFile(path, sumLine(text))
 }
 
+var errDamaged = errors.New("damaged")
+
 // loadRecord reads into v what saveRecord wrote; a file that is not there
 // leaves v alone.
 func loadRecord(path string, v any) error {
@@ -64,7 +66,7 @@ func loadRecord(path string, v any) error {
 	}
 	content, ok := summed(bytes.TrimSuffix(text, []byte("\n")))
 	if !ok {
-		return fmt.Errorf("%s: damaged: it does not fit its checksum. It says what was counted and promised: restore it, or move it away to begin anew", path)
+		return fmt.Errorf("%s: %w: it does not fit its checksum. It says what was counted and promised: restore it, or move it away to begin anew", path, errDamaged)
 	}
 	if err := json.Unmarshal(content, v); err != nil {
 		return fmt.Errorf("%s: %w", path, err)

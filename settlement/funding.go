@@ -66,10 +66,7 @@ func (c *Client) Funding() *Funding {
 		For: fmt.Sprintf("%s as the deposit with a proxy, 2 TON that stay in the wallet, 3 TON for messages, most of which comes back. What is not used can be withdrawn.", stake.Text()),
 	}
 	for _, a := range c.list() {
-		c.mu.Lock()
-		begun := a.r.Messages > 0
-		c.mu.Unlock()
-		if begun {
+		if c.statement.cursor(a.name) != (ton.TxID{}) { // it has been on the chain
 			f.Want, f.For = contract.WalletKeeps+coin.TON, "2 TON that stay in it and 1 TON for messages."
 		}
 	}

@@ -73,6 +73,23 @@ func (e *UnknownError) Error() string { return fmt.Sprintf("message is under way
 // Unwrap is why waiting ended.
 func (e *UnknownError) Unwrap() error { return e.Err }
 
+// settled says that after this error of [Poster.Post] nothing comes of the
+// message any more. After others, of the disk for instance, it may: then it must
+// be posted again under its purpose, and no other in its place.
+func settled(err error) bool {
+	var refused *RefusedError
+	var lost *LostError
+	if errors.As(err, &refused) || errors.As(err, &lost) {
+		return true
+	}
+	for _, refusal := range []error{wallet.ErrPoor, wallet.ErrLimit, wallet.ErrFull, wallet.ErrReused} {
+		if errors.Is(err, refusal) {
+			return true
+		}
+	}
+	return false
+}
+
 // Poster sends a node's messages to contracts, one at a time to each. It is
 // safe for concurrent use.
 type Poster struct {

@@ -86,6 +86,7 @@ type Proxy struct {
 	generations map[uint32]*generation // that are followed
 	current     uint32                 // of those, the one that takes work
 	jobs        map[string]*job
+	busy        int                     // jobs that run
 	running     map[string]ledger.Order // of the jobs, those that carry out an order
 	news        chan struct{}           // closed and replaced when a client registers
 	head        time.Time               // of the newest block seen
@@ -190,6 +191,7 @@ func (p *Proxy) turn(ctx context.Context) {
 		p.note(current)
 	}
 	p.lookAgain()
+	p.forget()
 	for _, o := range p.cfg.Ledger.Due(p.cfg.Rules, p.now()) {
 		p.order(o)
 	}

@@ -181,6 +181,7 @@ func (p *Proxy) lookAtAll(ctx context.Context, g *generation) error {
 			return err
 		}
 		p.mu.Lock()
+		d = g.doubted[d.key()] // it may have come up anew meanwhile
 		if d.looks--; d.looks <= 0 {
 			delete(g.doubted, d.key())
 		} else {

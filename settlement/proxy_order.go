@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/xssnick/tonutils-go/address"
@@ -33,6 +34,8 @@ const (
 	effectLimit = 10 * time.Minute
 	// poorRest is how soon a wallet without money is asked again.
 	poorRest = 2 * time.Second
+	// jobMemory is how long a failed job that could be done again is remembered.
+	jobMemory = time.Hour
 	// maxJobs bounds what is under way at a time.
 	maxJobs = 16
 )
@@ -50,13 +53,8 @@ type job struct {
 func (p *Proxy) start(key string, steady bool, do func(context.Context) error) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	j, running := p.jobs[key], 0
-	for _, other := range p.jobs {
-		if other.running {
-			running++
-		}
-	}
-	if p.life == nil || j != nil && (j.running || p.cfg.Now().Before(j.until)) || running >= maxJobs {
+	j := p.jobs[key]
+	if p.life == nil || j != nil && (j.running || p.cfg.Now().Before(j.until)) || p.busy >= maxJobs {
 		return false
 	}
 	if j == nil {
@@ -64,6 +62,7 @@ func (p *Proxy) start(key string, steady bool, do func(context.Context) error) b
 		p.jobs[key] = j
 	}
 	j.running = true
+	p.busy++
 	life := p.life
 	p.work.Go(func() {
 		ctx, cancel := context.WithTimeout(life, jobLimit)
@@ -79,6 +78,7 @@ func (p *Proxy) finished(ctx context.Context, key string, steady bool, err error
 	defer p.mu.Unlock()
 	j := p.jobs[key]
 	j.running, j.err = false, err
+	p.busy--
 	switch {
 	case err == nil && steady:
 		delete(p.failed, key)
@@ -107,6 +107,15 @@ func passing(err error) bool {
 	var refused *RefusedError
 	var lost *LostError
 	return !errors.As(err, &refused) && !errors.As(err, &lost)
+}
+
+// forget drops failed jobs that nobody has wanted again for long: what they
+// were for has happened in another way, or is no longer due.
+func (p *Proxy) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := p.cfg.Now().Add(-jobMemory)
+	maps.DeleteFunc(p.jobs, func(_ string, j *job) bool { return !j.running && j.until.Before(old) })
 }
 
 // deploy puts the current proxy contract on the chain.

@@ -57,6 +57,8 @@ func newHouseWith(t *testing.T, amount coin.Nano) *house {
 	w := newWorld(t)
 	h := &house{world: w, registry: newRegistry(w), owner: stranger(1), key: w.chain.Key("proxy"), store: &ledger.Memory{}, log: &logBuffer{}}
 	h.node = w.node("proxy wallet", h.owner, amount)
+	// Before that, a poor wallet takes messages and lets them wait.
+	h.await("the balance is known", func() bool { return h.node.driver.Status().Known })
 	h.start()
 	w.Cleanup(func() { h.stop() })
 	return h

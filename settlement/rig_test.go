@@ -98,6 +98,17 @@ func (w *world) await(what string, so func() bool) {
 	}
 }
 
+// receive is the next value of a channel, within the test's time.
+func receive[T any](w *world, from <-chan T) (value T) {
+	w.Helper()
+	select {
+	case value = <-from:
+	case <-w.ctx.Done():
+		w.Fatal("nothing came")
+	}
+	return value
+}
+
 // person is somebody with a wallet.
 type person struct {
 	*world
@@ -170,6 +181,7 @@ func (w *world) node(name string, owner *address.Address, amount coin.Nano) *nod
 	}
 	n.start()
 	w.Cleanup(func() { n.stop() })
+	w.await("the wallet", func() bool { return n.driver.Status().Known }) // before that it queues what it cannot pay
 	return n
 }
 

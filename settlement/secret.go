@@ -34,7 +34,7 @@ func CheckSecret(secret string) error {
 	case secret == "":
 		return errors.New("secret_string is empty: everybody knows that secret. Leave it out, and one is made")
 	case len(secret) < minSecret || len(distinct) < minDistinct:
-		return fmt.Errorf("secret_string can be guessed: %d characters, %d of them different; its hash is public, so take at least %d random ones, or leave it out, and one is made", len(secret), len(distinct), minSecret)
+		return fmt.Errorf("secret_string can be guessed: %d characters, %d of them different. Its hash is public, so take at least %d random ones, or leave it out, and one is made", len(secret), len(distinct), minSecret)
 	case isAddress == nil:
 		return errors.New("secret_string is an address, which is public: leave it out, and a secret is made")
 	}

@@ -10,6 +10,14 @@
 // ledger what the chain shows, commit it with notes, and carry out what the
 // ledger says is due, until each old contract is closed.
 //
+// Client: [NewClient] opens an account with each proxy that it is told of,
+// keeps head-room in it, submits charges that follow the client's own count
+// ([ledger.Tally]), keeps those that do not as evidence, and brings the money
+// home. [ReadStatement] says what it all cost.
+//
+// Worker: [NewWorker] keeps what a worker earned and was promised, says when a
+// proxy is behind, and cashes promises. [ReadEarnings] is its report.
+//
 // The roles know nothing of this room: they declare what they ask of it, and
 // package node wires. Sources: contracts.md sections 6 to 10, 16 to 18 and 21, roles.md sections 3.6, 4.7 to 4.10 and 5.7.
 package settlement

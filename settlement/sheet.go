@@ -115,7 +115,7 @@ func (s *Sheet) add(ctx context.Context, chain ton.Chain, p Pool) error {
 		deposited - h.paid - h.cut - state.Deposits,
 	} {
 		if odd != 0 {
-			s.Unaccounted += odd
+			s.Unaccounted += max(odd, -odd) // what one pool lacks another's surplus must not hide
 			break
 		}
 	}

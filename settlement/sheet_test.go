@@ -80,6 +80,12 @@ func TestSheet(t *testing.T) {
 		if s := audit(p); s.Unaccounted == 0 {
 			t.Errorf("a token more than was %s: the sheet still adds up", what)
 		}
+		more, less := h.pool(), h.pool()
+		more.Used[firstKey(more.Used)]++
+		less.Used[firstKey(less.Used)]--
+		if s, err := Audit(t.Context(), h.client, []Pool{more, less}, nil); err != nil || s.Unaccounted == 0 {
+			t.Errorf("two pools that are wrong in both ways: %+v, %v; they hide each other", s, err)
+		}
 		p = h.pool()
 		change(p.Earned)
 		if s := audit(p); s.Unaccounted == 0 {

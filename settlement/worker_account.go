@@ -52,6 +52,8 @@ type workerAccount struct {
 	opened  bool
 	known   bool
 	state   *contract.WorkerState
+	last    uint64 // the contract's last transaction
+	closing int64  // since when the proxy's contract closes, Unix seconds; 0 if it does not
 	over    bool
 	worked  time.Time // last
 	asked   bool
@@ -135,14 +137,17 @@ func (a *workerAccount) turn(ctx context.Context) error {
 	if err := a.look(ctx); err != nil {
 		return err
 	}
-	do, payment := a.due()
+	if err := a.lookAtProxy(ctx); err != nil {
+		return err
+	}
+	do, purpose, payment := a.due()
 	switch do {
 	case doDeploy:
 		if _, err := a.w.poster.Post(ctx, Message{Purpose: "worker " + a.name + " deploy", To: a.address, Value: workerDeploy, Init: a.init}); err != nil {
 			return fmt.Errorf("%s: %w", do, err)
 		}
 	case doPayout:
-		if err := a.payout(ctx, payment); err != nil {
+		if err := a.payout(ctx, purpose, payment); err != nil {
 			return fmt.Errorf("%s: %w", do, err)
 		}
 	default:
@@ -155,7 +160,7 @@ const doPayout step = "cashing what was earned"
 
 // payout submits a promise, once the proxy's contract can pay it: some
 // contracts would forget what they could not.
-func (a *workerAccount) payout(ctx context.Context, p signedTotal) error {
+func (a *workerAccount) payout(ctx context.Context, purpose string, p signedTotal) error {
 	e, err := contract.VerifyPayment(p.Payment, contract.Payout, a.address, a.key)
 	if err != nil {
 		return err
@@ -181,7 +186,7 @@ func (a *workerAccount) payout(ctx context.Context, p signedTotal) error {
 		return fmt.Errorf("the proxy's contract holds too little: %s, and %s are due", account.Balance.Text(), worth.Text())
 	}
 	_, err = a.w.poster.Post(ctx, Message{
-		Purpose: fmt.Sprintf("worker %s payout %d", a.name, p.Tokens), To: a.address, Value: payoutValue, Body: e.Repack(a.w.cfg.Wallet.Address()),
+		Purpose: purpose, To: a.address, Value: payoutValue, Body: e.Repack(a.w.cfg.Wallet.Address()),
 	})
 	return err
 }
@@ -200,11 +205,11 @@ func (a *workerAccount) look(ctx context.Context) error {
 	w := a.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	a.known, a.state = true, state
+	a.known, a.state, a.last = true, state, account.Last.LT
 	if state == nil {
 		return nil
 	}
-	a.over = state.State == contract.Closed
+	a.over = ended(state)
 	paid := int64(min(state.Tokens-min(state.Owed, state.Tokens), 1<<62))
 	if paid != a.r.Paid {
 		a.r.Paid, w.dirty = paid, true
@@ -212,8 +217,36 @@ func (a *workerAccount) look(ctx context.Context) error {
 	return nil
 }
 
-// due is the next step of the account, with what it needs.
-func (a *workerAccount) due() (step, signedTotal) {
+// lookAtProxy learns, where there is something to be paid, since when the
+// proxy's contract closes. Its word counts and not when it was heard: who comes
+// back after days may have little time left.
+func (a *workerAccount) lookAtProxy(ctx context.Context) error {
+	a.w.mu.Lock()
+	open := a.r.Signed.Tokens > a.r.Paid
+	a.w.mu.Unlock()
+	if !open {
+		return nil
+	}
+	account, err := a.w.cfg.Chain.Account(ctx, a.proxy)
+	if err != nil || account.Status != ton.Active {
+		return err
+	}
+	s, err := contract.ParseProxyState(account.Data)
+	if err != nil {
+		return err
+	}
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	if a.closing = 0; s.State != contract.Normal {
+		a.closing = max(1, int64(s.UnlockAt)-int64(a.terms.ProxyDelay))
+	}
+	return nil
+}
+
+// due is the next step of the account, with what it needs. The purpose holds
+// the contract's last transaction: a payout found again after a crash is the
+// same if nothing has happened to the contract since, and another if it has.
+func (a *workerAccount) due() (do step, purpose string, payment signedTotal) {
 	w := a.w
 	now := w.cfg.Now()
 	w.mu.Lock()
@@ -222,45 +255,11 @@ func (a *workerAccount) due() (step, signedTotal) {
 		a.r.Outdated, w.dirty = now.Unix(), true
 	}
 	v := workerView{
-		cfg: &w.cfg, state: a.state, worth: a.terms.WorkerFeePerToken.Times(max(0, a.r.Signed.Tokens-a.r.Paid)), newer: a.state == nil || uint64(a.r.Signed.Tokens) > a.state.Tokens,
-		wanted: a.opened && a.r.Outdated == 0, outdated: a.r.Outdated != 0, asked: a.asked, idle: now.Sub(a.worked) >= w.cfg.IdleAfter,
+		cfg: &w.cfg, state: a.state, worth: a.terms.WorkerFeePerToken.Times(max(0, a.r.Signed.Tokens-a.r.Paid)), newer: claimable(a.state, a.r.Signed.Tokens),
+		wanted: a.opened && a.r.Outdated == 0 && a.closing == 0, asked: a.asked, idle: now.Sub(a.worked) >= w.cfg.IdleAfter,
 	}
-	if v.outdated {
-		v.late = now.Unix()-a.r.Outdated >= int64(a.terms.ClientDelay)/2
-	}
-	do := v.next()
+	v.outdated, v.late = a.passed(now)
+	do = v.next()
 	a.asked, a.busy = false, string(do)
-	return do, a.r.Signed
-}
-
-// workerView is all that the choice depends on.
-type workerView struct {
-	cfg    *WorkerConfig
-	state  *contract.WorkerState // nil before it is deployed
-	worth  coin.Nano             // signed and not paid
-	newer  bool                  // the promise is above the contract's counter
-	wanted bool                  // its proxy is there, in the present generation
-	// outdated: of an old generation; late: for so long that the proxy should
-	// have paid for the last time.
-	outdated, late, asked, idle bool
-}
-
-// next chooses the next step. Amounts are in nanoTON, whatever the unit that
-// the network's own worker compares. Source: roles.md section 5.7.
-func (v *workerView) next() step {
-	limit := v.cfg.PayoutFrom
-	switch {
-	case v.outdated:
-		limit = v.cfg.PayoutClosing
-	case v.idle:
-		limit = v.cfg.PayoutIdle
-	}
-	due := v.newer && v.worth > 0 && (v.asked || v.worth >= limit && (!v.outdated || v.late))
-	switch {
-	case v.state == nil && (v.wanted || due):
-		return doDeploy
-	case v.state == nil || v.state.State == contract.Closed || !due:
-		return doNothing
-	}
-	return doPayout
+	return do, fmt.Sprintf("worker %s payout %d %d", a.name, a.r.Signed.Tokens, a.last), a.r.Signed
 }

@@ -2,6 +2,9 @@ package settlement
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -242,6 +245,133 @@ func TestWorkerChangesGeneration(t *testing.T) {
 	})
 }
 
+// Days offline change nothing: a proxy that closes meanwhile leaves little time,
+// which counts from its contract's word and not from when the worker is back.
+func TestWorkerWasAway(t *testing.T) {
+	for _, passed := range []bool{false, true} { // the registry's parameters too
+		s := newWorkerSide(t, nil)
+		s.await("the contract", func() bool { return s.onChain() != nil })
+		s.clientPays(10 * coin.TON)
+		tokens := (coin.TON / 20).PerFloor(fee)
+		s.signs(tokens)
+		s.stop()
+		if passed {
+			s.proxy.registry.owner.send(s.proxy.registry.at, coin.TON, &contract.ChangePrice{QueryID: 1, Price: price + 1, Fee: fee}, nil)
+			s.await("new parameters", func() bool { return s.proxy.registry.Root().ParamsVersion == 2 })
+		}
+		s.proxy.owner.send(s.proxy.at, coin.TON, &contract.OwnerClose{Excess: s.proxy.owner.at}, nil)
+		if _, err := s.chain.Advance(3500 * time.Second); err != nil { // of 3600
+			t.Fatal(err)
+		}
+		s.node.restart()
+		s.begin()
+		s.await("the payout", func() bool { return s.onChain().Tokens == uint64(tokens) && s.Status().Accounts[0].Paid == tokens })
+		s.stop()
+	}
+}
+
+// What the pool could not pay when its proxy asked for it is collected with the
+// same counter, even by a contract that was closed.
+func TestWorkerIsOwed(t *testing.T) {
+	for _, kind := range []contract.PaymentKind{contract.Payout, contract.LastPayout} {
+		s := newWorkerSide(t, nil)
+		s.await("the contract", func() bool { return s.onChain() != nil })
+		before := s.account(s.owner.at).Balance
+		tokens := (15 * coin.TON).PerFloor(fee)
+		s.proxy.owner.send(s.at, coin.TON, s.proxy.sign(kind, s.at, tokens), nil)
+		if state := s.onChain(); state.Owed != uint64(tokens) || state.Tokens != uint64(tokens) {
+			t.Fatalf("%+v, want all of it owed", state)
+		}
+		s.signs(tokens)
+		s.clientPays(40 * coin.TON)
+		s.await("what is owed", func() bool { return s.Status().Accounts[0].Paid == tokens && s.onChain().Owed == 0 })
+		if got, want := s.account(s.owner.at).Balance-before, coin.Nano(fee).Times(tokens); got < want-coin.TON/100 {
+			t.Errorf("the owner got %s, want %s", got.Text(), want.Text())
+		}
+		s.stop()
+	}
+}
+
+// A damaged record is put aside once, and the chain and the proxies tell again.
+// Without a chain nobody would.
+func TestWorkerRecordIsDamaged(t *testing.T) {
+	s := newWorkerSide(t, func(c *WorkerConfig) { c.PayoutFrom = coin.TON })
+	s.clientPays(40 * coin.TON)
+	tokens := coin.TON.PerFloor(fee) + 1
+	s.signs(tokens)
+	s.await("the payout", func() bool { return s.Status().Accounts[0].Paid == tokens })
+	damage := func() {
+		s.Helper()
+		s.stop()
+		info, err := os.Stat(s.path())
+		if err == nil {
+			err = os.Truncate(s.path(), info.Size()-3)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	damage()
+	alone := s.cfg
+	alone.Chain = nil
+	if _, err := NewWorker(alone); !errors.Is(err, errDamaged) {
+		t.Errorf("without a chain: %v, want it refused", err)
+	}
+	var log strings.Builder
+	s.cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+	s.begin()
+	s.await("the chain's word", func() bool { return s.Status().Accounts[0].Paid == tokens })
+	s.signs(2 * tokens)
+	s.await("the next payout", func() bool { return s.Status().Accounts[0].Paid == 2*tokens })
+	damage()
+	if _, err := os.Stat(s.path() + ".damaged"); err != nil || strings.Count(log.String(), "put aside") != 1 {
+		t.Errorf("put aside: %v, log %q", err, log.String())
+	}
+	if _, err := NewWorker(s.cfg); !errors.Is(err, errDamaged) {
+		t.Errorf("a second time: %v, want it refused", err)
+	}
+}
+
+// Requests do not wait for the disk.
+func TestWorkerSavesBesideRequests(t *testing.T) {
+	w, err := NewWorker(WorkerConfig{Owner: address.NewAddress(0, 0, make([]byte, 32)), Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	writing, disk, saved := make(chan bool), make(chan bool), make(chan error)
+	w.write = func(path string, content []byte) error {
+		writing <- true
+		<-disk
+		return replaceFile(path, content)
+	}
+	go func() { saved <- w.Remember(1000, 900, true) }()
+	<-writing
+	asked := make(chan bool)
+	go func() {
+		defer close(asked)
+		at := address.NewAddress(0, 0, make([]byte, 32))
+		w.Worked(at, "m", 1)
+		if err := w.Behind(at); err != nil {
+			t.Error(err)
+		}
+	}()
+	select {
+	case <-asked:
+	case <-time.After(time.Minute):
+		t.Fatal("requests wait for the disk")
+	}
+	close(disk)
+	if err := <-saved; err != nil {
+		t.Fatal(err)
+	}
+	if w, err = NewWorker(w.cfg); err != nil {
+		t.Fatal(err)
+	}
+	if c, paused := w.Remembered(1000); c != 900 || !paused {
+		t.Errorf("written %d, %v, want 900 and a pause", c, paused)
+	}
+}
+
 // Price and pause that were set by hand outlive a restart, but not another configuration.
 func TestWorkerRemembers(t *testing.T) {
 	cfg := WorkerConfig{Owner: address.NewAddress(0, 0, make([]byte, 32)), Dir: t.TempDir()}
@@ -272,7 +402,7 @@ func TestWorkerRules(t *testing.T) {
 	if err := cfg.fill(); err != nil {
 		t.Fatal(err)
 	}
-	there, closed := &contract.WorkerState{}, &contract.WorkerState{State: contract.Closed}
+	there, closed, owing := &contract.WorkerState{}, &contract.WorkerState{State: contract.Closed}, &contract.WorkerState{State: contract.Closed, Tokens: 5, Owed: 2}
 	for _, x := range []struct {
 		v    workerView
 		want step
@@ -289,6 +419,7 @@ func TestWorkerRules(t *testing.T) {
 		{workerView{state: there, newer: true, outdated: true, late: true, worth: coin.TON / 100}, doPayout},
 		{workerView{state: there, newer: true, asked: true, worth: 1}, doPayout},
 		{workerView{state: there, newer: false, asked: true, worth: 10 * coin.TON}, doNothing},
+		{workerView{state: owing, newer: true, asked: true, worth: 1}, doPayout},
 		{workerView{state: closed, newer: true, asked: true, worth: 10 * coin.TON}, doNothing},
 	} {
 		x.v.cfg = cfg

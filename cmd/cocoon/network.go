@@ -116,6 +116,8 @@ type change struct {
 	value  coin.Nano
 	// anyone says that not the owner sends it.
 	anyone bool
+	// whole says that it replaces all the registry's content, as it was read.
+	whole bool
 }
 
 // change makes a verb that reads the registry, decides what to tell it, and
@@ -162,6 +164,9 @@ func (ch *change) order(c *chain, w *wallet.Wallet, b *book) (*order, error) {
 		chain: c, from: w, receiver: "registry", exit: contract.RootExit, effects: rootEffects(c, b),
 		registry: c.show(b.account.Address, true), title: ch.title + ", at registry " + c.show(b.account.Address, true),
 	}
+	if ch.whole {
+		o.still = unchanged(c, b)
+	}
 	value := ch.value
 	if value == 0 {
 		value = changeValue
@@ -174,6 +179,18 @@ func (ch *change) order(c *chain, w *wallet.Wallet, b *book) (*order, error) {
 		o.transfers = append(o.transfers, wallet.Transfer{To: b.account.Address, Amount: value, Bounce: true, Body: said})
 	}
 	return o, nil
+}
+
+// unchanged refuses what was decided on a registry that has changed since: a
+// person may think for long, and it would take back what others did.
+func unchanged(c *chain, b *book) func(context.Context) error {
+	return func(ctx context.Context) error {
+		now, err := c.Account(ctx, b.account.Address)
+		if err == nil && !same(now.Data, b.account.Data) {
+			err = refusedError{errors.New("nothing was sent: the registry has changed since it was read; look at it and decide again")}
+		}
+		return err
+	}
 }
 
 // rootEffects compares the registry with what it would be. What nodes could

@@ -183,7 +183,7 @@ func upgradeFullVerb() *cobra.Command {
 		if err != nil {
 			return nil, err
 		}
-		return &change{title: "replace the registry's code and content", value: upgradeValue, bodies: []contract.Body{&contract.UpgradeAll{Data: data, Code: code}}}, nil
+		return &change{title: "replace the registry's code and content", value: upgradeValue, whole: true, bodies: []contract.Body{&contract.UpgradeAll{Data: data, Code: code}}}, nil
 	})
 	return cmd
 }

@@ -17,6 +17,7 @@ func clientVerb() *cobra.Command {
 	var c node.Client
 	roleVerb(cmd, clientSettings(cmd, &c), &c)
 	cmd.AddCommand(statementVerb())
+	cmd.AddCommand(clientSteps()...)
 	return cmd
 }
 
@@ -93,6 +94,7 @@ func workerVerb() *cobra.Command {
 	}
 	var c node.Worker
 	roleVerb(cmd, workerSettings(cmd, &c), &c)
+	cmd.AddCommand(earningsVerb(), stepVerb("worker", "http://127.0.0.1:12000", "payout", "cash the newest promise of a proxy"))
 	return cmd
 }
 
@@ -113,6 +115,11 @@ func workerSettings(cmd *cobra.Command, c *node.Worker) *settings {
 	f.StringVar(&c.Via, "connect-to-proxy-via", "", "SOCKS5 `address` of a router on this machine (default connect directly)")
 	f.BoolVar(&c.AnyProxyImage, "insecure-any-proxy-image", false, "believe proxies whatever image they run")
 	s.secrets.StringVar(&c.EngineKey, "engine-key", "", "")
+	f.StringVar(&c.Data, "data", "", "`directory` of earnings, price, keys and wallet queue; with it the worker cashes what it earns")
+	f.StringVar(&c.MaxUnpaid, "max-unpaid", "", "`amount` of TON that a proxy may leave unsigned before it gets no more work (default 20)")
+	f.StringVar(&c.PayoutFrom, "payout-from", "", "cash promises from this `amount` of TON on (default 10)")
+	f.StringVar(&c.PayoutIdle, "payout-idle", "", "the same without work for ten minutes (default 0.2)")
+	f.StringVar(&c.PayoutClosing, "payout-closing", "", "the same of an old generation (default 0.01)")
 	return s
 }
 

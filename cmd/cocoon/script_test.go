@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"ready": ready, "post": post, "kill-process": killProcess, "works": works, "gone": gone, "terminate": terminate, "terminate-twice": terminateTwice, "appears": appears, "member": jsonMember,
+			"ready": ready, "post": post, "kill-process": killProcess, "works": works, "gone": gone, "terminate": terminate, "terminate-twice": terminateTwice, "settled": settled, "appears": appears, "member": jsonMember,
 		},
 	})
 }
@@ -49,6 +49,28 @@ func until(ts *testscript.TestScript, what string, reached func() bool) {
 			ts.Fatalf("%s did not happen", what)
 		}
 	}
+}
+
+// settled DIR asks until the chain has paid a worker of the devnet.
+func settled(ts *testscript.TestScript, _ bool, args []string) {
+	until(ts, "a payout on the chain of "+args[0], func() bool {
+		i := info(ts, args[0])
+		body := `{"model":"` + i.Model + `","messages":[{"role":"user","content":"Hello!"}],"max_tokens":40}`
+		resp, err := http.Post(i.BaseURL+"/chat/completions", "application/json", strings.NewReader(body))
+		ts.Check(err)
+		resp.Body.Close()
+		if err := ts.Exec("cocoon", "status", "--data", args[0], "--json"); err != nil {
+			return false
+		}
+		var report struct {
+			Sheet struct {
+				Paid        string `json:"worker_paid"`
+				Unaccounted string
+			} `json:"balance_sheet"`
+		}
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &report))
+		return report.Sheet.Paid != "0" && report.Sheet.Unaccounted == "0"
+	})
 }
 
 func info(ts *testscript.TestScript, dir string) *devnet.Info {

@@ -30,6 +30,8 @@ type order struct {
 	// effects says what it changes beside balances, from the prediction; nil if
 	// nothing. Its error refuses the order.
 	effects func(*ton.Prediction) ([]string, error)
+	// still says, once it is confirmed, whether what it was decided on is still so; nil if nothing was.
+	still func(context.Context) error
 }
 
 // receipt is what programs are told of an order. Amounts are in nanoTON.
@@ -84,6 +86,11 @@ func (t *till) carryOut(ctx context.Context, o *order, r *receipt) error {
 	}
 	if err := t.confirm(ctx); err != nil {
 		return err
+	}
+	if o.still != nil {
+		if err := o.still(ctx); err != nil {
+			return err
+		}
 	}
 	return t.send(ctx, o, r)
 }

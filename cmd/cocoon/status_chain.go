@@ -70,7 +70,7 @@ func (r *statusReport) pools() (pools []settlement.Pool, wallets []*address.Addr
 			}
 			wallets = append(wallets, w)
 		}
-		if n.figures.Money == nil {
+		if n.Role != devnet.RoleProxy || n.figures.Money == nil {
 			continue
 		}
 		settled = true

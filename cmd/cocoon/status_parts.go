@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -43,7 +44,7 @@ type figures struct {
 	Contract struct{ Address string } `json:"smartcontract"`
 	// Money is there if a proxy settles on a chain; Old are its contracts of
 	// earlier generations.
-	Money *struct{} `json:"settlement"`
+	Money json.RawMessage `json:"settlement"`
 	Old   []struct {
 		Contract string `json:"sc_address"`
 	} `json:"old_instances"`
@@ -290,17 +291,18 @@ func (r *statusReport) named(fits func(*devnet.NodeInfo) bool) string {
 	return ""
 }
 
-// owned names the node that a wallet owns. One wallet is written in several
-// ways: with and without a mark for test networks.
+// owned names the node that a wallet owns, or whose own it is. One wallet is
+// written in several ways: with and without a mark for test networks.
 func (r *statusReport) owned(wallet string) string {
 	a, err := contract.ParseAddress(wallet)
 	if err != nil {
 		return ""
 	}
-	return r.named(func(i *devnet.NodeInfo) bool {
-		b, err := contract.ParseAddress(i.Owner)
+	same := func(text string) bool {
+		b, err := contract.ParseAddress(text)
 		return err == nil && a.StringRaw() == b.StringRaw()
-	})
+	}
+	return r.named(func(i *devnet.NodeInfo) bool { return same(i.Owner) || same(i.Wallet) })
 }
 
 func (r *statusReport) nameOf(wallet, otherwise string) string {

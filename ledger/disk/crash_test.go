@@ -248,8 +248,8 @@ func life(m *machine) (acknowledged, asked int64) {
 		return 0, 0
 	}
 	for i := range int64(12) {
-		if i%5 == 4 && l.Compact() != nil {
-			return acknowledged, 0
+		if i%5 == 4 {
+			l.Compact() // bookings go on when it fails, as they do beside Run
 		}
 		if i%4 == 3 {
 			l.Commit()

@@ -403,7 +403,11 @@ func (s *Store) Compact(upto uint64, snapshot iter.Seq2[ledger.Record, error]) e
 	old := s.snapshot
 	s.snapshot = upto
 	if s.err == nil && s.segments[len(s.segments)-1].size > headerSize && s.last >= s.segments[len(s.segments)-1].first {
-		err = s.rotate() // so that the old segment can go one day
+		if err = s.rotate(); err != nil { // so that the old segment can go one day
+			// The new one may be there under its name all the same. The next start would take it for the end
+			// of the old one, so that nothing may be written behind that.
+			s.err = err
+		}
 	}
 	s.mu.Unlock()
 	if err != nil {

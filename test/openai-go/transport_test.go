@@ -14,10 +14,13 @@ import (
 	"github.com/opencocoon/cocoon/attest/insecure"
 	"github.com/opencocoon/cocoon/attest/tdx"
 	"github.com/opencocoon/cocoon/client"
+	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/devnet"
 	"github.com/opencocoon/cocoon/ratls"
+	"github.com/opencocoon/cocoon/settlement"
 	"github.com/opencocoon/cocoon/ton"
+	"github.com/opencocoon/cocoon/wallet"
 )
 
 // No gateway here: the SDK's own HTTP client is the network.
@@ -66,6 +69,7 @@ func member(ctx context.Context, t *testing.T, info devnet.Info) (*client.Client
 	if err != nil {
 		t.Fatal(err)
 	}
+	purse := fundedPurse(ctx, t, info, chain, registry)
 	roots, err := insecure.LoadRoots(info.TestRoot)
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +85,7 @@ func member(ctx context.Context, t *testing.T, info devnet.Info) (*client.Client
 			TestRoots:      roots,
 			TestCollateral: tdx.Dir(filepath.Join(filepath.Dir(info.TestRoot), insecure.CollateralDir)),
 		}},
-		CheckImages: true, Wallet: info.Nodes[0].Owner, RootAddress: info.Contracts["root"], InsecureEmptySecret: true,
+		CheckImages: true, Wallet: purse.Address().String(), RootAddress: info.Contracts["root"], Secret: purse.Secret, Registrar: purse.Client, Tally: purse.Tally(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -89,4 +93,37 @@ func member(ctx context.Context, t *testing.T, info devnet.Info) (*client.Client
 	ended := make(chan struct{})
 	go func() { defer close(ended); c.Run(ctx) }()
 	return c, ended
+}
+
+// fundedPurse is the member's money, from the devnet's faucet.
+func fundedPurse(ctx context.Context, t *testing.T, info devnet.Info, chain *ton.Client, registry *contract.OnChain) *settlement.Purse {
+	t.Helper()
+	file, err := wallet.LoadKeyFile(info.FaucetKeyFile, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	faucet, err := file.Wallet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	purse, err := settlement.OpenPurse(settlement.PurseConfig{Owner: faucet.Address(), ClientConfig: settlement.ClientConfig{Dir: t.TempDir(), Chain: chain, Registry: registry}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := faucet.Account(ctx, chain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	order, err := faucet.Build(a, wallet.Transfer{To: purse.Address(), Amount: 500 * coin.TON})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ton.SendAndConfirm(ctx, chain, faucet.Address(), order, a.At.Time.Add(wallet.TTL)); err != nil {
+		t.Fatal(err)
+	}
+	paying, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); purse.Run(paying) }()
+	t.Cleanup(func() { stop(); <-ended })
+	return purse
 }

@@ -1,0 +1,118 @@
+package settlement
+
+import (
+	"context"
+	"crypto/ed25519"
+	"fmt"
+
+	"github.com/xssnick/tonutils-go/address"
+
+	"github.com/opencocoon/cocoon/contract"
+)
+
+// maxAccounts bounds the accounts that are open: proxies choose their keys, and
+// every key is another contract.
+const maxAccounts = 64
+
+// Open makes the account with a proxy. Where it was never counted before, what
+// the chain shows is where counting begins.
+func (c *Client) Open(ctx context.Context, root *contract.Root, proxy *address.Address, key ed25519.PublicKey) error {
+	d, err := root.DeployClient(c.cfg.Wallet.Address(), proxy, key)
+	if err != nil {
+		return err
+	}
+	a, err := c.meet(d)
+	if err != nil {
+		return err
+	}
+	if err := a.usable(); err != nil {
+		return err
+	}
+	if c.tally.Knows(a.name) {
+		return nil
+	}
+	state, err := a.look(ctx)
+	if err != nil {
+		return fmt.Errorf("its state on the chain is not known yet: %w", err)
+	}
+	if state == nil {
+		c.tally.Adopt(a.name, 0, 0)
+		return nil
+	}
+	// The record was lost: up to a stake may have been used and not charged.
+	c.tally.Adopt(a.name, int64(min(state.Tokens, 1<<62)), state.Stake.PerFloor(a.terms.PricePerToken))
+	return nil
+}
+
+// meet finds or makes the account, and says that its proxy is there.
+func (c *Client) meet(d *contract.Deployment) (*clientAccount, error) {
+	name := d.Address.StringRaw()
+	init, err := initCell(d.Init)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	a := c.accounts[name]
+	if a == nil {
+		open := 0
+		for _, x := range c.accounts {
+			if !x.over {
+				open++
+			}
+		}
+		if open >= maxAccounts {
+			c.mu.Unlock()
+			return nil, fmt.Errorf("%d accounts are open already: close some with /request/close", open)
+		}
+		if a, err = c.newAccount(&accountRecord{Init: init}); err != nil {
+			c.mu.Unlock()
+			return nil, err
+		}
+		c.accounts[name] = a
+		if c.start != nil {
+			c.start(a)
+		}
+	}
+	a.opened, a.r.Seen = true, c.cfg.Now().Unix()
+	c.mu.Unlock()
+	a.kick()
+	return a, nil
+}
+
+// accountOf is the one with this client contract, nil if there is none.
+func (c *Client) accountOf(own *address.Address) *clientAccount {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.accounts[own.StringRaw()]
+}
+
+// Register says the proxy's nonce on the chain, once the account has money.
+func (c *Client) Register(ctx context.Context, own, _ *address.Address, nonce int64) error {
+	a := c.accountOf(own)
+	if a == nil {
+		return fmt.Errorf("client contract %s is not known", own)
+	}
+	if err := a.awaitReady(ctx); err != nil {
+		return err
+	}
+	_, err := c.poster.Post(ctx, Message{
+		Purpose: fmt.Sprintf("client %s register %d", a.name, nonce), To: a.address, Value: registerValue,
+		Body: &contract.ClientRegister{QueryID: uint64(nonce), Nonce: uint64(nonce), Excess: c.cfg.Wallet.Address()},
+	})
+	return err
+}
+
+// Charged keeps the newest charge, which follows the own count.
+func (c *Client) Charged(own *address.Address, tokens int64, payment []byte) {
+	a := c.accountOf(own)
+	if a == nil {
+		return
+	}
+	c.mu.Lock()
+	if tokens > a.r.Charge.Tokens {
+		a.r.Charge = signedTotal{tokens, payment}
+	}
+	a.r.Seen = c.cfg.Now().Unix()
+	c.mu.Unlock()
+	a.kick()
+}
