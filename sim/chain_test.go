@@ -220,6 +220,7 @@ var errDead = errors.New("the process was killed")
 
 // ask waits for the scheduler.
 func (p *port) ask(ctx context.Context, what string, send *cell.Cell, answer func() (any, error)) (any, error) {
+	p.c.e.baton.Load()
 	q := &call{node: p.node, what: what + caller(), send: send, answer: answer, replies: make(chan reply, 1)}
 	p.c.mu.Lock()
 	if p.node.life != p.life || p.node.dead {
@@ -265,6 +266,7 @@ func (p *port) Head(ctx context.Context) (ton.Block, error) {
 }
 
 func (p *port) Account(ctx context.Context, addr *address.Address) (*ton.Account, error) {
+	p.c.e.baton.Load()
 	v, err := p.ask(ctx, "reads "+p.c.e.called(addr), nil, func() (any, error) { return p.c.look(addr), nil })
 	if err != nil {
 		return nil, err
@@ -273,6 +275,7 @@ func (p *port) Account(ctx context.Context, addr *address.Address) (*ton.Account
 }
 
 func (p *port) Transactions(ctx context.Context, addr *address.Address, newest, after ton.TxID, limit int) ([]*ton.Transaction, error) {
+	p.c.e.baton.Load()
 	what := fmt.Sprintf("lists %s", p.c.e.called(addr))
 	var list []*ton.Transaction
 	_, err := p.ask(ctx, what, nil, func() (any, error) {

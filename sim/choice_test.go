@@ -43,8 +43,8 @@ func (e *economy) choose() func() {
 	if !e.chain.stalled {
 		may(12, func() { e.seal() })
 	}
-	may(12, func() { time.Sleep(time.Duration(1+e.r.IntN(3000)) * time.Millisecond) })
-	may(6, func() { time.Sleep(time.Duration(1+e.r.IntN(60_000)) * time.Millisecond) })
+	may(12, func() { e.rest(time.Duration(1+e.r.IntN(3000)) * time.Millisecond) })
+	may(6, func() { e.rest(time.Duration(1+e.r.IntN(60_000)) * time.Millisecond) })
 	may(10, e.ask)
 	if len(e.requests) > 0 {
 		may(40, func() { e.advance(e.requests[e.r.IntN(len(e.requests))]) })

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"slices"
-	"testing/synctest"
 	"time"
 
 	"github.com/opencocoon/cocoon/coin"
@@ -56,7 +55,7 @@ const coinTON = 1_000_000_000
 func (e *economy) until(what string, rounds int, nap time.Duration, so func() bool) bool {
 	for range rounds {
 		for range 40 {
-			synctest.Wait()
+			e.rest(0)
 			if calls := e.chain.pending(); len(calls) > 0 {
 				e.answer(calls[0])
 			} else if len(e.chain.transit) > 0 {
@@ -65,10 +64,10 @@ func (e *economy) until(what string, rounds int, nap time.Duration, so func() bo
 				break
 			}
 		}
-		synctest.Wait()
+		e.rest(0)
 		e.mend()
 		e.seal()
-		synctest.Wait()
+		e.rest(0)
 		if e.failed() {
 			return false
 		}
@@ -76,9 +75,9 @@ func (e *economy) until(what string, rounds int, nap time.Duration, so func() bo
 			return true
 		}
 		if len(e.chain.transit) > 0 {
-			time.Sleep(7 * time.Second)
+			e.rest(7 * time.Second)
 		} else {
-			time.Sleep(nap)
+			e.rest(nap)
 		}
 	}
 	for _, h := range e.houses {

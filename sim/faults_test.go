@@ -67,7 +67,7 @@ func (e *economy) troubles(may func(int, func())) {
 			n.skew = time.Duration(e.r.IntN(7200)-3600) * time.Second / time.Duration(1+e.r.IntN(60))
 			e.tell("the clock of %s jumps: %v from the truth", n.name, n.skew)
 		})
-		may(1, func() { time.Sleep(time.Duration(1+e.r.IntN(120)) * time.Minute) })
+		may(1, func() { e.rest(time.Duration(1+e.r.IntN(120)) * time.Minute) })
 	}
 	if c.generations {
 		may(1, e.reprice)

@@ -51,7 +51,10 @@ func (p *person) says(to *address.Address, value coin.Nano, body contract.Body, 
 	m := &tlb.InternalMessage{IHRDisabled: true, Bounce: init == nil, DstAddr: to, Amount: tlb.FromNanoTON(value.Big()), StateInit: init, Body: c}
 	external, err := p.e.chain.net.SignTransfer(context.Background(), p.key, &library.Message{Mode: library.PayGasSeparately + library.IgnoreErrors, InternalMessage: m})
 	p.e.must(err)
-	p.e.must(p.e.chain.external(external))
+	if err := p.e.chain.external(external); err != nil { // too poor
+		p.e.tell("%s has spent all, and gets 100 TON: %v", p.name, err)
+		p.e.fund(p.at, 100*coin.TON)
+	}
 }
 
 // somebody is an address that only receives.

@@ -52,7 +52,10 @@ func (e *economy) newNode(name string) *node {
 	return n
 }
 
-func (n *node) now() time.Time { return time.Now().Add(n.skew) }
+func (n *node) now() time.Time {
+	n.e.baton.Load()
+	return time.Now().Add(n.skew)
+}
 
 func (n *node) log() *slog.Logger {
 	if n.e.verbose {
@@ -75,6 +78,7 @@ func (n *node) begin(run func(context.Context, *port) error) {
 	n.mu.Unlock()
 	ended := make(chan struct{})
 	n.stop, n.ended = cancel, ended
+	n.e.baton.Add(1)
 	go func() {
 		defer close(ended)
 		err := run(ctx, &port{n.e.chain, n, life})
@@ -121,6 +125,7 @@ func (n *node) kill(power bool) {
 	n.disk.mu.Lock()
 	n.disk.stopped = true // nothing that still runs writes any more
 	n.disk.mu.Unlock()
+	n.e.baton.Add(1)
 	n.stop()
 	<-n.ended
 	n.mu.Lock()
@@ -140,6 +145,7 @@ func (n *node) kill(power bool) {
 
 // fault is the wallet's disk: it stops with the machine, and is full with the other one.
 func (n *node) fault(point string) error {
+	n.e.baton.Load()
 	n.disk.mu.Lock()
 	defer n.disk.mu.Unlock()
 	if point == "write" {
@@ -250,6 +256,7 @@ func (h *house) run(ctx context.Context, chain *port) (err error) {
 		return err
 	}
 	h.process = process{registry: registry, ledger: l, driver: d, settle: s}
+	h.e.baton.Load()
 	h.e.book.opened(h)
 	if err := h.adopt(registry.Root()); err != nil {
 		return err
@@ -281,6 +288,7 @@ func (h *house) watch(ctx context.Context) error {
 }
 
 func (h *house) adopt(root *contract.Root) error {
+	h.e.baton.Load()
 	terms, err := h.issuer.Terms(root)
 	if err != nil {
 		return err
@@ -296,6 +304,7 @@ func (h *house) adopt(root *contract.Root) error {
 		if err != nil {
 			return nil, err
 		}
+		h.e.baton.Load()
 		h.e.book.promise(of, p)
 		return sign(p)
 	}
