@@ -32,8 +32,17 @@ type Funding struct {
 	Balance coin.Nano
 }
 
+// rent is what the chain may have taken of money that was sent to the last
+// nano: nobody shall wait for a nanoTON.
+const rent = coin.TON / 100
+
 // Missing is what to send.
-func (f *Funding) Missing() coin.Nano { return max(0, f.Want-f.Balance) }
+func (f *Funding) Missing() coin.Nano {
+	if missing := f.Want - f.Balance; missing > rent {
+		return missing
+	}
+	return 0
+}
 
 // Link asks a wallet application to send it.
 func (f *Funding) Link() string {
