@@ -60,7 +60,7 @@ func (e *economy) choose() func() {
 	})
 	if e.climate.liars {
 		may(3, e.lie)
-		may(1, func() { e.defraud(e.houses[e.r.IntN(len(e.houses))]) })
+		may(4, func() { e.defraud(e.houses[e.r.IntN(len(e.houses))]) })
 	}
 	e.troubles(may)
 	sum := 0

@@ -77,6 +77,9 @@ func (p *platter) crash() {
 			if len(f.data) > len(f.synced) {
 				last := min(f.last, len(f.data))
 				data = f.data[:max(len(f.synced), last+p.r.IntN(len(f.data)-last+1))]
+				if p.r.IntN(2) == 0 { // and holes for the rest, in whole sectors
+					data = append(slices.Clone(data[:max(len(f.synced), len(data)/512*512)]), make([]byte, max(0, len(f.data)-max(len(f.synced), len(data)/512*512)))...)
+				}
 			}
 		case 3: // the size of the last write and not its bytes
 			data = append(slices.Clone(f.synced), make([]byte, max(0, len(f.data)-len(f.synced)))...)

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"testing/synctest"
 	"time"
 
@@ -109,7 +110,7 @@ func (e *economy) settled(last bool) bool {
 			return false
 		}
 		_, _, waits := h.ledger.PendingNote()
-		if waits || len(h.ledger.Due(rules, time.Now())) > 0 && !e.short(h) {
+		if waits || slices.ContainsFunc(h.ledger.Due(rules, time.Now()), func(o ledger.Order) bool { return !e.short(h, o.Generation) }) {
 			return false
 		}
 		clients, workers := h.ledger.Clients(), h.ledger.Workers()
@@ -124,61 +125,53 @@ func (e *economy) settled(last bool) bool {
 			}
 		}
 		g := h.ledger.Generations()
-		if last && (g[len(g)-1].Params != e.registryNow().ParamsVersion || len(g) != 1 && !e.short(h)) {
+		if last && (g[len(g)-1].Params != e.registryNow().ParamsVersion || slices.ContainsFunc(g[:len(g)-1], func(g ledger.Generation) bool { return !e.short(h, g) })) {
 			return false
 		}
 	}
 	return true
 }
 
-// short says whether all that keeps the proxy's old generations open is a pool
-// that cannot pay a worker, or a client: another client has left by force, while
-// the proxy was too slow to charge it. That may be as much as the client's use,
-// which its stake bounds.
-func (e *economy) short(h *house) bool {
-	old := h.ledger.Generations()
-	old = old[:len(old)-1]
-	for _, g := range old {
-		p := e.book.pages[g.Contract]
-		account := e.chain.look(p.contracts.Proxy.Address)
-		if account.Status != ton.Active {
-			return false
+// short says whether what keeps a generation open is a pool that cannot pay a
+// worker, or a client: another client has left by force, while the proxy was too
+// slow to charge it. That may be as much as the client's use, which its stake bounds.
+func (e *economy) short(h *house, g ledger.Generation) bool {
+	p := e.book.pages[g.Contract]
+	account := e.chain.look(p.contracts.Proxy.Address)
+	if account.Status != ton.Active {
+		return false
+	}
+	s, err := contract.ParseProxyState(account.Data)
+	e.must(err)
+	fee, price := p.contracts.Params.WorkerFeePerToken, p.contracts.Params.PricePerToken
+	owed, lost := coin.Nano(0), coin.Nano(0)
+	used, earned := totalsOf(h.ledger.Accounts(g.Number))
+	for _, w := range e.workers {
+		paid := int64(0)
+		if state, err := e.book.workerState(e.worker(p.contracts, w).Address); err == nil && state != nil {
+			paid = int64(state.Tokens - state.Owed)
 		}
-		s, err := contract.ParseProxyState(account.Data)
-		e.must(err)
-		fee, price := p.contracts.Params.WorkerFeePerToken, p.contracts.Params.PricePerToken
-		owed, lost := coin.Nano(0), coin.Nano(0)
-		used, earned := totalsOf(h.ledger.Accounts(g.Number))
-		for _, w := range e.workers {
-			paid := int64(0)
-			if state, err := e.book.workerState(e.worker(p.contracts, w).Address); err == nil && state != nil {
-				paid = int64(state.Tokens - state.Owed)
-			}
-			owed += fee.Times(max(0, earned[w.account()]-paid))
+		owed += fee.Times(max(0, earned[w.account()]-paid))
+	}
+	for _, c := range e.clients {
+		state, err := e.book.clientState(e.client(p.contracts, c).Address)
+		if err != nil || state == nil {
+			continue
 		}
-		for _, c := range e.clients {
-			state, err := e.book.clientState(e.client(p.contracts, c).Address)
-			if err != nil || state == nil {
-				continue
-			}
-			open := price.Times(max(0, used[c.account()]-int64(state.Tokens)))
-			if state.State == contract.Closed {
-				lost, owed = lost+open, owed+state.Balance
-			} else {
-				owed += max(0, state.Balance-open)
-			}
-		}
-		if owed == 0 || s.Deposits+s.Stake >= owed {
-			return false
-		}
-		if owed > s.Deposits+s.Stake+lost+price { // a token is not divided
-			e.broken("%s owes %s and has %s; clients left without paying %s", e.called(p.contracts.Proxy.Address), owed.Text(), s.Deposits.Text(), lost.Text())
+		open := price.Times(max(0, used[c.account()]-int64(state.Tokens)))
+		if state.State == contract.Closed {
+			lost, owed = lost+open, owed+state.Balance
+		} else {
+			owed += max(0, state.Balance-open)
 		}
 	}
-	if len(old) > 0 {
-		e.counts["pools that are short"]++
+	if owed == 0 || s.Deposits+s.Stake >= owed {
+		return false
 	}
-	return len(old) > 0
+	if owed > s.Deposits+s.Stake+lost+price { // a token is not divided
+		e.broken("%s owes %s and has %s; clients left without paying %s", e.called(p.contracts.Proxy.Address), owed.Text(), s.Deposits.Text(), lost.Text())
+	}
+	return true
 }
 
 func totalsOf(clients []ledger.Client, workers []ledger.Worker) (used, earned totals) {
@@ -212,7 +205,10 @@ func (e *economy) finalPage(p *page) {
 	}
 	s, err := contract.ParseProxyState(account.Data)
 	e.must(err)
-	if p.house.diverged || e.short(p.house) {
+	if p.house.diverged || slices.ContainsFunc(p.house.ledger.Generations(), func(g ledger.Generation) bool {
+		return g.Contract == p.contracts.Proxy.Address.StringRaw() && e.short(p.house, g)
+	}) {
+		e.counts["pools that are short"]++
 		return
 	}
 	if s.State != contract.Closed || s.Balance != 0 {

@@ -123,7 +123,7 @@ func (e *economy) defraud(h *house) {
 	if p == nil || p.house != h || !h.lies {
 		return
 	}
-	c, w := e.clients[e.r.IntN(len(e.clients))], e.workers[e.r.IntN(len(e.workers))]
+	c, w := e.clients[max(e.r.IntN(len(e.clients)), e.r.IntN(len(e.clients)))], e.workers[e.r.IntN(len(e.workers))]
 	own := e.client(p.contracts, c).Address
 	more := p.most()[c.account()] + 1 + e.r.Int64N(50_000_000)
 	charge, err := (&contract.Payment{Kind: contract.Charge, QueryID: 1, Excess: e.mallory.at, Tokens: more, Contract: own}).Sign(h.key)
@@ -166,7 +166,7 @@ func (e *economy) checkLosses() {
 			case a.Disputed == "":
 				delete(c.most, at)
 			case c.most[at] == 0:
-				c.most[at] = t + 2*a.Stake + coin.TON // one payment may be under way
+				c.most[at] = t + a.Stake + coin.TON // one payment may be under way
 			case t > c.most[at]:
 				e.broken("%s goes on paying in to a proxy that it does not trust (%s): %s", c.name, a.Disputed, t.Text())
 			}

@@ -279,7 +279,13 @@ func (w *worker) takes(h *house) bool {
 	}
 	c := h.page().contracts
 	w.e.must(p.worker.Open(p.registry.Root(), c.Proxy.Address, h.issuer.Public()))
-	err := p.worker.Behind(w.e.worker(c, w).Address)
+	own := w.e.worker(c, w).Address
+	err := p.worker.Behind(own)
+	for _, a := range p.worker.Status().Accounts {
+		if lost := a.Fee.Times(max(0, a.Worked-a.Worked/20-a.Signed)); err == nil && lost > maxUnpaid && own.Equals(contractOf(a.Contract)) {
+			w.e.broken("%s works for %s, which has not signed for %s; %s is the limit", w.name, h.name, lost.Text(), maxUnpaid.Text())
+		}
+	}
 	if err != nil {
 		w.e.tell("%s takes no work of %s: %v", w.name, h.name, err)
 		w.e.counts["work refused"]++

@@ -98,7 +98,7 @@ func (p *program) run(worker bool) func(context.Context, *port) error {
 }
 
 // maxUnpaid is what a worker lets a proxy fall behind.
-const maxUnpaid = 3 * coin.TON
+const maxUnpaid = coin.TON / 4
 
 // connected says whether the line is up, as both processes see it.
 func (p *program) connected(h *house) bool {

@@ -122,6 +122,11 @@ func (e *economy) admit(r *request) {
 	if r.house.old {
 		e.mustKnow(r.house, r.page)
 	}
+	for _, a := range r.house.ledger.Clients() {
+		if a.Wallet == r.client.account() && a.Available() < 0 {
+			e.broken("%s sets %d tokens aside for %s, who lacks %d of them", r.house.name, r.need, r.client.name, -a.Available())
+		}
+	}
 	r.worker = e.workers[e.r.IntN(len(e.workers))]
 	if !r.worker.takes(r.house) {
 		r.release()
