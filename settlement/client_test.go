@@ -319,6 +319,9 @@ func TestClientFunding(t *testing.T) {
 	if missing := receive(w, seen); missing-(f.Want-3*coin.TON) > 10 { // rent
 		t.Errorf("%s missing after 3 TON", missing.Text())
 	}
+	if _, err := s.chain.Advance(time.Hour); err != nil { // which costs rent
+		t.Fatal(err)
+	}
 	s.fund(f.Address, 4*coin.TON)
 	if err := receive(w, arrived); err != nil {
 		t.Fatal(err)

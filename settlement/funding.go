@@ -32,16 +32,16 @@ type Funding struct {
 	Balance coin.Nano
 }
 
-// rent is what the chain may have taken of money that was sent to the last
-// nano: nobody shall wait for a nanoTON.
-const rent = coin.TON / 100
+// fundingSlack is what may be missing: rent takes a little off what came in
+// parts, and nobody shall be asked for a nanoTON.
+const fundingSlack = coin.TON / 100
 
 // Missing is what to send.
 func (f *Funding) Missing() coin.Nano {
-	if missing := f.Want - f.Balance; missing > rent {
-		return missing
+	if f.Balance >= f.Want-fundingSlack {
+		return 0
 	}
-	return 0
+	return f.Want - f.Balance
 }
 
 // Link asks a wallet application to send it.
