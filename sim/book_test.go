@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"math/big"
@@ -390,5 +389,3 @@ func (b *book) opened(h *house) {
 		}
 	}
 }
-
-var errBroken = errors.New("broken")

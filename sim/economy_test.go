@@ -127,9 +127,7 @@ func (e *economy) derive(c *contract.Contracts, name string, at *address.Address
 func (e *economy) anyPage(r *rand.Rand) *page {
 	var list []*page
 	for _, h := range e.houses {
-		for _, p := range e.pagesOf(h) {
-			list = append(list, p)
-		}
+		list = append(list, e.pagesOf(h)...)
 	}
 	if len(list) == 0 {
 		return nil

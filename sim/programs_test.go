@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -206,20 +204,4 @@ func (c *client) byHand() {
 	if err == nil {
 		c.e.tell("%s is told to %s at %s: %s", c.name, what, c.e.called(p.contracts.Proxy.Address), said)
 	}
-}
-
-// backUp and putBack are yesterday's disk of a program.
-func (p *program) backUp() string {
-	dir := p.e.mkdir(fmt.Sprintf("%s-backup-%d", p.name, p.e.step))
-	p.e.must(os.CopyFS(dir, os.DirFS(p.dir)))
-	return dir
-}
-
-func (p *program) putBack(dir string) {
-	p.e.must(os.RemoveAll(p.dir))
-	p.e.must(os.CopyFS(p.dir, os.DirFS(dir)))
-}
-
-func without[T comparable](list []T, x T) []T {
-	return slices.DeleteFunc(list, func(o T) bool { return o == x })
 }
