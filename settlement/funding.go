@@ -32,8 +32,17 @@ type Funding struct {
 	Balance coin.Nano
 }
 
+// fundingSlack is what may be missing: rent takes a little off what came in
+// parts, and nobody shall be asked for a nanoTON.
+const fundingSlack = coin.TON / 100
+
 // Missing is what to send.
-func (f *Funding) Missing() coin.Nano { return max(0, f.Want-f.Balance) }
+func (f *Funding) Missing() coin.Nano {
+	if f.Balance >= f.Want-fundingSlack {
+		return 0
+	}
+	return f.Want - f.Balance
+}
 
 // Link asks a wallet application to send it.
 func (f *Funding) Link() string {
