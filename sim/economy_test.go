@@ -76,7 +76,7 @@ func (e *economy) must(err error) {
 
 // tell adds a line to the story.
 func (e *economy) tell(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
+	text := strings.ReplaceAll(fmt.Sprintf(format, args...), e.dir, "…")
 	e.note("%6d %s  %s", e.step, time.Now().UTC().Format("02 15:04:05"), text)
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%d %d %s", e.print, e.step, text)

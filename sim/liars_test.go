@@ -178,8 +178,8 @@ func (e *economy) checkLosses() {
 		}
 		for _, a := range w.program.worker.Status().Accounts {
 			lost := a.Fee.Times(max(0, a.Worked-a.Worked/20-a.Signed))
-			if most := maxUnpaid + a.Fee.Times(biggest); lost > most {
-				e.broken("%s has worked for %s that nothing was signed for; %s is the limit, and %s the greatest answer", w.name, lost.Text(), maxUnpaid.Text(), a.Fee.Times(biggest).Text())
+			if most := maxUnpaid + a.Fee.Times(maxRunning*biggest); lost > most {
+				e.broken("%s has worked for %s that nothing was signed for; %s is the limit, and %d answers of at most %s run at a time", w.name, lost.Text(), maxUnpaid.Text(), maxRunning, a.Fee.Times(biggest).Text())
 			}
 		}
 	}
@@ -190,3 +190,6 @@ func (e *economy) topped(at string) coin.Nano { return e.book.topped[at] }
 
 // biggest is the most that one answer can cost, in tokens.
 const biggest = 60_000_200
+
+// maxRunning is how many requests a worker serves at a time.
+const maxRunning = 4

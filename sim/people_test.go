@@ -277,7 +277,13 @@ func (w *worker) takes(h *house) bool {
 	if p == nil {
 		return true
 	}
-	if !p.alive() || p.registry.Root().ParamsVersion != h.terms.ParamsVersion {
+	running := 0
+	for _, r := range w.e.requests {
+		if r.worker == w && r.stage == serving {
+			running++
+		}
+	}
+	if running >= maxRunning || !p.alive() || p.registry.Root().ParamsVersion != h.terms.ParamsVersion {
 		return false
 	}
 	c := h.page().contracts
