@@ -224,6 +224,7 @@ func (l *link) register(ctx context.Context, nonce int64) error {
 func (l *link) present(ctx context.Context, limit time.Duration, fn tl.Object) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	asked := l.account.tally.Ask(l.account.name)
 	data, err := l.conn.Ask(ctx, fn)
 	if err != nil {
 		return err
@@ -234,7 +235,7 @@ func (l *link) present(ctx context.Context, limit time.Duration, fn tl.Object) e
 	}
 	switch r := result.(type) {
 	case *tl.ClientAuthorizationWithProxySuccess:
-		l.account.counted(r.TokensCommittedToDb, r.MaxTokens)
+		l.account.answered(r.TokensCommittedToDb, r.MaxTokens, asked)
 		return l.account.verified(r.SignedPayment)
 	case *tl.ClientAuthorizationWithProxyFailed:
 		return fmt.Errorf("proxy refuses to authorise: code %d", r.ErrorCode)

@@ -46,6 +46,16 @@ func (c *Client) accountOf(contract *address.Address, key ed25519.PublicKey) *ac
 // ones has forgotten something, in our favour.
 func (a *account) counted(stored, all int64) {
 	a.tally.Said(a.name, all)
+	a.note(stored, all)
+}
+
+// answered notes totals that were asked for.
+func (a *account) answered(stored, all int64, asked ledger.Asked) {
+	a.tally.Answered(a.name, all, asked)
+	a.note(stored, all)
+}
+
+func (a *account) note(stored, all int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if stored < a.db || all < a.max {
@@ -131,11 +141,12 @@ func (l *link) verifyPending() {
 // pollPayment asks for the newest totals. A proxy that cannot say is not
 // worse for it.
 func (l *link) pollPayment(ctx context.Context) {
+	asked := l.account.tally.Ask(l.account.name)
 	status, err := ask[tl.ClientPaymentStatus](ctx, l, 60*time.Second, &tl.ClientUpdatePaymentStatus{})
 	if err != nil {
 		l.c.cfg.Log.Debug("payment status", "proxy", l.addr, "error", err)
 		return
 	}
-	l.account.counted(status.DbTokens, status.MaxTokens)
+	l.account.answered(status.DbTokens, status.MaxTokens, asked)
 	l.owed(status.SignedPayment)
 }

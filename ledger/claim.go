@@ -34,16 +34,47 @@ func (t *Tally) Accept(account string, total int64) error {
 	return &InflatedError{account, total, a.used, add(a.doubt, a.running)}
 }
 
-// Said takes a total that a proxy states without signing it. It ends a doubt
-// that it lies within.
+// Said takes a total that a proxy states of itself, without signing it. It
+// ends no doubt: requests may have ended while it was on its way.
 func (t *Tally) Said(account string, total int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.said(account, total)
+}
+
+func (t *Tally) said(account string, total int64) *tallied {
 	a := t.accounts[account]
 	if a != nil {
 		a.said, a.heard = total, t.cfg.Now()
 	}
-	if a == nil || a.doubt == 0 || a.requests > 0 || t.cfg.Now().Before(a.until) || total > add(a.used, a.doubt) {
+	return a
+}
+
+// Asked is the moment at which a proxy is asked for its total.
+type Asked struct {
+	at      time.Time
+	changes uint64
+}
+
+// Ask is to be called before the proxy is asked.
+func (t *Tally) Ask(account string) Asked {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	asked := Asked{at: t.cfg.Now()}
+	if a := t.accounts[account]; a != nil {
+		asked.changes = a.changes
+	}
+	return asked
+}
+
+// Answered takes the total that a proxy gives when it is asked. It ends a doubt
+// that it lies within, if it holds all that was counted here: no request
+// has begun or ended since it was asked for.
+func (t *Tally) Answered(account string, total int64, asked Asked) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a := t.said(account, total)
+	if a == nil || a.doubt == 0 || a.requests > 0 || a.changes != asked.changes || asked.at.Before(a.until) || total > add(a.used, a.doubt) {
 		return
 	}
 	a.used, a.doubt = max(a.used, total), 0

@@ -16,8 +16,8 @@ import (
 // What a request costs is known when its answer has ended. Until then, and for
 // good if the end was never heard (a connection lost in mid-answer, a crash),
 // the proxy may claim anything up to the request's own bound, but no more. That
-// doubt ends when nobody can be at work on such a request any more and the proxy
-// states a total within it: the total then is believed.
+// doubt ends when nobody can be at work on such a request any more and the proxy,
+// asked then, states a total within it: the total then is believed.
 //
 // Safe for concurrent use.
 type Tally struct {
@@ -71,6 +71,7 @@ type tallied struct {
 	heard                time.Time // when
 	until                time.Time // doubt cannot end before
 	requests             int       // running
+	changes              uint64    // beginnings and ends of requests
 	allowed              int64     // as saved
 }
 
@@ -157,6 +158,7 @@ func (t *Tally) Reserve(s Spending) (*Spend, error) {
 		return nil, err
 	}
 	a.running, a.requests = add(a.running, s.Most), a.requests+1
+	a.changes++
 	if a.ceiling() > a.allowed {
 		// Room for some more, so that most requests need no disk.
 		before := a.allowed
@@ -248,6 +250,7 @@ func (s *Spend) end(used int64, lost bool) {
 		return
 	}
 	a.running, a.requests = a.running-s.s.Most, a.requests-1
+	a.changes++
 	if t.reserved[s.s.Key] -= s.worth; t.reserved[s.s.Key] <= 0 {
 		delete(t.reserved, s.s.Key)
 	}

@@ -50,6 +50,26 @@ func (r *tallyRig) claims(total int64, good bool) {
 	}
 }
 
+func (r *tallyRig) answered(total int64) { r.Answered("c", total, r.Ask("c")) }
+
+// A total that was on its way while requests ended does not hold them: it ends
+// no doubt, or what was lost before would be forgotten.
+func TestTallyLateWord(t *testing.T) {
+	r := newTallyRig(t, Limits{})
+	r.Adopt("c", 0, 0)
+	r.reserve("", 10, 40).Lost() // 20, in truth
+	r.now = r.now.Add(2 * time.Minute)
+	asked := r.Ask("c")
+	r.reserve("", 10, 40).End(30)
+	r.Answered("c", 20, asked)
+	r.Said("c", 20)
+	r.claims(50, true)
+	r.claims(70, true)
+	r.answered(50)
+	r.claims(50, true)
+	r.claims(51, false)
+}
+
 // A charge is believed up to what was counted and what may be under way.
 func TestTallyRefusesInflatedClaims(t *testing.T) {
 	r := newTallyRig(t, Limits{})
@@ -57,9 +77,11 @@ func TestTallyRefusesInflatedClaims(t *testing.T) {
 	r.Adopt("c", 100, 50)
 	r.claims(150, true)
 	r.claims(151, false)
-	r.Said("c", 151) // ends no doubt
+	r.answered(151) // ends no doubt
 	r.claims(150, true)
-	r.Said("c", 120)
+	r.Said("c", 120) // nor does what nobody asked for
+	r.claims(150, true)
+	r.answered(120)
 	r.claims(120, true)
 	r.claims(121, false)
 	r.Adopt("c", 0, 1000) // known already
@@ -86,24 +108,24 @@ func TestTallyDoubt(t *testing.T) {
 	r.reserve("", 10, 40).Lost()
 	other := r.reserve("", 10, 40)
 	r.now = r.now.Add(2 * time.Minute)
-	r.Said("c", 25) // while another runs: it might count that one
+	r.answered(25) // while another runs: it might count that one
 	r.claims(80, true)
 	other.End(5)
 	if got := r.Count("c"); got != (Counted{Used: 5, Doubt: 40, Said: 25, Heard: r.now}) {
 		t.Errorf("%+v", got)
 	}
-	r.Said("c", 46)
+	r.answered(46)
 	r.claims(45, true)
 	r.claims(46, false)
-	r.Said("c", 25)
+	r.answered(25)
 	r.claims(25, true)
 	r.claims(26, false)
 
 	r.reserve("", 10, 40).Lost()
-	r.Said("c", 25) // a worker may still be at it
+	r.answered(25) // a worker may still be at it
 	r.claims(65, true)
 	r.now = r.now.Add(time.Minute)
-	r.Said("c", 10) // it has forgotten some; we have not
+	r.answered(10) // it has forgotten some; we have not
 	if got := r.Count("c"); got != (Counted{Used: 25, Said: 10, Heard: r.now}) {
 		t.Errorf("%+v", got)
 	}

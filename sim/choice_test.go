@@ -57,6 +57,7 @@ func (e *economy) choose() func() {
 		if c.program != nil {
 			c.connect(h)
 		}
+		c.polls(h)
 	})
 	if e.climate.liars {
 		may(3, e.lie)

@@ -189,7 +189,7 @@ func (e *economy) checkLosses() {
 func (e *economy) topped(at string) coin.Nano { return e.book.topped[at] }
 
 // biggest is the most that one answer can cost, in tokens.
-const biggest = 60_000_200
+const biggest = beyond * 60_000_200
 
 // maxRunning is how many requests a worker serves at a time.
 const maxRunning = 4

@@ -135,13 +135,35 @@ type mail struct {
 	page    *page
 	payment []byte
 	forged  bool // by somebody else's key
-	db, max int64
-	at      time.Time
+	asked   bool // it answers a question
+	life    int  // of the process that asked
+	// question is the moment of asking.
+	question ledger.Asked
+	db, max  int64
+	at       time.Time
 }
 
-// lineLife is how old what a connection brings can be: one that stands still is
-// closed. What is signed may come later, by other ways.
-const lineLife = time.Minute
+// life of the client's program; people have one.
+func (c *client) life() int {
+	if c.program != nil {
+		return c.program.life
+	}
+	return 0
+}
+
+// polls asks a proxy for the totals; the answer may take its time.
+func (c *client) polls(h *house) {
+	tally := c.counts()
+	if tally == nil || h.unhealthy() != "" {
+		return
+	}
+	p := h.page()
+	key := c.e.client(p.contracts, c).Address.StringRaw()
+	asked := tally.Ask(key)
+	if s, err := h.ledger.ClientStatus(c.account()); err == nil && tally.Knows(key) {
+		c.mail = append(c.mail, &mail{page: p, payment: s.Payment, db: s.DB, max: s.Max, at: time.Now(), asked: true, life: c.life(), question: asked})
+	}
+}
 
 func (c *client) count(key string) *count {
 	if c.own[key] == nil {
@@ -173,7 +195,11 @@ func (c *client) reads(m *mail) {
 	if !tally.Knows(key) {
 		return
 	}
-	if time.Since(m.at) < lineLife {
+	switch {
+	case m.forged || m.page.house.lies && m.at.IsZero():
+	case m.asked && m.life == c.life():
+		tally.Answered(key, m.max, m.question)
+	default:
 		tally.Said(key, m.max)
 	}
 	e, err := contract.VerifyPayment(m.payment, contract.Charge, d.Address, m.page.house.issuer.Public())

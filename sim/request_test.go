@@ -36,6 +36,10 @@ const (
 
 const patience = 2 * time.Minute
 
+// beyond is how many times what was set aside both the client and the proxy
+// believe of a request at the most, as ledger.Most is above ledger.Need.
+const beyond = 2
+
 // ask begins a request at a proxy that seems to work.
 func (e *economy) ask() {
 	c, h := e.clients[e.r.IntN(len(e.clients))], e.houses[e.r.IntN(len(e.houses))]
@@ -53,12 +57,12 @@ func (e *economy) ask() {
 	} else if !c.program.connected(h) || c.program.client.Afford(d.Address, need) != nil {
 		return
 	}
-	spend, err := c.counts().Reserve(ledger.Spending{Account: key, Price: p.contracts.Params.PricePerToken, Estimate: need, Most: need, Until: c.now().Add(patience + time.Minute)})
+	spend, err := c.counts().Reserve(ledger.Spending{Account: key, Price: p.contracts.Params.PricePerToken, Estimate: need, Most: beyond * need, Until: c.now().Add(patience + time.Minute)})
 	if err != nil {
 		e.tell("%s may not ask: %v", c.name, err)
 		return
 	}
-	c.count(key).unsure += need
+	c.count(key).unsure += beyond * need
 	e.lastID++
 	r := &request{id: e.lastID, client: c, house: h, page: p, account: key, tokens: tokens, need: need, spend: spend, begun: time.Now(), deadline: time.Now().Add(patience)}
 	e.requests = append(e.requests, r)
@@ -81,7 +85,7 @@ func (e *economy) advance(r *request) {
 func (e *economy) over(r *request, known bool, used int64, format string, args ...any) {
 	own := r.client.count(r.account)
 	if known {
-		own.unsure, own.used = own.unsure-r.need, own.used+used
+		own.unsure, own.used = own.unsure-beyond*r.need, own.used+used
 	}
 	switch {
 	case r.spend == nil: // the client's process that asked is gone
@@ -173,7 +177,7 @@ func (e *economy) settle(r *request, used, report int64) {
 	_, err := l.OpenWorker(w)
 	booked := int64(0)
 	if err == nil {
-		booked, err = l.Settle(r.hold, w, min(report, r.need))
+		booked, err = l.Settle(r.hold, w, min(report, beyond*r.need))
 	}
 	hold := r.hold
 	r.hold = nil
@@ -213,7 +217,7 @@ func (e *economy) settle(r *request, used, report int64) {
 	}
 	r.stage, r.used = answered, used
 	if r.worker.lies {
-		r.used = min(report, r.need) // nobody can tell
+		r.used = min(report, beyond*r.need) // nobody can tell
 	}
 	e.counts["requests booked"]++
 	e.counts["booked for "+r.client.name]++
