@@ -21,6 +21,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/xssnick/tonutils-go/address"
+
 	"github.com/opencocoon/cocoon/node"
 )
 
@@ -176,9 +178,7 @@ func (n *Network) startRegistry(ctx context.Context, p *plan) error {
 	if err := p.endow(ctx, chain); err != nil {
 		return err
 	}
-	n.tellNodes(p)
-	n.info.FaucetKeyFile = p.faucetFile()
-	n.info.Contracts = map[string]string{"root": root.String()}
+	n.tell(p, root)
 	for _, s := range p.nodes {
 		if c := common(s.settings); c != nil {
 			c.RootAddress = root.String()
@@ -188,15 +188,19 @@ func (n *Network) startRegistry(ctx context.Context, p *plan) error {
 	return nil
 }
 
-// tellNodes repeats what is known of the nodes where others read it.
-func (n *Network) tellNodes(p *plan) {
-	for i := range n.info.Nodes {
-		for _, s := range p.nodes {
-			if s.info.Name == n.info.Nodes[i].Name {
-				n.info.Nodes[i] = s.info
-			}
+// tell puts what is known now where others read it. The chain runs already, and
+// with it who reads.
+func (n *Network) tell(p *plan, root *address.Address) {
+	nodes := make([]NodeInfo, 0, len(n.info.Nodes))
+	for _, s := range p.nodes {
+		if s.info.Role != RoleEngine {
+			nodes = append(nodes, s.info)
 		}
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.info.Nodes = append(nodes, p.chain.info)
+	n.info.FaucetKeyFile, n.info.Contracts = p.faucetFile(), map[string]string{"root": root.String()}
 }
 
 // common are the settings that a role shares with others, nil if none.

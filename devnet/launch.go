@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/opencocoon/cocoon/node"
 )
@@ -62,7 +63,7 @@ func (p *plan) configFile(name string) string { return p.path(configDir, name+".
 
 // command is how to run the process of that name.
 func (p *plan) command(name string) (program string, args []string) {
-	for _, s := range append(p.nodes, p.chain) {
+	for _, s := range slices.Concat(p.nodes, []*spec{p.chain}) {
 		if s.info.Name == name {
 			return p.program, []string{s.info.Role, "--config", p.configFile(name), "--supervised"}
 		}
