@@ -28,23 +28,27 @@ func (c *Client) Open(ctx context.Context, root *contract.Root, proxy *address.A
 	if err := a.usable(); err != nil {
 		return err
 	}
-	if c.tally.Knows(a.name) {
-		return nil
+	if !c.tally.Knows(a.name) {
+		state, err := a.look(ctx)
+		switch {
+		case err != nil:
+			return fmt.Errorf("its state on the chain is not known yet: %w", err)
+		case state == nil:
+			c.tally.Adopt(a.name, 0, 0)
+		default: // the record was lost: up to a stake may have been used and not charged
+			c.tally.Adopt(a.name, int64(min(state.Tokens, 1<<62)), state.Stake.PerFloor(a.terms.PricePerToken))
+		}
 	}
-	state, err := a.look(ctx)
-	if err != nil {
-		return fmt.Errorf("its state on the chain is not known yet: %w", err)
-	}
-	if state == nil {
-		c.tally.Adopt(a.name, 0, 0)
-		return nil
-	}
-	// The record was lost: up to a stake may have been used and not charged.
-	c.tally.Adopt(a.name, int64(min(state.Tokens, 1<<62)), state.Stake.PerFloor(a.terms.PricePerToken))
+	// Only now may it be deployed: a contract of ours that is not counted would
+	// seem to be one whose record was lost.
+	c.mu.Lock()
+	a.opened = true
+	c.mu.Unlock()
+	a.kick()
 	return nil
 }
 
-// meet finds or makes the account, and says that its proxy is there.
+// meet finds or makes the account, and notes that its proxy is there.
 func (c *Client) meet(d *contract.Deployment) (*clientAccount, error) {
 	name := d.Address.StringRaw()
 	init, err := initCell(d.Init)
@@ -73,9 +77,8 @@ func (c *Client) meet(d *contract.Deployment) (*clientAccount, error) {
 			c.start(a)
 		}
 	}
-	a.opened, a.r.Seen = true, c.cfg.Now().Unix()
+	a.r.Seen = c.cfg.Now().Unix()
 	c.mu.Unlock()
-	a.kick()
 	return a, nil
 }
 

@@ -260,6 +260,35 @@ func TestClientLosesItsRecord(t *testing.T) {
 	}
 }
 
+// An account that could not be read is not opened on the chain: it would seem to
+// be one whose record was lost, and a stake of its use in doubt.
+func TestClientOpensWhatItCounts(t *testing.T) {
+	s, _ := found(t, 30*coin.TON)
+	s.stop()
+	s.cfg.Dir = t.TempDir()
+	s.begin()
+	away, cancel := context.WithCancel(s.ctx)
+	cancel()
+	if err := s.Open(away, s.proxy.root, stranger(9), s.proxy.public()); err == nil {
+		t.Fatal("opened without a chain")
+	}
+	d, err := s.proxy.root.DeployClient(s.node.driver.Address(), stranger(9), s.proxy.public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted := func() bool {
+		s.Client.mu.Lock()
+		defer s.Client.mu.Unlock()
+		return s.Client.accounts[d.Address.StringRaw()].opened
+	}
+	if wanted() {
+		t.Error("wanted, and not counted")
+	}
+	if err := s.Open(s.ctx, s.proxy.root, stranger(9), s.proxy.public()); err != nil || !wanted() {
+		t.Errorf("once it can be read: %v, wanted %v", err, wanted())
+	}
+}
+
 // What is paid in by itself has an end, and the operator may go beyond it.
 func TestClientBudget(t *testing.T) {
 	w := newWorld(t)
