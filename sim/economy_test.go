@@ -205,9 +205,6 @@ func (e *economy) found() {
 		e.houses = append(e.houses, e.newHouse([]string{"pam", "pete"}[i], byte(i)))
 	}
 	e.flush()
-	for _, n := range e.nodes {
-		e.startNode(n)
-	}
 }
 
 // startNode starts what runs on the machine.
@@ -242,6 +239,9 @@ func (e *economy) run(steps int) {
 	e.found()
 	e.weather()
 	e.liars()
+	for _, n := range e.nodes {
+		e.startNode(n)
+	}
 	for e.step = 1; e.step <= steps && !e.failed(); e.step++ {
 		e.turn()
 	}
