@@ -13,7 +13,7 @@ import (
 // What was predicted comes true: the transactions that are found are those of
 // the prediction, a bounce included.
 func TestConsequences(t *testing.T) {
-	c, client := local(t)
+	c, client := stopped(t) // rent grows by the second
 	fund(t, c, stranger(1), "1")
 	for name, to := range map[string]*address.Address{"stranger": stranger(1), "new": stranger(2), "thrower": deploy(t, c, code(thrower))} {
 		signed := transfer(t, c, to, "2.5")

@@ -12,12 +12,16 @@ import (
 	"github.com/opencocoon/cocoon/ton/localnet"
 )
 
+// stopped is a chain whose clock stands, and a client with the same clock.
+func stopped(t testing.TB) (*localnet.Chain, *ton.Client) {
+	now := func() time.Time { return time.Unix(1_900_000_000, 0) }
+	c := newChain(t, func(cfg *localnet.Config) { cfg.Now = now })
+	return c, dial(t, network(t, serve(t, c)), func(cfg *ton.Config) { cfg.Now = now })
+}
+
 // A prediction is right to the last nano, when nothing else happens.
 func TestEmulate(t *testing.T) {
-	still := time.Unix(1_900_000_000, 0)
-	now := func() time.Time { return still }
-	c := newChain(t, func(cfg *localnet.Config) { cfg.Now = now })
-	client := dial(t, network(t, serve(t, c)), func(cfg *ton.Config) { cfg.Now = now })
+	c, client := stopped(t)
 	fund(t, c, stranger(1), "1")
 	thrower := deploy(t, c, code(thrower))
 	for name, to := range map[string]byte{"known": 1, "new": 2} {
