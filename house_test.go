@@ -29,8 +29,9 @@ var arrows = map[string][]string{
 	"engine/enginetest": {"engine", "openai"},
 	"market":            {},
 	"wire":              {"tl"},
-	"attest":            {"attest/tdx"}, // Judge calls the vendor's parser and verifier
-	"attest/tdx":        {"attest"},
+	"attest":            {"attest/evidence", "attest/tdx"}, // Judge calls the vendors' parsers and verifiers
+	"attest/evidence":   {},                                // what the vendors' findings have in common
+	"attest/tdx":        {"attest/evidence"},
 	"attest/insecure":   {"attest", "attest/tdx"},
 	"ratls":             {"attest", "tl", "wire"}, // peer-info strings are TL strings; the proof of work is wire's
 	"coin":              {},
