@@ -34,6 +34,7 @@ var arrows = map[string][]string{
 	"attest/tdx":        {"attest/evidence"},
 	"attest/insecure":   {"attest", "attest/tdx"},
 	"ratls":             {"attest", "tl", "wire"}, // peer-info strings are TL strings; the proof of work is wire's
+	"seal":              {"attest", "tl"},         // hand-overs are judged; the sealing service speaks TL
 	"coin":              {},
 	"ton":               {"coin"},
 	"ton/localnet":      {},                              // a chain knows nothing of what runs on it

@@ -433,6 +433,14 @@ func decodeBoxed(r *Reader, id uint32) Object {
 		m := new(KeyStorageRunnerConfig)
 		m.DecodeTL(r)
 		return m
+	case 0x163a179a:
+		m := new(PersistentKey)
+		m.DecodeTL(r)
+		return m
+	case 0x317a821c:
+		m := new(GetPersistentKey)
+		m.DecodeTL(r)
+		return m
 	case 0x0d4fcdb6:
 		m := new(TestAnswer)
 		m.DecodeTL(r)
