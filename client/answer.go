@@ -50,6 +50,7 @@ func (a *answer) setHeader(h http.Header) {
 	}
 	h["X-Cocoon-Client-Start"] = []string{unixText(a.rq.start)}
 	h["X-Cocoon-Client-End"] = []string{unixText(a.c.cfg.Now())}
+	h[headerAttestation] = []string{a.k.link.levelName()}
 	a.setCost(h)
 }
 
@@ -69,7 +70,7 @@ func (a *answer) setCost(h http.Header) {
 var keptBack = map[string]bool{
 	"Connection": true, "Keep-Alive": true, "Proxy-Connection": true, "Proxy-Authenticate": true, "Te": true, "Trailer": true,
 	"Transfer-Encoding": true, "Upgrade": true, "Content-Length": true, "Date": true,
-	"Set-Cookie": true, "X-Request-Id": true, headerCost: true,
+	"Set-Cookie": true, "X-Request-Id": true, headerCost: true, headerAttestation: true,
 	"Access-Control-Allow-Origin": true, "Access-Control-Allow-Credentials": true, "Access-Control-Allow-Headers": true,
 	"Access-Control-Allow-Methods": true, "Access-Control-Expose-Headers": true, "Access-Control-Max-Age": true,
 }

@@ -23,7 +23,7 @@ type gateway struct {
 	admin   http.Handler // /stats and its neighbours
 }
 
-// Handler is the gateway: the OpenAI routes, /stats, /jsonstats, /metrics and
+// Handler is the gateway: the OpenAI routes, /v1/attestation, /stats, /jsonstats, /metrics and
 // /request/debuglogentry. Every answer carries the CORS headers of
 // [Config.AllowOrigins] and an x-request-id, and every failure is an OpenAI
 // error object.
@@ -130,7 +130,7 @@ func (g *gateway) serveAPI(w http.ResponseWriter, r *http.Request, body *stallRe
 		g.infer(w, r, body)
 		return
 	}
-	doc, err := g.c.modelsDocument(r.Context(), r.URL.Path)
+	doc, err := g.c.document(r.Context(), r.URL.Path)
 	if err != nil {
 		g.fail(w, r, err)
 		return

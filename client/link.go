@@ -74,6 +74,9 @@ func (l *link) level() string {
 	return l.peer.Verdict.Level.String()
 }
 
+// levelName is the same, as settings name it.
+func (l *link) levelName() string { return levelName(l.peer.Verdict) }
+
 func (l *link) isClosed() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
