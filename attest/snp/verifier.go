@@ -1,0 +1,301 @@
+package snp
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/opencocoon/cocoon/attest/evidence"
+)
+
+// Names of checks that only SEV-SNP has, in the order in which they are made,
+// among those of package evidence.
+const (
+	CheckVersion      = "report version"      // one whose layout we know
+	CheckAlgorithm    = "signature algorithm" // ECDSA P-384 with SHA-384
+	CheckSigner       = "signing key"         // of a kind that the policy accepts, and used
+	CheckCertificate  = "certificate"         // of the signing key: there, complete, for that kind of key
+	CheckProduct      = "product"             // certificate, root and processor agree
+	CheckLeaf         = "key validity"        // the signing key's certificate is valid now
+	CheckIntermediate = "intermediate validity"
+	CheckRoot         = "root validity"
+	CheckChip         = "chip id"         // the report's is the certificate's
+	CheckKeyTCB       = "key tcb"         // the key was derived for the TCB that is reported
+	CheckOrder        = "tcb order"       // reported ≤ committed ≤ current
+	CheckLaunchTCB    = "launch tcb"      // the guest was launched on firmware in order
+	CheckAgent        = "migration agent" // there is none
+	CheckSMT          = "smt"
+	CheckSocket       = "single socket"
+	CheckCXL          = "cxl"
+	CheckGuestPolicy  = "guest policy" // its other bits
+	CheckPlatformInfo = "platform info"
+	CheckVMPL         = "vmpl"
+	CheckIDKey        = "id key"
+	CheckAuthorKey    = "author key"
+	CheckHostData     = "host data"
+	CheckKernel       = "kernel hashes" // kernel, initrd and command line are part of the measurement
+)
+
+// Verifier judges SEV-SNP evidence. It implements evidence.Verifier. Its
+// fields must stay as they are while it is used.
+type Verifier struct {
+	Policy Policy
+	// Roots are the certificates that a chain may end at. Nil means AMD's.
+	Roots []*x509.Certificate
+	// Collateral answers what AMD publishes: revocation lists, and certificates
+	// that a peer did not send. Nil means that nobody is asked.
+	Collateral Collateral
+	// TestRoots and TestCollateral are of simulated machines, which anyone can
+	// make. Insecure: only for a network on one desk.
+	TestRoots      []*x509.Certificate
+	TestCollateral Collateral
+}
+
+// Kind returns evidence.SEVSNP.
+func (*Verifier) Kind() evidence.Kind { return evidence.SEVSNP }
+
+// judgement is one piece of evidence being judged.
+type judgement struct {
+	*evidence.Finding
+	policy *Policy
+	now    time.Time
+	report *Report
+
+	leaf    *x509.Certificate // nil until found
+	said    *Endorsement      // by leaf; nil if it cannot be read
+	chain   *Chain            // nil unless it leads to a root
+	product Product           // by leaf, or else by the processor; may be empty
+	src     Collateral        // of the root that vouches
+}
+
+// Verify makes all the checks that can be made, as evidence.Verifier wants.
+func (v *Verifier) Verify(ctx context.Context, raw []byte, now time.Time) *evidence.Finding {
+	f := &evidence.Finding{Kind: evidence.SEVSNP, Status: evidence.Unknown}
+	size := len(raw)
+	if !f.Checks.Add(evidence.CheckSize, size >= ReportSize && size <= MaxEvidence, fmt.Sprintf("%d bytes", size), fmt.Sprintf("%d to %d", ReportSize, MaxEvidence)) {
+		return f
+	}
+	e, err := Parse(raw)
+	if !f.Checks.Passed(evidence.CheckFormat, err, "a report and certificates in PEM") {
+		return f
+	}
+	j := &judgement{Finding: f, policy: &v.Policy, now: now, report: e.Report}
+	j.facts()
+	j.checkReport()
+	v.find(ctx, j, e)
+	j.checkReserved()
+	j.checkProduct()
+	v.anchor(ctx, j, e)
+	j.checkValidity()
+	j.checkRevocation(ctx)
+	j.checkSignature()
+	j.checkChip()
+	j.checkTCB()
+	j.checkGuest()
+	j.checkKeys()
+	j.checkKernel()
+	return f
+}
+
+// facts fills in what the report states.
+func (j *judgement) facts() {
+	r := j.report
+	j.ReportData, j.Image = r.ReportData, evidence.HashOf(r.Measurement[:])
+	add := func(name string, value []byte) {
+		j.Registers = append(j.Registers, evidence.Register{Name: name, Value: value})
+	}
+	add("measurement", r.Measurement[:])
+	add("policy", bigEndian(uint64(r.Policy), 8))
+	add("vmpl", bigEndian(uint64(r.VMPL), 4))
+	add("guest_svn", bigEndian(uint64(r.GuestSVN), 4))
+	add("family_id", r.FamilyID[:])
+	add("image_id", r.ImageID[:])
+	add("id_key_digest", r.IDKeyDigest[:])
+	add("author_key_digest", r.AuthorKeyDigest[:])
+	add("host_data", r.HostData[:])
+	add("report_id", r.ReportID[:])
+	add("report_id_ma", r.ReportIDMA[:])
+	add("platform_info", bigEndian(uint64(r.PlatformInfo), 8))
+	add("key_info", bigEndian(uint64(r.KeyInfo), 4))
+	add("current_tcb", r.CurrentTCB[:])
+	add("committed_tcb", r.CommittedTCB[:])
+	add("reported_tcb", r.ReportedTCB[:])
+	add("launch_tcb", r.LaunchTCB[:])
+	add("chip_id", r.ChipID[:])
+}
+
+// bigEndian is a number as one reads it.
+func bigEndian(v uint64, size int) []byte {
+	b := make([]byte, size)
+	for i := range b {
+		b[size-1-i] = byte(v >> (8 * i))
+	}
+	return b
+}
+
+// checkReport asks what the report says of its own form.
+func (j *judgement) checkReport() {
+	r := j.report
+	j.Checks.Add(CheckVersion, r.Version >= 2 && r.Version <= 5, fmt.Sprint(r.Version), "2 to 5")
+	j.Checks.Add(CheckAlgorithm, r.SignatureAlgorithm == 1, fmt.Sprint(r.SignatureAlgorithm), "1, ECDSA P-384 with SHA-384")
+	signer, masked := r.KeyInfo.Signer(), r.KeyInfo.Masked()
+	ok := signer == VCEK && !masked || signer == VLEK && j.policy.AllowVLEK
+	j.Checks.Add(CheckSigner, ok, word(masked, signer.String()+", the chip's key is masked", signer.String()), word(j.policy.AllowVLEK, "VCEK or VLEK", "VCEK"))
+}
+
+// find gets the signing key's certificate, from the peer or from the source.
+func (v *Verifier) find(ctx context.Context, j *judgement, e *Evidence) {
+	leaf, err := e.leaf(ctx, v.Collateral)
+	if err != nil && v.TestCollateral != nil {
+		if other, failed := e.leaf(ctx, v.TestCollateral); failed == nil {
+			leaf, err = other, nil
+		}
+	}
+	if err == nil {
+		j.leaf = leaf
+		j.said, err = ParseEndorsement(leaf)
+	}
+	var unavailable *UnavailableError
+	j.Passing = errors.As(err, &unavailable)
+	signer := j.report.KeyInfo.Signer()
+	if err == nil && j.said.Signer != signer {
+		err = fmt.Errorf("snp: certificate is of a %s, the report is signed with a %s", j.said.Signer, signer)
+	}
+	j.Checks.Passed(CheckCertificate, err, "that of the "+signer.String())
+	j.product, _ = j.report.CPU.Product()
+	if j.said != nil {
+		j.product = j.said.Product
+	}
+}
+
+// anchor finds the root that the chain ends at: a trusted one, or else a test
+// root if there are any.
+func (v *Verifier) anchor(ctx context.Context, j *judgement, e *Evidence) {
+	if j.leaf == nil {
+		j.Checks.Add(evidence.CheckChain, false, "no certificate", "a chain to a trusted root")
+		return
+	}
+	roots := v.Roots
+	if roots == nil {
+		roots = AMDRoots()
+	}
+	sent := e.Certificates[min(1, len(e.Certificates)):]
+	chain, err := chainTo(ctx, j, roots, append(sent[:len(sent):len(sent)], intermediates()...), v.Collateral)
+	j.src = v.Collateral
+	if err != nil && v.TestRoots != nil {
+		if test, failed := chainTo(ctx, j, v.TestRoots, sent, v.TestCollateral); failed == nil {
+			chain, err, j.Insecure, j.src = test, nil, true, v.TestCollateral
+		}
+	}
+	j.chain = chain
+	j.Checks.Passed(evidence.CheckChain, err, word(j.Insecure, "a chain to a test root", "a chain to a trusted root"))
+}
+
+// chainTo tries the intermediates at hand and then the one that src has, which
+// is needed when AMD replaces one.
+func chainTo(ctx context.Context, j *judgement, roots, over []*x509.Certificate, src Collateral) (*Chain, error) {
+	chain, err := VerifyChain(j.leaf, over, roots)
+	if err == nil || src == nil || j.said == nil {
+		return chain, err
+	}
+	path := ChainPath(j.said.Product, j.said.Signer)
+	body, failed := src.Get(ctx, path)
+	if failed != nil {
+		return nil, err
+	}
+	more, failed := readCertificates(body)
+	if failed != nil {
+		return nil, err
+	}
+	return VerifyChain(j.leaf, more, roots)
+}
+
+// checkValidity asks whether each certificate is valid now.
+func (j *judgement) checkValidity() {
+	if j.chain == nil {
+		return
+	}
+	names := []string{CheckLeaf, CheckIntermediate, CheckRoot}
+	for i, c := range j.chain.Certificates() {
+		ok := !j.now.Before(c.NotBefore) && !j.now.After(c.NotAfter)
+		j.Checks.Add(names[i], ok, fmt.Sprintf("%s, %s to %s", c.Subject.CommonName, stamp(c.NotBefore), stamp(c.NotAfter)), "valid at "+stamp(j.now))
+		j.until(c.NotAfter)
+	}
+}
+
+// until lets the finding end no later than t.
+func (j *judgement) until(t time.Time) {
+	if j.Expires.IsZero() || t.Before(j.Expires) {
+		j.Expires = t
+	}
+}
+
+// checkRevocation tells three answers apart: on no list, on a list, unknown.
+func (j *judgement) checkRevocation(ctx context.Context) {
+	if j.chain == nil {
+		return
+	}
+	want := word(j.policy.AllowUnknown, "not revoked, as far as is known", "not revoked")
+	if j.src == nil {
+		j.Checks.Add(evidence.CheckRevocation, j.policy.AllowUnknown, "unknown: no collateral configured", want)
+		return
+	}
+	ends, err := j.chain.VerifyRevocation(ctx, j.src, j.now)
+	var unavailable *UnavailableError
+	switch {
+	case errors.As(err, &unavailable):
+		j.Passing = true
+		j.Checks.Add(evidence.CheckRevocation, j.policy.AllowUnknown, "unknown: "+err.Error(), want)
+	case err != nil:
+		j.Checks.Add(evidence.CheckRevocation, false, err.Error(), want)
+	default:
+		j.Checks.Add(evidence.CheckRevocation, true, "not on the list, which is good until "+stamp(ends), want)
+		j.until(ends)
+	}
+}
+
+func (j *judgement) checkSignature() {
+	if j.leaf != nil {
+		j.Checks.Passed(evidence.CheckSignature, j.report.VerifySignature(j.leaf), "the certificate's key signed the report")
+	}
+}
+
+// checkChip compares the report's chip with the certificate's and names the
+// platform. A host may mask the report's; the signature still is of the one
+// chip that the certificate names. A VLEK names none.
+func (j *judgement) checkChip() {
+	if j.said == nil {
+		return
+	}
+	chip, named := j.report.ChipID, j.said.HWID
+	masked := chip == [64]byte{}
+	switch {
+	case j.said.Signer == VLEK && masked:
+		j.Checks.Add(CheckChip, true, "none: signed with the VLEK of "+j.said.CSP, "any")
+		return
+	case j.said.Signer == VLEK:
+		named = chip[:]
+		j.Checks.Add(CheckChip, true, short(chip[:]), "any")
+	case masked:
+		j.Checks.Add(CheckChip, true, "masked by the host", short(named)+", by the certificate")
+	default:
+		same := [64]byte{}
+		copy(same[:], named)
+		j.Checks.Add(CheckChip, chip == same, short(chip[:]), short(named)+", by the certificate")
+	}
+	j.Platform = hex.EncodeToString(named)
+}
+
+// word is a choice of words.
+func word(ok bool, yes, no string) string {
+	if ok {
+		return yes
+	}
+	return no
+}
+
+// short is enough of a long value to tell it from another.
+func short(b []byte) string { return fmt.Sprintf("%x…", b[:8]) }
