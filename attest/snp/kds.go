@@ -99,7 +99,7 @@ type StatusError struct {
 
 func (e *StatusError) Error() string { return fmt.Sprintf("snp: %s: %s", e.Path, e.Status) }
 
-// retryAfter reads the header in seconds; AMD uses no dates there.
+// retryAfter reads the header in seconds; a date in it says nothing to us.
 func retryAfter(header string) time.Duration {
 	n, err := strconv.Atoi(header)
 	if err != nil || n < 0 {

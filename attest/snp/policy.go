@@ -43,11 +43,16 @@ type Policy struct {
 	HostData *[32]byte
 }
 
-// SB3019 is the least firmware that answers AMD's bulletin SB-3019 (2025),
-// which let a host load microcode of its own making: by the secure processor's
-// version alone, since microcode's differs between processors of a product. It
-// is a lower bound to begin with, and says nothing of Turin; an operator sets
-// what newer bulletins ask for.
+// Unmeasured is the image hash of a report that says nothing, as fake evidence
+// has it. It names no image.
+var Unmeasured = evidence.HashOf(make([]byte, 48))
+
+// SB3019 is the least firmware that answers AMD's bulletin SB-3019 of 2025,
+// before which a host could load microcode of its own making. It names the
+// secure processor's version alone, as microsoft/CCF issue 6812 quotes the
+// bulletin; microcode's differs between processors of a product. It is a lower
+// bound to begin with, and says nothing of Turin: an operator sets what newer
+// bulletins ask for.
 var SB3019 = map[Product]Parts{Milan: {SNP: 0x18}, Genoa: {SNP: 0x17}}
 
 // StatusMeets and StatusBelow are words for a platform's firmware. AMD has

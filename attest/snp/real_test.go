@@ -117,11 +117,11 @@ func TestGenuineTurinCertificate(t *testing.T) {
 	if said.Product != snp.Turin || said.TCB != (snp.Parts{Microcode: 9}) || len(said.HWID) != 8 {
 		t.Errorf("%+v", said)
 	}
-	chain, err := snp.VerifyChain(leaf, []*x509.Certificate{intermediate(t, "turin.pem")}, snp.AMDRoots())
+	chains, err := snp.VerifyChains(leaf, []*x509.Certificate{intermediate(t, "turin.pem")}, snp.AMDRoots())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p, err := chain.Product(); p != snp.Turin || err != nil {
+	if p, err := chains[0].Product(); p != snp.Turin || err != nil {
 		t.Errorf("product %q, %v", p, err)
 	}
 }
@@ -157,6 +157,13 @@ func TestFlippedBits(t *testing.T) {
 		if !slices.Contains(failed, want) {
 			t.Errorf("byte %#x: failed %q, want %q among them", at, failed, want)
 		}
+	}
+}
+
+// The network's name for a report that says nothing (current.md 6.2).
+func TestUnmeasured(t *testing.T) {
+	if h := snp.Unmeasured.String(); !strings.HasPrefix(h, "b5fdab78") || !strings.HasSuffix(h, "49fa") {
+		t.Errorf("image hash of nothing is %s, want b5fdab78…49fa", h)
 	}
 }
 

@@ -296,6 +296,44 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// AMD certified Genoa's intermediate anew; a peer that still sends the old one,
+// now revoked, is as genuine as before.
+func TestIntermediateReplaced(t *testing.T) {
+	old := authority()
+	replaced := issue(t, insecure.SNPOptions{Intermediate: func(c *x509.Certificate) { c.SerialNumber = big.NewInt(9) }})
+	e, err := snp.Parse(quote(t, old.Machine("image")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh, err := snp.Parse(quote(t, replaced.Machine("image")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	revokes := issue(t, insecure.SNPOptions{})
+	if err := revokes.Publish(insecure.SNPCollateral{Revoke: true}); err != nil {
+		t.Fatal(err)
+	}
+	raw := quote(t, old.Machine("image"))[:snp.ReportSize]
+	v := simulated(old)
+	v.TestCollateral = revokes
+	for _, c := range []struct {
+		name  string
+		certs []*x509.Certificate
+		want  []string
+	}{
+		{"old alone", []*x509.Certificate{e.Certificates[0], e.Certificates[1]}, []string{"revocation"}},
+		{"new alone", []*x509.Certificate{e.Certificates[0], fresh.Certificates[1]}, nil},
+		{"old, new", []*x509.Certificate{e.Certificates[0], e.Certificates[1], fresh.Certificates[1]}, nil},
+		{"new, old", []*x509.Certificate{e.Certificates[0], fresh.Certificates[1], e.Certificates[1]}, nil},
+	} {
+		v.TestRoots = append(old.Roots(), replaced.Roots()...)
+		v.TestRoots = append(v.TestRoots, revokes.Roots()...)
+		if failed, _ := outcome(v.Verify(t.Context(), snp.Join(raw, c.certs...), time.Now())); !slices.Equal(failed, c.want) {
+			t.Errorf("%s: failed %q, want %q", c.name, failed, c.want)
+		}
+	}
+}
+
 func common(name string) func(*x509.Certificate) {
 	return func(c *x509.Certificate) { c.Subject.CommonName = name }
 }

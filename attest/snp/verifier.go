@@ -66,9 +66,12 @@ type judgement struct {
 
 	leaf    *x509.Certificate // nil until found
 	said    *Endorsement      // by leaf; nil if it cannot be read
-	chain   *Chain            // nil unless it leads to a root
 	product Product           // by leaf, or else by the processor; may be empty
 	src     Collateral        // of the root that vouches
+
+	chain   *Chain    // nil unless one leads to a root
+	listEnd time.Time // when the list ends that does not name the chain
+	revoked error     // what asking for that list said
 }
 
 // Verify makes all the checks that can be made, as evidence.Verifier wants.
@@ -90,7 +93,7 @@ func (v *Verifier) Verify(ctx context.Context, raw []byte, now time.Time) *evide
 	j.checkProduct()
 	v.anchor(ctx, j, e)
 	j.checkValidity()
-	j.checkRevocation(ctx)
+	j.checkRevocation()
 	j.checkSignature()
 	j.checkChip()
 	j.checkTCB()
@@ -183,26 +186,45 @@ func (v *Verifier) anchor(ctx context.Context, j *judgement, e *Evidence) {
 		roots = AMDRoots()
 	}
 	sent := e.Certificates[min(1, len(e.Certificates)):]
-	chain, err := chainTo(ctx, j, roots, append(sent[:len(sent):len(sent)], intermediates()...), v.Collateral)
+	chains, err := chainsTo(ctx, j, roots, append(intermediates(), sent...), v.Collateral)
 	j.src = v.Collateral
 	if err != nil && v.TestRoots != nil {
-		if test, failed := chainTo(ctx, j, v.TestRoots, sent, v.TestCollateral); failed == nil {
-			chain, err, j.Insecure, j.src = test, nil, true, v.TestCollateral
+		if test, failed := chainsTo(ctx, j, v.TestRoots, sent, v.TestCollateral); failed == nil {
+			chains, err, j.Insecure, j.src = test, nil, true, v.TestCollateral
 		}
 	}
-	j.chain = chain
+	j.choose(ctx, chains)
 	j.Checks.Passed(evidence.CheckChain, err, word(j.Insecure, "a chain to a test root", "a chain to a trusted root"))
 }
 
-// chainTo tries the intermediates at hand and then the one that src has, which
-// is needed when AMD replaces one.
-func chainTo(ctx context.Context, j *judgement, roots, over []*x509.Certificate, src Collateral) (*Chain, error) {
-	chain, err := VerifyChain(j.leaf, over, roots)
-	if err == nil || src == nil || j.said == nil {
-		return chain, err
+// choose takes the first chain that is valid and not known to be revoked, or
+// else the first. A peer may send an intermediate that was replaced.
+func (j *judgement) choose(ctx context.Context, chains []*Chain) {
+	for _, c := range chains {
+		var ends time.Time
+		var err error = &UnavailableError{errors.New("no collateral configured")}
+		if j.src != nil {
+			ends, err = c.VerifyRevocation(ctx, j.src, j.now)
+		}
+		var unavailable *UnavailableError
+		good := c.ValidAt(j.now) && (err == nil || errors.As(err, &unavailable))
+		if j.chain == nil || good {
+			j.chain, j.listEnd, j.revoked = c, ends, err
+		}
+		if good {
+			return
+		}
 	}
-	path := ChainPath(j.said.Product, j.said.Signer)
-	body, failed := src.Get(ctx, path)
+}
+
+// chainsTo tries the intermediates at hand and then the one that src has, which
+// is needed when AMD replaces one.
+func chainsTo(ctx context.Context, j *judgement, roots, over []*x509.Certificate, src Collateral) ([]*Chain, error) {
+	chains, err := VerifyChains(j.leaf, over, roots)
+	if err == nil || src == nil || j.said == nil {
+		return chains, err
+	}
+	body, failed := src.Get(ctx, ChainPath(j.said.Product, j.said.Signer))
 	if failed != nil {
 		return nil, err
 	}
@@ -210,7 +232,7 @@ func chainTo(ctx context.Context, j *judgement, roots, over []*x509.Certificate,
 	if failed != nil {
 		return nil, err
 	}
-	return VerifyChain(j.leaf, more, roots)
+	return VerifyChains(j.leaf, more, roots)
 }
 
 // checkValidity asks whether each certificate is valid now.
@@ -220,8 +242,7 @@ func (j *judgement) checkValidity() {
 	}
 	names := []string{CheckLeaf, CheckIntermediate, CheckRoot}
 	for i, c := range j.chain.Certificates() {
-		ok := !j.now.Before(c.NotBefore) && !j.now.After(c.NotAfter)
-		j.Checks.Add(names[i], ok, fmt.Sprintf("%s, %s to %s", c.Subject.CommonName, stamp(c.NotBefore), stamp(c.NotAfter)), "valid at "+stamp(j.now))
+		j.Checks.Add(names[i], validAt(c, j.now), fmt.Sprintf("%s, %s to %s", c.Subject.CommonName, stamp(c.NotBefore), stamp(c.NotAfter)), "valid at "+stamp(j.now))
 		j.until(c.NotAfter)
 	}
 }
@@ -234,26 +255,21 @@ func (j *judgement) until(t time.Time) {
 }
 
 // checkRevocation tells three answers apart: on no list, on a list, unknown.
-func (j *judgement) checkRevocation(ctx context.Context) {
+func (j *judgement) checkRevocation() {
 	if j.chain == nil {
 		return
 	}
 	want := word(j.policy.AllowUnknown, "not revoked, as far as is known", "not revoked")
-	if j.src == nil {
-		j.Checks.Add(evidence.CheckRevocation, j.policy.AllowUnknown, "unknown: no collateral configured", want)
-		return
-	}
-	ends, err := j.chain.VerifyRevocation(ctx, j.src, j.now)
 	var unavailable *UnavailableError
 	switch {
-	case errors.As(err, &unavailable):
-		j.Passing = true
-		j.Checks.Add(evidence.CheckRevocation, j.policy.AllowUnknown, "unknown: "+err.Error(), want)
-	case err != nil:
-		j.Checks.Add(evidence.CheckRevocation, false, err.Error(), want)
+	case errors.As(j.revoked, &unavailable):
+		j.Passing = j.Passing || j.src != nil
+		j.Checks.Add(evidence.CheckRevocation, j.policy.AllowUnknown, "unknown: "+j.revoked.Error(), want)
+	case j.revoked != nil:
+		j.Checks.Add(evidence.CheckRevocation, false, j.revoked.Error(), want)
 	default:
-		j.Checks.Add(evidence.CheckRevocation, true, "not on the list, which is good until "+stamp(ends), want)
-		j.until(ends)
+		j.Checks.Add(evidence.CheckRevocation, true, "not on the list, which is good until "+stamp(j.listEnd), want)
+		j.until(j.listEnd)
 	}
 }
 

@@ -1,6 +1,7 @@
 package snp
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/sha512"
@@ -19,32 +20,54 @@ type Chain struct {
 	Root         *x509.Certificate // ARK
 }
 
-// VerifyChain finds the way from leaf over one of the intermediates to one of
-// roots and checks its signatures, at the time when leaf was issued. Whether
-// the three are valid today, and on no list, is asked apart: see
-// [Chain.Certificates] and [Chain.VerifyRevocation].
-func VerifyChain(leaf *x509.Certificate, over, roots []*x509.Certificate) (*Chain, error) {
-	if len(roots) == 0 {
-		return nil, errors.New("snp: no roots given")
+// VerifyChains finds the ways from leaf over one of the intermediates to one of
+// roots and checks their signatures. Whether the three are valid today, and on
+// no list, is asked apart: see [Chain.ValidAt] and [Chain.VerifyRevocation].
+// There are several ways where AMD certified an intermediate's key twice.
+func VerifyChains(leaf *x509.Certificate, over, roots []*x509.Certificate) (chains []*Chain, err error) {
+	err = fmt.Errorf("snp: nobody known issued %q of %q", leaf.Subject.CommonName, leaf.Issuer.CommonName)
+	for i, between := range over {
+		if slices.ContainsFunc(over[:i], between.Equal) {
+			continue // sent, and known anyway
+		}
+		for _, root := range roots {
+			if !bytes.Equal(leaf.RawIssuer, between.RawSubject) || !bytes.Equal(between.RawIssuer, root.RawSubject) {
+				continue
+			}
+			c := &Chain{leaf, between, root}
+			if wrong := c.verify(); wrong != nil {
+				err = fmt.Errorf("snp: %w", wrong)
+				continue
+			}
+			chains = append(chains, c)
+		}
 	}
-	pool, between := x509.NewCertPool(), x509.NewCertPool()
-	for _, c := range roots {
-		pool.AddCert(c)
+	if len(chains) > 0 {
+		return chains, nil
 	}
-	for _, c := range over {
-		between.AddCert(c)
+	return nil, err
+}
+
+// verify checks the signatures, at the first time when all three are valid:
+// an intermediate that was certified anew is younger than what it issued.
+func (c *Chain) verify() error {
+	root, between := x509.NewCertPool(), x509.NewCertPool()
+	root.AddCert(c.Root)
+	between.AddCert(c.Intermediate)
+	var first time.Time
+	for _, cert := range c.Certificates() {
+		if cert.NotBefore.After(first) {
+			first = cert.NotBefore
+		}
 	}
-	found, err := leaf.Verify(x509.VerifyOptions{
-		Roots: pool, Intermediates: between, CurrentTime: leaf.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-	})
+	found, err := c.Leaf.Verify(x509.VerifyOptions{Roots: root, Intermediates: between, CurrentTime: first, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	if err != nil {
-		return nil, fmt.Errorf("snp: %w", err)
+		return err
 	}
 	if len(found[0]) != 3 {
-		return nil, fmt.Errorf("snp: chain of %d certificates, want 3", len(found[0]))
+		return fmt.Errorf("chain of %d certificates, want 3", len(found[0]))
 	}
-	c := &Chain{found[0][0], found[0][1], found[0][2]}
-	return c, c.form()
+	return c.form()
 }
 
 // form refuses what AMD's hierarchy never has: other signatures than RSA-PSS
@@ -52,7 +75,7 @@ func VerifyChain(leaf *x509.Certificate, over, roots []*x509.Certificate) (*Chai
 func (c *Chain) form() error {
 	for _, cert := range c.Certificates() {
 		if cert.SignatureAlgorithm != x509.SHA384WithRSAPSS {
-			return fmt.Errorf("snp: %s is signed with %s, want RSA-PSS with SHA-384", cert.Subject.CommonName, cert.SignatureAlgorithm)
+			return fmt.Errorf("%s is signed with %s, want RSA-PSS with SHA-384", cert.Subject.CommonName, cert.SignatureAlgorithm)
 		}
 	}
 	product, err := c.Product()
@@ -61,7 +84,7 @@ func (c *Chain) form() error {
 	}
 	want := map[string]string{"SEV-VCEK": "SEV-" + string(product), "SEV-VLEK": "SEV-VLEK-" + string(product)}[c.Leaf.Subject.CommonName]
 	if got := c.Intermediate.Subject.CommonName; got != want {
-		return fmt.Errorf("snp: %s is issued by %q, want %q", c.Leaf.Subject.CommonName, got, want)
+		return fmt.Errorf("%s is issued by %q, want %q", c.Leaf.Subject.CommonName, got, want)
 	}
 	return nil
 }
@@ -71,6 +94,15 @@ func (c *Chain) Certificates() []*x509.Certificate {
 	return []*x509.Certificate{c.Leaf, c.Intermediate, c.Root}
 }
 
+// ValidAt tells whether each of the three is valid at now.
+func (c *Chain) ValidAt(now time.Time) bool {
+	return !slices.ContainsFunc(c.Certificates(), func(cert *x509.Certificate) bool { return !validAt(cert, now) })
+}
+
+func validAt(c *x509.Certificate, now time.Time) bool {
+	return !now.Before(c.NotBefore) && !now.After(c.NotAfter)
+}
+
 // Product is what the root vouches for, by its name: ARK-Milan and so on.
 func (c *Chain) Product() (Product, error) {
 	for _, p := range Products {
@@ -78,7 +110,7 @@ func (c *Chain) Product() (Product, error) {
 			return p, nil
 		}
 	}
-	return "", fmt.Errorf("snp: root is %.40q, of no known product", c.Root.Subject.CommonName)
+	return "", fmt.Errorf("root is %.40q, of no known product", c.Root.Subject.CommonName)
 }
 
 // VerifySignature checks that key signed the report.
