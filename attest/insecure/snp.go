@@ -25,6 +25,8 @@ type SNPMachine struct {
 	image     string
 }
 
+var _ attest.Platform = (*SNPMachine)(nil)
+
 // Machine returns a guest that runs the named image. Equal names give equal
 // measurements, under every authority.
 func (a *SNPAuthority) Machine(image string) *SNPMachine {

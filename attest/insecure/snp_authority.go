@@ -1,7 +1,6 @@
 package insecure
 
 import (
-	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -10,7 +9,6 @@ import (
 	"crypto/sha512"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/asn1"
 	"encoding/binary"
 	"encoding/pem"
 	"fmt"
@@ -128,55 +126,6 @@ func (a *SNPAuthority) certify(s, by *snpSignatory, name string, serial int64, a
 	return err
 }
 
-// endorsement is what AMD writes into the certificate of a chip's key, or into
-// that of a cloud provider's.
-func (a *SNPAuthority) endorsement() []pkix.Extension {
-	name, tcb := string(a.product), snpTCB
-	out := []pkix.Extension{SNPExtension(der(1), 1), SNPExtension(ia5(name), 2)}
-	for component, n := range map[int]uint8{1: tcb.Bootloader, 2: tcb.TEE, 3: tcb.SNP, 8: tcb.Microcode} {
-		out = append(out, SNPExtension(der(int(n)), 3, component))
-	}
-	if a.product == snp.Turin {
-		out = append(out, SNPExtension(der(int(tcb.FMC)), 3, 9))
-	}
-	chip := a.chip()
-	switch {
-	case a.signer == snp.VLEK:
-		return append(out, SNPExtension(ia5("CN=cloud.invalid"), 5))
-	case a.product == snp.Turin:
-		return append(out, SNPExtension(chip[:8], 4))
-	}
-	return append(out, SNPExtension(chip[:], 4))
-}
-
-// SNPExtension is one of AMD's, below 1.3.6.1.4.1.3704.1.
-func SNPExtension(value []byte, tail ...int) pkix.Extension {
-	return pkix.Extension{Id: append(asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 3704, 1}, tail...), Value: value}
-}
-
-func der(n int) []byte {
-	b, err := asn1.Marshal(n)
-	if err != nil {
-		panic(err) // of a number: it cannot
-	}
-	return b
-}
-
-func ia5(s string) []byte { return append([]byte{asn1.TagIA5String, byte(len(s))}, s...) }
-
-// chip is the name of the one simulated chip of an authority: by its key.
-func (a *SNPAuthority) chip() (id [64]byte) {
-	public, err := x509.MarshalPKIXPublicKey(a.leaf.key.Public())
-	if err != nil {
-		panic(err) // of a key that was just made
-	}
-	id = sha512.Sum512(public)
-	if a.product == snp.Turin {
-		clear(id[8:])
-	}
-	return id
-}
-
 // sign is a whole report.
 func (a *SNPAuthority) sign(body snp.Body) ([]byte, error) {
 	report, err := binary.Append(nil, binary.LittleEndian, &body)
@@ -202,48 +151,6 @@ func (a *SNPAuthority) Roots() []*x509.Certificate { return []*x509.Certificate{
 // Minimum is what a verifier's policy may ask of the simulated platform.
 func (a *SNPAuthority) Minimum() map[snp.Product]snp.Parts {
 	return map[snp.Product]snp.Parts{a.product: snpTCB}
-}
-
-// SNPCollateral is what an authority says about its certificates. The zero
-// value says that all are good for ten years.
-type SNPCollateral struct {
-	ThisUpdate, NextUpdate time.Time // of the revocation list
-	Revoke                 bool      // the intermediate is on it
-	// Alter changes the list before it is signed. May be nil.
-	Alter func(*x509.RevocationList)
-}
-
-// Publish signs a new list and serves it from now on, with the chain and the
-// chip's certificate.
-func (a *SNPAuthority) Publish(c SNPCollateral) error {
-	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: c.ThisUpdate, NextUpdate: c.NextUpdate, SignatureAlgorithm: x509.SHA384WithRSAPSS}
-	if list.ThisUpdate.IsZero() {
-		list.ThisUpdate = a.root.cert.NotBefore
-	}
-	if list.NextUpdate.IsZero() {
-		list.NextUpdate = a.root.cert.NotAfter
-	}
-	if c.Revoke {
-		list.RevokedCertificateEntries = []x509.RevocationListEntry{{SerialNumber: a.intermediate.cert.SerialNumber, RevocationTime: list.ThisUpdate}}
-	}
-	if c.Alter != nil {
-		c.Alter(list)
-	}
-	crl, err := x509.CreateRevocationList(rand.Reader, list, a.root.cert, a.root.key)
-	if err != nil {
-		return fmt.Errorf("insecure: revocation list: %w", err)
-	}
-	answers := snp.Answers{snp.CRLPath(a.product, a.signer): crl, snp.ChainPath(a.product, a.signer): a.chain(a.intermediate, a.root)}
-	if a.signer == snp.VCEK {
-		answers[snp.VCEKPath(a.product, a.chip(), snpTCB)] = a.leaf.cert.Raw
-	}
-	a.published.Store(&answers)
-	return nil
-}
-
-// Get implements snp.Collateral with what was published last.
-func (a *SNPAuthority) Get(ctx context.Context, path string) ([]byte, error) {
-	return a.published.Load().Get(ctx, path)
 }
 
 func (a *SNPAuthority) chain(of ...snpSignatory) (out []byte) {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -161,14 +162,18 @@ func TestGuestImageFiles(t *testing.T) {
 	}
 }
 
-// counted is a source that counts, and can be switched off.
+// counted is a source that counts, and can be switched off. Lists and chains
+// are fetched side by side.
 type counted struct {
+	mu sync.Mutex
 	snp.Collateral
 	asked int
 	fail  error
 }
 
 func (c *counted) Get(ctx context.Context, path string) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.asked++
 	if c.fail != nil {
 		return nil, c.fail
@@ -224,10 +229,11 @@ func TestCached(t *testing.T) {
 		publish(10 * day)
 		before := src.asked
 		v.TestCollateral = cached
-		if failed, ok := v.Verify(t.Context(), raw, time.Now()).Checks.Failed(); ok || src.asked == before {
+		failed, _ := v.Verify(t.Context(), raw, time.Now()).Checks.Failed()
+		synctest.Wait()
+		if failed.Name != "" || src.asked == before {
 			t.Errorf("%+v, asked %d times", failed, src.asked)
 		}
-		synctest.Wait()
 	})
 }
 

@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/google/go-sev-guest/abi"
-	"github.com/google/uuid"
 )
 
 // kernel plays the report interface of a guest: writing inblob raises the
@@ -63,7 +62,11 @@ func table(entries ...abi.CertTableEntry) []byte {
 }
 
 func entry(guid string, body []byte) abi.CertTableEntry {
-	return abi.CertTableEntry{GUID: uuid.MustParse(guid), RawCert: body}
+	name, err := hex.DecodeString(strings.ReplaceAll(guid, "-", ""))
+	if err != nil {
+		panic(err)
+	}
+	return abi.CertTableEntry{GUID: [16]byte(name), RawCert: body}
 }
 
 func TestGuestQuote(t *testing.T) {

@@ -133,7 +133,10 @@ func Parse(evidence []byte) (*Evidence, error) {
 		return nil, err
 	}
 	certs, err := parseCertificates(evidence[ReportSize:], 3)
-	return &Evidence{r, certs}, err
+	if err != nil {
+		return nil, err
+	}
+	return &Evidence{r, certs}, nil
 }
 
 var errNotCertificates = errors.New("snp: bytes that are no certificate in PEM")

@@ -2,6 +2,7 @@ package snp
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -101,4 +102,30 @@ func (a Parts) String() string {
 		s = fmt.Sprintf("fmc %d, ", a.FMC) + s
 	}
 	return s
+}
+
+// ParseMinimum reads one line of a policy's Minimum, such as
+// "Milan:bootloader=4,snp=24,microcode=219". A part that is not named may be
+// anything; one product needs one line.
+func ParseMinimum(line string) (Product, Parts, error) {
+	name, list, _ := strings.Cut(line, ":")
+	p := Product(name)
+	if Root(p) == nil {
+		return "", Parts{}, fmt.Errorf("snp: minimum %q: want Milan, Genoa or Turin before a colon", line)
+	}
+	var a Parts
+	parts := map[string]*uint8{"fmc": &a.FMC, "bootloader": &a.Bootloader, "tee": &a.TEE, "snp": &a.SNP, "microcode": &a.Microcode}
+	if p != Turin {
+		delete(parts, "fmc")
+	}
+	for _, item := range strings.Split(list, ",") {
+		part, value, _ := strings.Cut(item, "=")
+		n, err := strconv.ParseUint(value, 0, 8)
+		if err != nil || parts[part] == nil {
+			return "", Parts{}, fmt.Errorf("snp: minimum %q: %q is not a part of %s with a number to 255, or is there twice", line, item, p)
+		}
+		*parts[part] = uint8(n)
+		delete(parts, part)
+	}
+	return p, a, nil
 }
