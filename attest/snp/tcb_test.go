@@ -54,8 +54,8 @@ func TestProcessors(t *testing.T) {
 func TestParseMinimum(t *testing.T) {
 	for line, want := range map[string]snp.Parts{
 		"Milan:bootloader=4,snp=24,microcode=219": {Bootloader: 4, SNP: 24, Microcode: 219},
-		"Genoa:snp=0x17":                          {SNP: 0x17},
-		"Turin:fmc=1,tee=2":                       {FMC: 1, TEE: 2},
+		"Genoa:snp=0x17":    {SNP: 0x17},
+		"Turin:fmc=1,tee=2": {FMC: 1, TEE: 2},
 	} {
 		if p, got, err := snp.ParseMinimum(line); err != nil || got != want || string(p) != line[:5] {
 			t.Errorf("%s: %s %+v, %v", line, p, got, err)
