@@ -77,6 +77,22 @@ func (v *Verdict) MarshalJSON() ([]byte, error) {
 		v.fields(), v.Checks, v.At.UTC(), v.Expires.UTC()})
 }
 
+// UnmarshalJSON reads what MarshalJSON wrote: enough to show it again. The
+// bytes of the registers are not taken back.
+func (v *Verdict) UnmarshalJSON(text []byte) error {
+	var j verdictJSON
+	if err := json.Unmarshal(text, &j); err != nil {
+		return err
+	}
+	var level Level
+	if err := level.UnmarshalText([]byte(j.LevelName)); err != nil {
+		return err
+	}
+	*v = Verdict{Kind: j.Kind, Trusted: j.Verdict == "trusted", Insecure: j.Insecure, Level: level, TCB: j.TCB, Advisories: j.Advisories,
+		Platform: j.Platform, Checks: j.Checks, At: j.At, Expires: j.Expires}
+	return nil
+}
+
 // fields are the measurements by name, in hexadecimal; empty without any.
 func (v *Verdict) fields() map[string]string {
 	out := map[string]string{}
