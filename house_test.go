@@ -35,7 +35,7 @@ var arrows = map[string][]string{
 	"attest/snp":        {"attest/evidence"},
 	"attest/insecure":   {"attest", "attest/evidence", "attest/snp", "attest/tdx"},
 	"ratls":             {"attest", "tl", "wire"}, // peer-info strings are TL strings; the proof of work is wire's
-	"seal":              {"attest", "tl"},         // hand-overs are judged; the sealing service speaks TL
+	"seal":              {"attest", "attest/evidence", "attest/tdx", "tl"},         // hand-overs are judged; the sealing service speaks TL
 	"coin":              {},
 	"ton":               {"coin"},
 	"ton/localnet":      {},                              // a chain knows nothing of what runs on it

@@ -13,8 +13,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/opencocoon/cocoon/attest/evidence"
+	"github.com/opencocoon/cocoon/attest/tdx"
 	"github.com/opencocoon/cocoon/tl"
 )
 
@@ -40,22 +43,17 @@ type SGX struct {
 	Dial func(context.Context) (io.ReadWriteCloser, error)
 	// Report returns the guest's TD report over 64 bytes; see [TDReport].
 	Report func([64]byte) ([]byte, error)
-	// Judge verifies an SGX quote and says what it states. An error refuses.
-	Judge func(ctx context.Context, quote []byte, now time.Time) (*Enclave, error)
+	// Verifier verifies the quote of the enclave.
+	Verifier *tdx.Verifier
+	// AllowUnknownTCB believes an enclave on a processor whose state nobody
+	// knows. One that is known to be out of order stays refused.
+	AllowUnknownTCB bool
 	// Wanted lists the enclaves to believe, by MRENCLAVE. Empty believes none.
 	Wanted [][32]byte
 	// MinSVN is the lowest security version of the enclave.
 	MinSVN uint16
 	// Now dates the judgement. Nil means time.Now.
 	Now func() time.Time
-}
-
-// Enclave is what a verified quote states about the enclave that answered.
-type Enclave struct {
-	MREnclave  [32]byte
-	SVN        uint16
-	Debug      bool
-	ReportData [64]byte
 }
 
 // Binding implements [Source].
@@ -152,20 +150,22 @@ func (s *SGX) judge(ctx context.Context, answer *tl.PersistentKey, public []byte
 	if s.Now != nil {
 		now = s.Now
 	}
-	e, err := s.Judge(ctx, answer.SgxQuote, now())
-	if err != nil {
-		return fmt.Errorf("seal: quote of the sealing enclave: %w", err)
+	f := s.Verifier.VerifyEnclave(ctx, answer.SgxQuote, now())
+	if c, failed := f.Checks.Failed(); failed {
+		return fmt.Errorf("seal: quote of the sealing enclave: %s is %s, want %s", c.Name, c.Got, c.Want)
+	}
+	if f.Status != evidence.UpToDate && (f.Status != evidence.Unknown || !s.AllowUnknownTCB) {
+		return fmt.Errorf("seal: the sealing enclave's processor is %s, want %s", strings.TrimSpace(f.Status+" "+f.Reason), evidence.UpToDate)
 	}
 	ours, theirs := sha256.Sum256(public), sha256.Sum256(answer.EncryptedSecret)
+	enclave, svn := f.Register(tdx.RegisterMREnclave), binary.BigEndian.Uint16(f.Register(tdx.RegisterSVN))
 	switch {
-	case !bytes.Equal(e.ReportData[:], slices.Concat(ours[:], theirs[:])):
+	case !bytes.Equal(f.ReportData[:], slices.Concat(ours[:], theirs[:])):
 		return errors.New("seal: the quote is for another request or another secret")
-	case e.Debug:
-		return errors.New("seal: the sealing enclave runs in debug mode: its host can read the keys")
-	case !slices.Contains(s.Wanted, e.MREnclave):
-		return fmt.Errorf("seal: the sealing enclave is %x, none of the %d that are wanted", e.MREnclave, len(s.Wanted))
-	case e.SVN < s.MinSVN:
-		return fmt.Errorf("seal: the sealing enclave has security version %d, want at least %d", e.SVN, s.MinSVN)
+	case !slices.ContainsFunc(s.Wanted, func(wanted [32]byte) bool { return bytes.Equal(wanted[:], enclave) }):
+		return fmt.Errorf("seal: the sealing enclave is %x, none of the %d that are wanted", enclave, len(s.Wanted))
+	case svn < s.MinSVN:
+		return fmt.Errorf("seal: the sealing enclave has security version %d, want at least %d", svn, s.MinSVN)
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencocoon/cocoon/attest/insecure"
 	"github.com/opencocoon/cocoon/tl"
 )
 
@@ -88,13 +89,15 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// enclave answers requests as the reference's does, but for the quote, which
-// here is the bare statement; lie may change what it says.
+// enclave answers requests as the reference's does, on a simulated processor;
+// lie may change what it says.
 type enclave struct {
-	identity Enclave
-	lie      func(stated *Enclave, answer *tl.PersistentKey)
-	mangle   func(frame []byte) []byte
-	silent   bool
+	measurement byte // the first of its MRENCLAVE; 0 is 1
+	svn         uint16
+	edit        func(*insecure.EnclaveDraft)
+	lie         func(stated *[64]byte, answer *tl.PersistentKey)
+	mangle      func(frame []byte) []byte
+	silent      bool
 }
 
 func (e *enclave) serve(t *testing.T) *SGX {
@@ -115,20 +118,27 @@ func (e *enclave) serve(t *testing.T) *SGX {
 		}
 	}()
 	return &SGX{
-		Dial: Dial(socket),
+		Verifier: vendor(t).Verifier(),
+		Dial:     Dial(socket),
 		Report: func(data [64]byte) ([]byte, error) {
 			return append(make([]byte, 128), append(data[:], make([]byte, 832)...)...), nil
-		},
-		Judge: func(_ context.Context, quote []byte, _ time.Time) (*Enclave, error) {
-			stated := &Enclave{}
-			if _, err := binary.Decode(quote, binary.LittleEndian, stated); err != nil {
-				return nil, errors.New("not signed by Intel")
-			}
-			return stated, nil
 		},
 		Wanted: [][32]byte{{1}},
 		MinSVN: 2,
 	}
+}
+
+// authority is the vendor of all simulated processors here.
+var authority *insecure.Authority
+
+func vendor(t *testing.T) *insecure.Authority {
+	if authority == nil {
+		var err error
+		if authority, err = insecure.NewAuthority(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return authority
 }
 
 func (e *enclave) answer(stream net.Conn) {
@@ -157,14 +167,14 @@ func (e *enclave) answer(stream net.Conn) {
 	key := sha256.Sum256(ask.KeyName) // no processor here: the name alone
 	cipher.XORKeyStream(key[:], key[:])
 	secret := append(littlePoint(ours.PublicKey()), key[:]...)
-	stated, answer := e.identity, &tl.PersistentKey{EncryptedSecret: secret}
+	answer := &tl.PersistentKey{EncryptedSecret: secret}
 	first, second := sha256.Sum256(public), sha256.Sum256(secret)
-	stated.ReportData = [64]byte(slices.Concat(first[:], second[:]))
+	stated := [64]byte(slices.Concat(first[:], second[:]))
 	if e.lie != nil {
 		e.lie(&stated, answer)
 	}
 	if answer.SgxQuote == nil {
-		answer.SgxQuote, _ = binary.Append(nil, binary.LittleEndian, stated)
+		answer.SgxQuote, _ = authority.Enclave([32]byte{max(e.measurement, 1)}, max(e.svn, 2), stated, e.edit)
 	}
 	body := tl.Marshal(answer)
 	out := append(binary.LittleEndian.AppendUint32(nil, uint32(len(body))), body...)
@@ -175,7 +185,7 @@ func (e *enclave) answer(stream net.Conn) {
 }
 
 func TestKey(t *testing.T) {
-	s := (&enclave{identity: Enclave{MREnclave: [32]byte{1}, SVN: 2}}).serve(t)
+	s := (&enclave{}).serve(t)
 	for _, name := range []string{"app", "disk_encryption", strings.Repeat("n", 256)} {
 		got, err := s.Key(t.Context(), name)
 		if want := sha256.Sum256([]byte(name)); err != nil || got != want {
@@ -195,17 +205,18 @@ func TestKeyRefuses(t *testing.T) {
 		enclave enclave
 		want    string
 	}{
-		{"another enclave", enclave{identity: Enclave{MREnclave: [32]byte{2}, SVN: 2}}, "none of the 1 that are wanted"},
-		{"an old enclave", enclave{identity: Enclave{MREnclave: [32]byte{1}, SVN: 1}}, "security version 1"},
-		{"a debug enclave", enclave{identity: Enclave{MREnclave: [32]byte{1}, SVN: 2, Debug: true}}, "debug mode"},
-		{"a quote that is none", enclave{lie: func(_ *Enclave, a *tl.PersistentKey) { a.SgxQuote = []byte("quote") }}, "not signed by Intel"},
-		{"no quote", enclave{lie: func(_ *Enclave, a *tl.PersistentKey) { a.SgxQuote = []byte{} }}, "not signed by Intel"},
-		{"for another request", enclave{lie: func(e *Enclave, _ *tl.PersistentKey) { e.ReportData[0] ^= 1 }}, "another request"},
-		{"for another secret", enclave{lie: func(e *Enclave, _ *tl.PersistentKey) { e.ReportData[63] ^= 1 }}, "another request"},
-		{"another key of the enclave", enclave{lie: func(_ *Enclave, a *tl.PersistentKey) { a.EncryptedSecret[0] ^= 1 }}, "another request"},
-		{"a short secret", enclave{lie: func(_ *Enclave, a *tl.PersistentKey) { a.EncryptedSecret = a.EncryptedSecret[:95] }}, "95 bytes"},
-		{"no secret", enclave{lie: func(_ *Enclave, a *tl.PersistentKey) { a.EncryptedSecret = nil }}, "0 bytes"},
-		{"a point off the curve", enclave{identity: Enclave{MREnclave: [32]byte{1}, SVN: 2}, lie: offCurve}, "the enclave's key"},
+		{"another enclave", enclave{measurement: 2}, "none of the 1 that are wanted"},
+		{"an old enclave", enclave{edit: func(d *insecure.EnclaveDraft) { d.About.ISVSVN = 1 }}, "security version 1"},
+		{"an enclave of Intel's enemy", enclave{edit: func(d *insecure.EnclaveDraft) { d.Quoting.MRSigner[0]++ }}, "quoting enclave is"},
+		{"a debug enclave", enclave{edit: func(d *insecure.EnclaveDraft) { d.About.Attributes[0] |= 2 }}, "debug is"},
+		{"a quote that is none", enclave{lie: func(_ *[64]byte, a *tl.PersistentKey) { a.SgxQuote = []byte("quote") }}, "format is"},
+		{"no quote", enclave{lie: func(_ *[64]byte, a *tl.PersistentKey) { a.SgxQuote = []byte{} }}, "format is"},
+		{"for another request", enclave{lie: func(e *[64]byte, _ *tl.PersistentKey) { e[0] ^= 1 }}, "another request"},
+		{"for another secret", enclave{lie: func(e *[64]byte, _ *tl.PersistentKey) { e[63] ^= 1 }}, "another request"},
+		{"another key of the enclave", enclave{lie: func(_ *[64]byte, a *tl.PersistentKey) { a.EncryptedSecret[0] ^= 1 }}, "another request"},
+		{"a short secret", enclave{lie: func(_ *[64]byte, a *tl.PersistentKey) { a.EncryptedSecret = a.EncryptedSecret[:95] }}, "95 bytes"},
+		{"no secret", enclave{lie: func(_ *[64]byte, a *tl.PersistentKey) { a.EncryptedSecret = nil }}, "0 bytes"},
+		{"a point off the curve", enclave{lie: offCurve}, "the enclave's key"},
 		{"trailing bytes", enclave{mangle: func(f []byte) []byte { f[0] += 4; return append(f, 0, 0, 0, 0) }}, "sealing service"},
 		{"another message", enclave{mangle: func(f []byte) []byte { f[4] ^= 1; return f }}, "sealing service"},
 		{"a huge frame", enclave{mangle: func(f []byte) []byte { return []byte{255, 255, 255, 255} }}, "a frame of 4294967295 bytes"},
@@ -222,10 +233,32 @@ func TestKeyRefuses(t *testing.T) {
 
 // offCurve changes the point and vouches for the change, as a service would
 // that has an enclave of its own.
-func offCurve(e *Enclave, a *tl.PersistentKey) {
+func offCurve(stated *[64]byte, a *tl.PersistentKey) {
 	a.EncryptedSecret[0] ^= 1
 	hash := sha256.Sum256(a.EncryptedSecret)
-	copy(e.ReportData[32:], hash[:])
+	copy(stated[32:], hash[:])
+}
+
+// A processor that is out of order seals nothing, one that nobody speaks for
+// only where that is allowed.
+func TestKeyTCB(t *testing.T) {
+	s := (&enclave{}).serve(t)
+	if err := authority.Publish(insecure.Collateral{TCBStatus: "OutOfDate"}); err != nil {
+		t.Fatal(err)
+	}
+	defer authority.Publish(insecure.Collateral{})
+	s.AllowUnknownTCB = true
+	if _, err := s.Key(t.Context(), "app"); err == nil || !strings.Contains(err.Error(), "OutOfDate") {
+		t.Errorf("out of date: %v", err)
+	}
+	s.Verifier.TestCollateral = nil
+	if _, err := s.Key(t.Context(), "app"); err != nil {
+		t.Errorf("unknown, which is allowed: %v", err)
+	}
+	s.AllowUnknownTCB = false
+	if _, err := s.Key(t.Context(), "app"); err == nil || !strings.Contains(err.Error(), "unknown") {
+		t.Errorf("unknown: %v", err)
+	}
 }
 
 func TestKeyWithoutGuest(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/big"
 	"strings"
 	"time"
@@ -55,7 +56,11 @@ func (a *Authority) Publish(c Collateral) error {
 	for part, document := range map[tdx.Part]struct {
 		name string
 		object
-	}{tdx.TCBInfo(fmspc): {"tcbInfo", info}, tdx.QEIdentity: {"enclaveIdentity", identity}} {
+	}{
+		tdx.TCBInfo(fmspc): {"tcbInfo", info}, tdx.QEIdentity: {"enclaveIdentity", identity},
+		tdx.SGXTCBInfo(fmspc): {"tcbInfo", with(info, object{"id": "SGX"})},
+		tdx.SGXQEIdentity:     {"enclaveIdentity", with(identity, object{"id": "QE", "isvprodid": sgxProduct})},
+	} {
 		body, err := a.signJSON(document.name, document.object)
 		if err != nil {
 			return err
@@ -112,6 +117,13 @@ func (a *Authority) signJSON(name string, document any) ([]byte, error) {
 }
 
 type object = map[string]any
+
+// with is a copy of a document with other members.
+func with(document, other object) object {
+	out := maps.Clone(document)
+	maps.Copy(out, other)
+	return out
+}
 
 // level is one TCB level with the given numbers.
 func (a *Authority) level(c Collateral, status string, tcb object) []object {

@@ -39,6 +39,8 @@ const (
 	rootCRL
 	pckCRLPlatform
 	pckCRLProcessor
+	sgxTCBInfo
+	sgxQEIdentity
 )
 
 // Parts that there is one of.
@@ -47,10 +49,15 @@ var (
 	RootCRL         = Part{what: rootCRL}         // what the root revoked, DER
 	PCKCRLPlatform  = Part{what: pckCRLPlatform}  // what the CA of that name revoked, DER
 	PCKCRLProcessor = Part{what: pckCRLProcessor} // so too
+	SGXQEIdentity   = Part{what: sgxQEIdentity}   // of the quoting enclave for enclaves, JSON
 )
 
 // TCBInfo is the part about a model of processors, JSON.
 func TCBInfo(fmspc [6]byte) Part { return Part{tcbInfo, fmspc} }
+
+// SGXTCBInfo is the part about a model of processors as makers of enclaves,
+// JSON.
+func SGXTCBInfo(fmspc [6]byte) Part { return Part{sgxTCBInfo, fmspc} }
 
 // File is the name of the part in a directory; a chain is in the file of that
 // name and ".chain.pem".
@@ -60,6 +67,10 @@ func (p Part) File() string {
 		return fmt.Sprintf("tcb-%x.json", p.fmspc)
 	case qeIdentity:
 		return "qe-identity.json"
+	case sgxTCBInfo:
+		return fmt.Sprintf("sgx-tcb-%x.json", p.fmspc)
+	case sgxQEIdentity:
+		return "sgx-qe-identity.json"
 	case rootCRL:
 		return "root-crl.der"
 	case pckCRLProcessor:
@@ -74,7 +85,9 @@ func (p Part) String() string { return p.File() }
 
 // signedJSON tells whether the part is JSON with a signature inside, and not a
 // list, which carries its issuer's name.
-func (p Part) signedJSON() bool { return p.what == tcbInfo || p.what == qeIdentity }
+func (p Part) signedJSON() bool {
+	return p.what == tcbInfo || p.what == qeIdentity || p.what == sgxTCBInfo || p.what == sgxQEIdentity
+}
 
 // maxCollateral bounds one part. Intel's largest today is under 100 kB.
 const maxCollateral = 1 << 20

@@ -176,13 +176,20 @@ func (q *Quote) bodySizeV5(r *reader) int {
 func (q *Quote) parseSignature(r *reader) {
 	both := r.take("signature and key", 128)
 	r.container("certification data", 6)
+	q.parseReport(r)
+	if r.err == nil {
+		q.signature, q.key = both[:64], both[64:]
+	}
+}
+
+// parseReport reads the quoting enclave's report and what certifies it.
+func (q *Quote) parseReport(r *reader) {
 	q.report = r.take("enclave report", reportSize)
 	q.reportSignature = r.take("enclave report's signature", 64)
 	q.authenticationData = r.take("authentication data", r.u16("length of authentication data"))
 	r.container("certificates", 5)
 	q.chain = r.b
 	if r.err == nil {
-		q.signature, q.key = both[:64], both[64:]
 		report := reader{b: q.report}
 		report.decode("enclave report", reportSize, &q.Enclave)
 	}

@@ -45,6 +45,10 @@ func (s *service) address(part Part) (address, header string) {
 		return fmt.Sprintf("%s/tdx/certification/v4/tcb?fmspc=%x", base, part.fmspc), "Tcb-Info-Issuer-Chain"
 	case qeIdentity:
 		return base + "/tdx/certification/v4/qe/identity", "Sgx-Enclave-Identity-Issuer-Chain"
+	case sgxTCBInfo:
+		return fmt.Sprintf("%s/sgx/certification/v4/tcb?fmspc=%x", base, part.fmspc), "Tcb-Info-Issuer-Chain"
+	case sgxQEIdentity:
+		return base + "/sgx/certification/v4/qe/identity", "Sgx-Enclave-Identity-Issuer-Chain"
 	case pckCRLPlatform:
 		return base + "/sgx/certification/v4/pckcrl?ca=platform&encoding=der", ""
 	case pckCRLProcessor:

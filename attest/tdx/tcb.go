@@ -31,8 +31,8 @@ func (l level) String() string {
 // component: those of the processor's firmware as the PCK certificate states
 // them, and those of TDX as the quote does.
 func (d *tcbInfoDocument) platformLevel(pck *pckFacts, svn [16]byte) (level, error) {
-	if !bytes.Equal(d.FMSPC, pck.FMSPC[:]) || !bytes.Equal(d.PCEID, pck.PCEID[:]) {
-		return level{}, fmt.Errorf("TCB info is about FMSPC %x and PCEID %x, the machine has %x and %x", []byte(d.FMSPC), []byte(d.PCEID), pck.FMSPC, pck.PCEID)
+	if err := d.about(pck); err != nil {
+		return level{}, err
 	}
 	first := 0
 	if moduleVersion(svn) > 0 {
@@ -44,6 +44,28 @@ func (d *tcbInfoDocument) platformLevel(pck *pckFacts, svn [16]byte) (level, err
 		}
 	}
 	return level{}, fmt.Errorf("no level for PCESVN %d, CPUSVN %x, TDX SVN %x", pck.PCESVN, pck.CPUSVN, svn)
+}
+
+// processorLevel is the first level that the processor reaches, with nothing
+// of TDX.
+func (d *tcbInfoDocument) processorLevel(pck *pckFacts) (level, error) {
+	if err := d.about(pck); err != nil {
+		return level{}, err
+	}
+	for _, l := range d.TCBLevels {
+		if reaches(pck.CPUSVN[:], l.TCB.SGX, 0) && pck.PCESVN >= l.TCB.PCESVN {
+			return l.level()
+		}
+	}
+	return level{}, fmt.Errorf("no level for PCESVN %d, CPUSVN %x", pck.PCESVN, pck.CPUSVN)
+}
+
+// about checks that the document is about the model of this processor.
+func (d *tcbInfoDocument) about(pck *pckFacts) error {
+	if !bytes.Equal(d.FMSPC, pck.FMSPC[:]) || !bytes.Equal(d.PCEID, pck.PCEID[:]) {
+		return fmt.Errorf("TCB info is about FMSPC %x and PCEID %x, the machine has %x and %x", []byte(d.FMSPC), []byte(d.PCEID), pck.FMSPC, pck.PCEID)
+	}
+	return nil
 }
 
 // moduleVersion is which TDX module it is; 0 are those before modules had

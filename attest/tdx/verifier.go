@@ -86,18 +86,24 @@ func (v *Verifier) Verify(ctx context.Context, raw []byte, now time.Time) *evide
 		return f
 	}
 	f.ReportData, f.Image, f.Registers = q.Body.ReportData, q.Body.ImageHash(), q.registers()
-	f.Checks.Add(CheckHeader, q.Header.QEVendor == intelQEVendor,
-		fmt.Sprintf("version %d, vendor %x…", q.Header.Version, q.Header.QEVendor[:4]), fmt.Sprintf("vendor %x…, Intel", intelQEVendor[:4]))
 	i := &inquiry{Finding: f, quote: q, now: now}
+	i.header()
 	sound := v.certificates(i)
 	if i.chain.pck != nil {
-		sound = i.signatures() && sound
+		sound = i.signatures(tdProduct) && sound
 	}
 	i.attributes()
 	if sound && i.src != nil { // addresses asked for come from the chain, which must be genuine
 		i.ask(ctx, v.MinEvaluationNumber)
 	}
 	return f
+}
+
+// header looks at who says that he made the quote.
+func (i *inquiry) header() {
+	h := &i.quote.Header
+	i.Checks.Add(CheckHeader, h.QEVendor == intelQEVendor,
+		fmt.Sprintf("version %d, vendor %x…", h.Version, h.QEVendor[:4]), fmt.Sprintf("vendor %x…, Intel", intelQEVendor[:4]))
 }
 
 // certificates judges the chain from the root down, and chooses the source of
@@ -153,8 +159,9 @@ func (i *inquiry) name() {
 	}
 }
 
-// signatures follows them from the PCK certificate to the registers.
-func (i *inquiry) signatures() bool {
+// signatures follows them from the PCK certificate to the registers. product
+// is which of Intel's quoting enclaves signs such quotes.
+func (i *inquiry) signatures(product uint16) bool {
 	q := i.quote
 	key, _ := i.chain.pck.PublicKey.(*ecdsa.PublicKey)
 	err := fmt.Errorf("the PCK certificate's key is %T", i.chain.pck.PublicKey)
@@ -164,7 +171,7 @@ func (i *inquiry) signatures() bool {
 	ok := i.Checks.Passed(CheckReport, err, "signed by the PCK certificate's key")
 	ok = i.Checks.Passed(CheckKey, q.verifyKey(), "the one that the enclave's report names") && ok
 	ok = i.Checks.Passed(evidence.CheckSignature, q.verifySignature(), "by the attestation key") && ok
-	return i.Checks.Passed(CheckEnclave, q.verifyEnclave(), "the vendor's own") && ok
+	return i.Checks.Passed(CheckEnclave, q.verifyEnclave(product), "the vendor's own") && ok
 }
 
 // attributes are what the registers say about the guest's protection.

@@ -53,16 +53,14 @@ func (q *Quote) verifySignature() error {
 // enclave. A platform's owner may run enclaves of his own that the same PCK
 // key certifies, so without this check a valid signature proves only that the
 // processor is genuine, and nothing about the guest.
-func (q *Quote) verifyEnclave() error {
-	const tdQuotingEnclave = 2 // ISVPRODID
-	const debug = 1 << 1       // bit of an enclave's attributes
+func (q *Quote) verifyEnclave(product uint16) error {
 	e := &q.Enclave
 	switch {
 	case e.MRSigner != intelQESigner:
 		return fmt.Errorf("signed by %x…, want %x…, Intel's", e.MRSigner[:8], intelQESigner[:8])
-	case e.ISVProdID != tdQuotingEnclave:
-		return fmt.Errorf("product %d, want %d", e.ISVProdID, tdQuotingEnclave)
-	case e.Attributes[0]&debug != 0:
+	case e.ISVProdID != product:
+		return fmt.Errorf("product %d, want %d", e.ISVProdID, product)
+	case e.Attributes[0]&sgxDebug != 0:
 		return errors.New("in debug mode")
 	}
 	return nil
