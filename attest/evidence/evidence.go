@@ -132,9 +132,24 @@ type Finding struct {
 	Status     string
 	Advisories []string // known weaknesses of this firmware
 
+	// Parts are the findings of the boards, where evidence comes from several;
+	// Checks then sum them up, and Platform and Registers are theirs.
+	Parts []*Finding
+
 	Insecure bool      // the root is a test root
 	Passing  bool      // a part of the answer did not come: ask again for the next peer
 	Expires  time.Time // when the first thing it rests on ends; zero: never
+}
+
+// Platforms are the processors or boards that the evidence comes from.
+func (f *Finding) Platforms() (ids []string) {
+	if f.Platform != "" {
+		ids = append(ids, f.Platform)
+	}
+	for _, part := range f.Parts {
+		ids = append(ids, part.Platforms()...)
+	}
+	return ids
 }
 
 // Unknown is the status of a platform that nobody was asked about.
