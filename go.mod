@@ -3,6 +3,7 @@ module github.com/opencocoon/cocoon
 go 1.26.0
 
 require (
+	github.com/ebitengine/purego v0.11.3
 	github.com/google/go-configfs-tsm v0.3.3
 	github.com/google/go-tdx-guest v0.3.1
 	github.com/jackc/pgx/v5 v5.12.0

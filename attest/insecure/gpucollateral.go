@@ -258,3 +258,11 @@ func LoadGPUAnchors(dir string) (*nvidia.Anchors, error) {
 	}
 	return &nvidia.Anchors{Device: roots[0], Manifest: roots[1], Collateral: nvidia.Dir(filepath.Join(dir, GPUCollateralDir))}, nil
 }
+
+// Chain returns the certificates of both chains, from their roots down.
+func (a *GPUAuthority) Chain() (certs []*x509.Certificate) {
+	for _, s := range a.signatories() {
+		certs = append(certs, s.cert)
+	}
+	return certs
+}

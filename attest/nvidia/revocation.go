@@ -59,6 +59,9 @@ func checkResponse(cert, issuer *x509.Certificate, answer []byte) (span, error) 
 	if err != nil {
 		return span{}, err
 	}
+	if r.NextUpdate.IsZero() {
+		return span{}, errors.New("an OCSP response that does not say when it ends")
+	}
 	s := span{r.ThisUpdate, r.NextUpdate}
 	if by := r.Certificate; by != nil && !by.Equal(issuer) {
 		if err := checkResponder(by, issuer); err != nil {
