@@ -44,6 +44,7 @@ type GPUAuthority struct {
 	mu        sync.Mutex // guards what follows
 	boards    map[string]*board
 	published GPUCollateral
+	answers   map[string][]byte // given since; what is asked again is not signed again
 }
 
 // board is a GPU's own key, from the factory.

@@ -37,22 +37,39 @@ type GPUCollateral struct {
 func (a *GPUAuthority) Publish(c GPUCollateral) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.published = c
+	a.published, a.answers = c, nil
 }
 
-func (a *GPUAuthority) current() GPUCollateral {
+// answer makes an answer once.
+func (a *GPUAuthority) answer(to string, make func(GPUCollateral) ([]byte, error)) ([]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if b, ok := a.answers[to]; ok {
+		return b, nil
+	}
 	c := a.published
 	if c.Until.IsZero() {
 		c.Until = a.device.cert.NotAfter
 	}
-	return c
+	b, err := make(c)
+	if err != nil {
+		return nil, err
+	}
+	if a.answers == nil {
+		a.answers = map[string][]byte{}
+	}
+	a.answers[to] = b
+	return b, nil
 }
 
 // Status implements nvidia.Collateral: the issuer itself answers.
 func (a *GPUAuthority) Status(_ context.Context, cert, issuer *x509.Certificate) ([]byte, error) {
-	c := a.current()
+	return a.answer(fmt.Sprintf("status of %x by %s", cert.SerialNumber, issuer.Subject), func(c GPUCollateral) ([]byte, error) {
+		return a.status(c, cert, issuer)
+	})
+}
+
+func (a *GPUAuthority) status(c GPUCollateral, cert, issuer *x509.Certificate) ([]byte, error) {
 	answer := ocsp.Response{
 		Status: ocsp.Good, SerialNumber: cert.SerialNumber, IssuerHash: crypto.SHA384,
 		ThisUpdate: a.device.cert.NotBefore, NextUpdate: c.Until,
@@ -80,7 +97,10 @@ func (a *GPUAuthority) Keys(context.Context) ([]byte, error) { return nil, nvidi
 
 // Manifest implements nvidia.Collateral for any version, as the name says.
 func (a *GPUAuthority) Manifest(_ context.Context, name string) ([]byte, error) {
-	c := a.current()
+	return a.answer("manifest "+name, func(c GPUCollateral) ([]byte, error) { return a.write(c, name) })
+}
+
+func (a *GPUAuthority) write(c GPUCollateral, name string) ([]byte, error) {
 	if c.Missing != "" && strings.Contains(name, c.Missing) {
 		return nil, fmt.Errorf("%w: %s", nvidia.ErrNotPublished, name)
 	}
