@@ -61,6 +61,7 @@ func (c *counted) Keys(context.Context) ([]byte, error) { return []byte(`{"keys"
 // A source that fails leaves the answer unknown, and open for the next time;
 // one that has nothing to say leaves it unknown.
 func TestUnknown(t *testing.T) {
+	t.Parallel()
 	a := newGPUAuthority(t)
 	src := &counted{Collateral: a}
 	anchors := a.Anchors()
@@ -96,6 +97,7 @@ func TestUnknown(t *testing.T) {
 }
 
 func TestSaveAndDir(t *testing.T) {
+	t.Parallel()
 	a, dir := newGPUAuthority(t), t.TempDir()
 	blob := ask(t, a.Guest(insecure.GPU{Name: "a"}, insecure.GPU{Name: "b"}), [32]byte{})
 	if err := nvidia.Save(t.Context(), a, blob, dir); err != nil {
@@ -118,6 +120,7 @@ func TestSaveAndDir(t *testing.T) {
 // The cache asks once, asks ahead of time, survives the source and a restart,
 // and does not serve what has ended.
 func TestCache(t *testing.T) {
+	t.Parallel()
 	a, dir := newGPUAuthority(t), t.TempDir()
 	src := &counted{Collateral: a}
 	now := time.Now()
@@ -240,6 +243,7 @@ func issuerIs(q *ocsp.Request, issuer *x509.Certificate) bool {
 }
 
 func TestService(t *testing.T) {
+	t.Parallel()
 	a := newGPUAuthority(t)
 	s := server(t, a, "sesame")
 	src := &nvidia.Service{Manifests: s.URL, Responder: s.URL + "/", Tokens: s.URL, Key: "sesame"}
@@ -277,6 +281,7 @@ func TestServiceAnswersBadly(t *testing.T) {
 
 // The simulated vendor's files serve another process.
 func TestSavedAuthority(t *testing.T) {
+	t.Parallel()
 	a, dir := newGPUAuthority(t), t.TempDir()
 	if err := a.Save(dir, "x"); err != nil {
 		t.Fatal(err)

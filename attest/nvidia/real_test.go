@@ -136,6 +136,7 @@ func TestEarlyH100(t *testing.T) {
 }
 
 func TestEightGB100(t *testing.T) {
+	t.Parallel()
 	blob := read(t, "gb100x8.evidence")
 	v := &nvidia.Verifier{AllowUnknown: true, MultiGPU: true, Count: 8}
 	f := v.Verify(t.Context(), blob, deviceDay)

@@ -53,6 +53,7 @@ func authority(c *x509.Certificate) {
 }
 
 func TestRevocation(t *testing.T) {
+	t.Parallel()
 	issuer := newParty(t, "issuer", nil, authority)
 	stranger := newParty(t, "issuer", nil, authority) // of the same name
 	gpu := newParty(t, "gpu", issuer, authority)

@@ -145,6 +145,7 @@ func jwks(key *ecdsa.PrivateKey) []byte {
 }
 
 func TestTokenRefusals(t *testing.T) {
+	t.Parallel()
 	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -172,6 +173,7 @@ func TestTokenRefusals(t *testing.T) {
 		{"extensions", header("crit", []string{"b64"}), nil, []string{"signature"}},
 		{"another service", whole("iss", "https://example.org"), nil, []string{"issuer"}},
 		{"a GPU's token of another service", gpu("iss", "https://example.org"), nil, []string{"issuer"}},
+		{"a GPU's token of nobody", func(b *tokens) { delete(b.gpus["GPU-0"], "iss") }, nil, []string{"issuer"}},
 		{"expired", whole("exp", time.Now().Unix()-1), nil, []string{"time"}},
 		{"no end", gpu("exp", 0), nil, []string{"time"}},
 		{"from the future", whole("nbf", time.Now().Unix()+3600), nil, []string{"time"}},
