@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	_ "embed"
 	"encoding/pem"
+	"sync"
 )
 
 // The roots, as NVIDIA's own verifiers carry them
@@ -17,10 +18,15 @@ var (
 )
 
 // DeviceRoot is NVIDIA's device identity CA: below it is every GPU.
-func DeviceRoot() *x509.Certificate { return embedded(deviceRoot) }
+func DeviceRoot() *x509.Certificate { return deviceCA() }
 
 // ManifestRoot is NVIDIA's CA of those who sign reference manifests.
-func ManifestRoot() *x509.Certificate { return embedded(manifestRoot) }
+func ManifestRoot() *x509.Certificate { return manifestCA() }
+
+var (
+	deviceCA   = sync.OnceValue(func() *x509.Certificate { return embedded(deviceRoot) })
+	manifestCA = sync.OnceValue(func() *x509.Certificate { return embedded(manifestRoot) })
+)
 
 func embedded(file []byte) *x509.Certificate {
 	block, _ := pem.Decode(file)

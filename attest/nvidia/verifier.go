@@ -53,9 +53,11 @@ type Verifier struct {
 	// MultiGPU admits GPUs that share memory over encrypted links. Links in
 	// the clear (protected PCIe) are refused: nobody here judges the switches.
 	MultiGPU bool
-	// Chips are the kinds of chip that are accepted; nil is GH100 and GB100.
+	// Chips are the kinds of chip that are accepted, by their names in
+	// certificates; nil is GH100 (H100, H200, H20) and GB100 (B200).
 	Chips []string
-	// Minimum is by chip.
+	// Minimum is by chip. Without one, every version passes for which NVIDIA's
+	// signer is still valid: two years or so of old drivers and firmware.
 	Minimum map[string]Minimum
 	// Struck are versions of driver or VBIOS that are refused.
 	Struck []string

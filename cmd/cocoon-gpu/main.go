@@ -11,6 +11,7 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -33,7 +34,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) > 0 {
 		var err error
 		if nonce, err = hex.DecodeString(args[0]); err != nil || len(nonce) != 32 || len(args) > 1 {
-			return fmt.Errorf("want one nonce of 64 hexadecimal digits, or nothing")
+			return errors.New("want one nonce of 64 hexadecimal digits, or nothing")
 		}
 	}
 	gpus, err := nvml.Open()
