@@ -135,6 +135,10 @@ type Finding struct {
 	Reason     string   // why the status is Unknown, for people
 	Advisories []string // known weaknesses of this firmware
 
+	// Parts are the findings of the boards, where evidence comes from several;
+	// Checks then sum them up, and Platform and Registers are theirs.
+	Parts []*Finding
+
 	Insecure bool      // the root is a test root
 	Passing  bool      // a part of the answer did not come: ask again for the next peer
 	Expires  time.Time // when the first thing it rests on ends; zero: never
@@ -155,6 +159,17 @@ func (f *Finding) Register(name string) []byte {
 		}
 	}
 	return nil
+}
+
+// Platforms are the processors or boards that the evidence comes from.
+func (f *Finding) Platforms() (ids []string) {
+	if f.Platform != "" {
+		ids = append(ids, f.Platform)
+	}
+	for _, part := range f.Parts {
+		ids = append(ids, part.Platforms()...)
+	}
+	return ids
 }
 
 // Verifier judges one kind of evidence. Verify returns a finding in any case,
