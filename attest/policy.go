@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/opencocoon/cocoon/attest/evidence"
 	"github.com/opencocoon/cocoon/attest/tdx"
 )
 
@@ -32,6 +33,15 @@ type Policy struct {
 	AllowUnknownTCB bool
 	// Cache remembers quotes that were verified. Nil verifies each anew.
 	Cache *Cache
+
+	// RequireFresh refuses peers that show only a certificate and no evidence
+	// made for the connection; see [Policy.JudgeSession]. Peers of the reference
+	// cannot make any.
+	RequireFresh bool
+	// GPU says whether evidence of GPUs is authentic. Nil asks for none.
+	// RequireGPU refuses peers without.
+	GPU        evidence.Verifier
+	RequireGPU bool
 
 	// TestRoots and TestCollateral are the roots of simulated machines, which
 	// anyone can make. Insecure: only for a network on one desk.

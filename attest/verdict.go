@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/opencocoon/cocoon/attest/evidence"
 )
 
 // Check is one question that was asked about a peer, and its answer. Got and
@@ -55,6 +57,7 @@ type Verdict struct {
 	Measurements *Measurements // nil without evidence, or if it could not be read
 	TCB          string        // Intel's word for the platform's state, or "unknown"
 	Checks       []Check
+	GPU          *evidence.Finding // about the peer's GPUs; nil if nobody asked or there is no evidence
 
 	At      time.Time
 	Expires time.Time // when it should be judged anew

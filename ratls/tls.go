@@ -7,6 +7,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/opencocoon/cocoon/attest"
 )
@@ -23,7 +24,8 @@ func (c *Config) tlsConfig(ctx context.Context, peer *Peer, usage asn1.ObjectIde
 		GetClientCertificate:   func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return show, nil },
 		ClientAuth:             tls.RequireAnyClientCert,
 		InsecureSkipVerify:     true,
-		SessionTicketsDisabled: true,
+		SessionTicketsDisabled: true, // trust is not resumed: each connection proves itself
+		NextProtos:             []string{sessionProtocol},
 		Time:                   c.Now,
 		VerifyConnection: func(state tls.ConnectionState) (err error) {
 			peer.Key, peer.Verdict, err = c.judge(ctx, state, usage)
@@ -51,9 +53,24 @@ func (c *Config) judge(ctx context.Context, state tls.ConnectionState, usage asn
 		return nil, nil, err
 	}
 	if cert.snp {
-		verdict, err := c.Policy.JudgeRelayed(&attest.Relayed{Kind: attest.KindSEVSNP, Key: cert.key}, now)
+		verdict, err := c.policy().JudgeRelayed(&attest.Relayed{Kind: attest.KindSEVSNP, Key: cert.key}, now)
 		return cert.key, verdict, err
 	}
-	verdict, err := c.Policy.Judge(ctx, cert.evidence, cert.key, now)
+	verdict, err := c.policy().Judge(ctx, cert.evidence, cert.key, now)
+	if err == nil && state.NegotiatedProtocol != sessionProtocol {
+		verdict, err = c.policy().JudgeSession(ctx, verdict, nil, now)
+	}
 	return cert.key, verdict, err
+}
+
+// anew judges the peer of a connection that lives. Validity and purpose of its
+// certificate concern handshakes and were judged there.
+func (c *Config) anew(tc *tls.Conn, peer *Peer) judgement {
+	return func(ctx context.Context, old *attest.Verdict, now time.Time) (*attest.Verdict, error) {
+		cert, err := parseCertificate(tc.ConnectionState().PeerCertificates[0].Raw)
+		if err != nil {
+			return old, err
+		}
+		return c.policy().Rejudge(ctx, old, cert.evidence, peer.session, cert.key, now)
+	}
 }
