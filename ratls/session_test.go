@@ -219,7 +219,9 @@ func TestStolenKey(t *testing.T) {
 		}
 	}
 	with := func(change func([]byte) []byte) func(ratls.Proof) []byte {
-		return func(proof ratls.Proof) []byte { return ratls.Record(change(quoted(a.Machine("x"), proof.ReportData())), nil) }
+		return func(proof ratls.Proof) []byte {
+			return ratls.Record(change(quoted(a.Machine("x"), proof.ReportData())), nil)
+		}
 	}
 	same := func(*ratls.Proof) {}
 	for _, c := range []struct {
