@@ -1,17 +1,21 @@
 package attest
 
 import (
-	"bytes"
 	"context"
+	"crypto/ed25519"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/opencocoon/cocoon/attest/evidence"
 )
 
-// Names of the checks that concern one connection and not the certificate.
+// Names of checks about one connection and not about a certificate. What a
+// verifier asks about GPUs gets CheckGPU in front.
 const (
-	CheckSession = "session" // evidence made now and for this connection alone
-	CheckGPU     = "gpu"     // evidence of the GPUs, bound to that of the processor
+	CheckSession  = "session"   // evidence made now and for this connection alone
+	CheckGPU      = "gpu "      // and its name: about the evidence of GPUs
+	CheckGPUNonce = "gpu nonce" // asked for this connection
 )
 
 // Session is what a peer showed for one connection, and what it had to show.
@@ -24,49 +28,70 @@ type Session struct {
 	Nonce      [32]byte // that GPU must carry
 }
 
-// JudgeSession takes the verdict v about a peer's certificate and adds what
-// the peer proved for this connection; s is nil for a peer that does not know
-// how. It returns a new verdict, as [Policy.Judge] does, and leaves v alone.
-// A peer without evidence that counts has nothing to prove.
-func (p *Policy) JudgeSession(ctx context.Context, v *Verdict, s *Session, now time.Time) (*Verdict, error) {
-	if v.Kind == KindNone {
-		return v, nil
-	}
-	c := v.clone()
-	if s == nil {
-		c.check(CheckSession, !p.RequireFresh, "not offered by the peer", want(p.RequireFresh, "evidence made for this connection", "not needed"))
-	} else {
-		p.checkSession(ctx, c, s, now)
-	}
-	p.checkGPU(ctx, c, s, now)
-	return p.conclude(c)
+// JudgeCertificate is [Policy.Judge] for a peer that has yet to prove itself
+// for the connection: a level that this adds is not asked for yet.
+func (p *Policy) JudgeCertificate(ctx context.Context, e Evidence, key ed25519.PublicKey, now time.Time) (*Verdict, error) {
+	early := *p
+	early.Require = LevelRefused
+	return early.Judge(ctx, e, key, now)
 }
 
-// Rejudge judges anew a peer whose connection lives on: old is its verdict so
-// far, evidence that of its certificate. What was made for the connection
-// stays made for it; everything that can change since is asked again.
-func (p *Policy) Rejudge(ctx context.Context, old *Verdict, raw []byte, s *Session, key []byte, now time.Time) (*Verdict, error) {
-	v, err := p.Judge(ctx, raw, key, now)
-	if err != nil || v.Kind == KindNone {
+// JudgeSession completes the verdict v of JudgeCertificate, or of a router,
+// with what the peer proved for this connection; s is nil for a peer that does
+// not know how. It returns as [Policy.Judge] does and leaves v alone. A peer
+// whose evidence does not count has nothing to prove.
+func (p *Policy) JudgeSession(ctx context.Context, v *Verdict, s *Session, now time.Time) (*Verdict, error) {
+	v = v.reopened()
+	switch {
+	case v.Kind == KindNone:
+		return p.decide(v)
+	case s == nil:
+		v.check(CheckSession, !p.RequireFresh, "not offered by the peer", want(p.RequireFresh, "evidence made for this connection", "not needed"))
+	default:
+		p.checkSession(ctx, v, s, now)
+		p.checkGPU(ctx, v, s, now)
+	}
+	return p.conclude(v)
+}
+
+// JudgeConnection judges a certificate's evidence and s together.
+func (p *Policy) JudgeConnection(ctx context.Context, e Evidence, key ed25519.PublicKey, s *Session, now time.Time) (*Verdict, error) {
+	v, err := p.JudgeCertificate(ctx, e, key, now)
+	if err != nil {
 		return v, err
 	}
-	if s == nil {
-		return p.JudgeSession(ctx, v, nil, now)
-	}
+	return p.JudgeSession(ctx, v, s, now)
+}
+
+// Rejudge judges anew a peer whose connection lives on; old is the verdict so
+// far. What was made for the connection stays made for it: it came from the
+// machine that the certificate names. All that can change since is asked again.
+func (p *Policy) Rejudge(ctx context.Context, old *Verdict, e Evidence, key ed25519.PublicKey, s *Session, now time.Time) (*Verdict, error) {
 	i := slices.IndexFunc(old.Checks, func(c Check) bool { return c.Name == CheckSession })
-	if i < 0 { // it did not count then
+	if s == nil || i < 0 { // it proved nothing, or that did not count then
+		return p.JudgeConnection(ctx, e, key, s, now)
+	}
+	v, err := p.JudgeCertificate(ctx, e, key, now)
+	switch {
+	case err != nil:
+		return v, err
+	case v.Kind == KindNone:
 		return p.JudgeSession(ctx, v, s, now)
 	}
-	v = v.clone()
+	v = v.reopened()
 	v.Checks = append(v.Checks, old.Checks[i])
 	v.GPU = old.GPU
 	p.checkGPU(ctx, v, s, now)
 	return p.conclude(v)
 }
 
-func (v *Verdict) clone() *Verdict {
+// WantsGPU reports whether the policy looks at evidence of GPUs.
+func (p *Policy) WantsGPU() bool { return p.Verifiers[evidence.NVIDIA] != nil }
+
+// reopened is a copy that waits for more checks: the level is not decided.
+func (v *Verdict) reopened() *Verdict {
 	c := *v
-	c.Checks = slices.Clone(v.Checks)
+	c.Checks = slices.DeleteFunc(slices.Clone(v.Checks), func(c Check) bool { return c.Name == CheckLevel })
 	return &c
 }
 
@@ -79,74 +104,70 @@ func (p *Policy) checkSession(ctx context.Context, v *Verdict, s *Session, now t
 		return
 	}
 	f := p.fresh(ctx, v.Kind, s.Evidence, now)
-	if failed, bad := f.Failed(); bad {
-		v.check(CheckSession, false, fmt.Sprintf("evidence whose %s is %s", failed.Name, failed.Got), made)
-		return
-	}
-	got := f.Measurements.ReportData
+	v.Expires = earlier(v.Expires, f.Expires)
+	failed, bad := f.Failed()
 	switch {
-	case f.Measurements.ImageHash() != v.ImageHash:
-		v.check(CheckSession, false, "evidence of image "+f.Measurements.ImageHash().String(), "evidence of image "+v.ImageHash.String())
-	case got != s.ReportData:
-		v.check(CheckSession, false, "report data "+short(got[:]), short(s.ReportData[:])+", the hash of this connection, the certificate's key and the GPU evidence")
+	case bad:
+		v.check(CheckSession, false, fmt.Sprintf("evidence whose %s is %s", failed.Name, failed.Got), made)
+	case f.ImageHash != v.ImageHash:
+		v.check(CheckSession, false, "evidence of image "+f.ImageHash.String(), "of "+v.ImageHash.String()+", as the certificate's")
+	case f.Platform != v.Platform:
+		v.check(CheckSession, false, "evidence of machine "+f.Platform, "of "+v.Platform+", as the certificate's")
+	case f.ReportData != s.ReportData:
+		v.check(CheckSession, false, "report data "+short(f.ReportData[:]), short(s.ReportData[:])+", the hash of this connection, the certificate's key and the GPU evidence")
 	default:
 		v.check(CheckSession, true, "made for this connection", made)
 	}
-	v.Expires = earlier(v.Expires, f.Expires)
 }
 
-// fresh verifies evidence that will not be seen again, and so is not
+// fresh verifies evidence that will not be seen again and so is not
 // remembered.
 func (p *Policy) fresh(ctx context.Context, kind Kind, raw []byte, now time.Time) *Verdict {
-	if kind == KindFakeTDX {
-		f := &Verdict{Measurements: &Measurements{}, Expires: now.Add(lifeOfVerdict)}
-		if f.check(CheckSize, len(raw) == fakeSize, fmt.Sprintf("%d bytes", len(raw)), fmt.Sprintf("%d", fakeSize)) {
-			f.Measurements.ReportData = [64]byte(raw)
+	f := newVerdict(kind, now)
+	verifier := p.Verifiers[kind]
+	switch {
+	case kind == KindFakeTDX:
+		if f.check(evidence.CheckSize, len(raw) == fakeSize, fmt.Sprintf("%d bytes", len(raw)), fmt.Sprint(fakeSize)) {
+			f.ReportData, f.ImageHash = [64]byte(raw), Unmeasured
 		}
-		return f
-	}
-	f := &p.verify(ctx, raw, now).Verdict
-	if f.Measurements != nil {
-		f.check(CheckDebug, !f.Measurements.Debug(), "on", "off")
-		f.check(CheckMigration, !f.Measurements.Migratable(), "on", "off")
+	case verifier == nil:
+		f.check(CheckEvidence, false, string(kind), "a kind that the policy can verify")
+	default:
+		found := verifier.Verify(ctx, raw, now)
+		f.adopt(remembered{found, now, expiry(found, now)})
+		if f.Registers != nil {
+			p.Rules.check(f)
+		}
 	}
 	return f
 }
 
 // checkGPU asks about the GPUs if the policy can. Their evidence counts only
 // together with the session's, which carries its hash: without that anybody's
-// GPUs could be shown.
+// GPUs could be shown. None at all is a matter of the level; a bad one is a lie.
 func (p *Policy) checkGPU(ctx context.Context, v *Verdict, s *Session, now time.Time) {
-	if _, failed := v.Failed(); failed || p.GPU == nil {
-		return
-	}
-	if s == nil || s.GPU == nil {
+	if _, failed := v.Failed(); failed || s.GPU == nil || !p.WantsGPU() {
 		v.GPU = nil
-		if p.RequireGPU {
-			v.check(CheckGPU, false, "none", "evidence of GPUs")
-		}
 		return
 	}
-	if v.GPU == nil || !v.GPU.Expires.IsZero() && !now.Before(v.GPU.Expires) {
-		v.GPU = p.GPU.Verify(ctx, s.GPU, now)
+	if f := v.GPU; f == nil || !now.Before(expiry(f, now)) {
+		v.GPU = p.Verifiers[evidence.NVIDIA].Verify(ctx, s.GPU, now)
 	}
-	p.judgeGPU(v, s)
+	for _, c := range v.GPU.Checks {
+		v.check(CheckGPU+c.Name, c.OK, c.Got, c.Want)
+	}
+	nonce := [32]byte(v.GPU.ReportData[:32])
+	v.check(CheckGPUNonce, nonce == s.Nonce, short(nonce[:]), short(s.Nonce[:])+", the hash of this connection and the certificate's key")
+	v.Expires = earlier(v.Expires, expiry(v.GPU, now))
+	if v.Level == LevelImage && !v.GPU.Insecure {
+		v.Level = LevelGPU
+	}
 }
 
-func (p *Policy) judgeGPU(v *Verdict, s *Session) {
-	f := v.GPU
-	if !f.Expires.IsZero() {
-		v.Expires = earlier(v.Expires, f.Expires)
+// expiry is when a finding made now, or before, should not be used any more.
+func expiry(f *Finding, now time.Time) time.Time {
+	if until := now.Add(lifeOfVerdict); f.Expires.IsZero() || until.Before(f.Expires) {
+		return until
 	}
-	failed, bad := f.Checks.Failed()
-	switch {
-	case bad:
-		v.check(CheckGPU, false, fmt.Sprintf("%s is %s", failed.Name, failed.Got), failed.Want)
-	case !bytes.Equal(f.ReportData[:len(s.Nonce)], s.Nonce[:]):
-		v.check(CheckGPU, false, "nonce "+short(f.ReportData[:]), short(s.Nonce[:])+", the hash of this connection")
-	case f.Insecure && !v.Insecure:
-		v.check(CheckGPU, false, "simulated", "a real GPU beside a real processor")
-	default:
-		v.check(CheckGPU, true, "genuine, asked for this connection", "genuine, asked for this connection")
-	}
+	return f.Expires
 }

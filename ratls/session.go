@@ -172,7 +172,7 @@ func (s *session) make(ctx context.Context, r *record, self side) (err error) {
 }
 
 func (s *session) receive() (*record, error) {
-	return readRecord(s.conn, s.cfg.policy().GPU != nil)
+	return readRecord(s.conn, s.cfg.policy().WantsGPU())
 }
 
 // judge completes the verdict with what the peer has shown.

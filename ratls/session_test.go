@@ -16,6 +16,7 @@ import (
 	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/attest/evidence"
 	"github.com/opencocoon/cocoon/attest/insecure"
+	"github.com/opencocoon/cocoon/attest/tdx"
 	"github.com/opencocoon/cocoon/ratls"
 	"github.com/opencocoon/cocoon/wire"
 )
@@ -276,22 +277,31 @@ func TestStolenKey(t *testing.T) {
 // A simulated GPU signs the nonce with a key that the test's vendor knows.
 type gpu struct{ key ed25519.PrivateKey }
 
-func newGPU(t testing.TB) gpu {
+// demanding takes the shared authority for a real vendor, and wants that GPU
+// beside the machine.
+func demanding(t testing.TB, g *gpu, images ...string) *attest.Policy {
+	p, a := trusting(t, images...), authority(t)
+	p.Verifiers = map[attest.Kind]attest.Verifier{attest.KindTDX: &tdx.Verifier{Roots: a.Roots(), Collateral: a}, evidence.NVIDIA: g}
+	p.Require = attest.LevelGPU
+	return p
+}
+
+func newGPU(t testing.TB) *gpu {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return gpu{key}
+	return &gpu{key}
 }
 
-func (g gpu) Evidence(_ context.Context, nonce [32]byte) ([]byte, error) {
+func (g *gpu) Evidence(_ context.Context, nonce [32]byte) ([]byte, error) {
 	return slices.Concat(nonce[:], ed25519.Sign(g.key, nonce[:])), nil
 }
 
 // Verify is the vendor of that one GPU.
-func (g gpu) Verify(_ context.Context, b []byte, _ time.Time) *evidence.Finding {
-	f := &evidence.Finding{Kind: evidence.NVIDIA, Insecure: true}
+func (g *gpu) Verify(_ context.Context, b []byte, _ time.Time) *evidence.Finding {
+	f := &evidence.Finding{Kind: evidence.NVIDIA}
 	ok := len(b) == 32+ed25519.SignatureSize && ed25519.Verify(g.key.Public().(ed25519.PublicKey), b[:32], b[32:])
 	if f.Checks.Add(evidence.CheckSignature, ok, "a signature", "one by the GPU's key"); ok {
 		copy(f.ReportData[:], b[:32])
@@ -310,16 +320,16 @@ func TestGPUEvidence(t *testing.T) {
 		}
 		return ratls.Record(q, shown)
 	}
-	made := func(g gpu, nonce [32]byte) []byte { b, _ := g.Evidence(context.Background(), nonce); return b }
+	made := func(g *gpu, nonce [32]byte) []byte { b, _ := g.Evidence(context.Background(), nonce); return b }
 	for _, c := range []struct {
 		name   string
 		record func(ratls.Proof) []byte
 		check  string // that refuses; empty: accepted
 	}{
 		{"its own", func(p ratls.Proof) []byte { p.GPU = made(own, p.Nonce()); return quoted(p, p.GPU) }, ""},
-		{"none", func(p ratls.Proof) []byte { return quoted(p, nil) }, attest.CheckGPU},
-		{"made for another connection", func(p ratls.Proof) []byte { p.GPU = made(own, [32]byte{1}); return quoted(p, p.GPU) }, attest.CheckGPU},
-		{"of another vendor", func(p ratls.Proof) []byte { p.GPU = made(foreign, p.Nonce()); return quoted(p, p.GPU) }, attest.CheckGPU},
+		{"none", func(p ratls.Proof) []byte { return quoted(p, nil) }, attest.CheckLevel},
+		{"made for another connection", func(p ratls.Proof) []byte { p.GPU = made(own, [32]byte{1}); return quoted(p, p.GPU) }, attest.CheckGPUNonce},
+		{"of another vendor", func(p ratls.Proof) []byte { p.GPU = made(foreign, p.Nonce()); return quoted(p, p.GPU) }, attest.CheckGPU + evidence.CheckSignature},
 		{"put there by somebody else", func(p ratls.Proof) []byte { return quoted(p, made(own, p.Nonce())) }, attest.CheckSession},
 		{"in place of the machine's", func(p ratls.Proof) []byte {
 			p.GPU = made(own, [32]byte{1})
@@ -329,8 +339,7 @@ func TestGPUEvidence(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			peer := crook{shown: node(t, a.Machine("x"), nil).Identity.Certificate(), protos: []string{ratls.SessionProtocol}}
 			peer.play = peer.show(c.record)
-			judging := node(t, attest.NoPlatform{}, trusting(t, "x"))
-			judging.Policy.GPU, judging.Policy.RequireGPU = own, true
+			judging := node(t, attest.NoPlatform{}, demanding(t, own, "x"))
 			conn, err := ratls.Dial(t.Context(), peer.listen(t), judging)
 			var refused *attest.RefusedError
 			switch {
@@ -351,8 +360,7 @@ func TestGPUIsShown(t *testing.T) {
 	a, g := authority(t), newGPU(t)
 	worker := node(t, a.Machine("worker"), &attest.Policy{AllowNone: true})
 	worker.GPU = g
-	proxy := node(t, a.Machine("proxy"), trusting(t, "worker"))
-	proxy.Policy.GPU, proxy.Policy.RequireGPU = g, true
+	proxy := node(t, a.Machine("proxy"), demanding(t, g, "worker"))
 	l := listen(t, proxy)
 	came := accepted(l)
 	worker.Policy = trusting(t, "proxy")
@@ -363,8 +371,8 @@ func TestGPUIsShown(t *testing.T) {
 	defer c.Close()
 	s := <-came
 	defer s.Close()
-	if got := check(s.Peer.Verdict, attest.CheckGPU); got == nil || !got.OK {
-		t.Errorf("gpu: %+v", got)
+	if v := s.Peer.Verdict; v.Level != attest.LevelGPU || check(v, attest.CheckGPU+evidence.CheckSignature) == nil {
+		t.Errorf("level %v, checks %+v", v.Level, v.Checks)
 	}
 	// One that looks for none takes the peer as well.
 	proxy.Policy = trusting(t, "worker")

@@ -52,14 +52,11 @@ func (c *Config) judge(ctx context.Context, state tls.ConnectionState, usage asn
 	if err := cert.usableFor(usage, now); err != nil {
 		return nil, nil, err
 	}
-	if cert.snp {
-		verdict, err := c.policy().JudgeRelayed(&attest.Relayed{Kind: attest.KindSEVSNP, Key: cert.key}, now)
-		return cert.key, verdict, err
+	if state.NegotiatedProtocol == sessionProtocol {
+		verdict, err := c.policy().JudgeCertificate(ctx, cert.evidence, cert.key, now)
+		return cert.key, verdict, err // prove has the rest
 	}
-	verdict, err := c.policy().Judge(ctx, cert.evidence, cert.key, now)
-	if err == nil && state.NegotiatedProtocol != sessionProtocol {
-		verdict, err = c.policy().JudgeSession(ctx, verdict, nil, now)
-	}
+	verdict, err := c.policy().JudgeConnection(ctx, cert.evidence, cert.key, nil, now)
 	return cert.key, verdict, err
 }
 
@@ -71,6 +68,6 @@ func (c *Config) anew(tc *tls.Conn, peer *Peer) judgement {
 		if err != nil {
 			return old, err
 		}
-		return c.policy().Rejudge(ctx, old, cert.evidence, peer.session, cert.key, now)
+		return c.policy().Rejudge(ctx, old, cert.evidence, cert.key, peer.session, now)
 	}
 }
