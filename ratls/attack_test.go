@@ -308,6 +308,7 @@ func TestHelloIsChangedOnTheWay(t *testing.T) {
 			// Even a dialer to whom it does not matter notices.
 			c, err := ratls.Dial(t.Context(), between(t, l.Addr().String(), offered, instead), node(t, attest.NoPlatform{}, trusting(t, "proxy")))
 			if err == nil {
+				err = talk(t, c)
 				c.Close()
 			}
 			if (err == nil) != (how == "left alone") {
