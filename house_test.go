@@ -34,6 +34,7 @@ var arrows = map[string][]string{
 	"attest/tdx":        {"attest/evidence"},
 	"attest/insecure":   {"attest", "attest/tdx"},
 	"ratls":             {"attest", "tl", "wire"}, // peer-info strings are TL strings; the proof of work is wire's
+	"router":            {"attest", "attest/tdx", "ratls", "stats"}, // tdx for Intel's root key id, which lists name
 	"coin":              {},
 	"ton":               {"coin"},
 	"ton/localnet":      {},                              // a chain knows nothing of what runs on it
