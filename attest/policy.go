@@ -4,39 +4,33 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
-	"crypto/x509"
 	"fmt"
+	"slices"
 	"time"
 
-	"github.com/opencocoon/cocoon/attest/tdx"
+	"github.com/opencocoon/cocoon/attest/evidence"
 )
 
-// Policy says whom to believe. The zero Policy believes nobody: it knows
-// Intel's root, but neither wanted images nor collateral. Its methods may be
-// called from several goroutines while its fields stay as they are.
+// Policy says whom to believe. The zero Policy believes nobody: it can verify
+// nothing, and wants no image. Its methods may be called from several
+// goroutines while its fields stay as they are.
 type Policy struct {
+	// Verifiers say whether evidence is authentic, by its kind. A kind without
+	// one is refused.
+	Verifiers map[Kind]Verifier
+	// Rules are what is asked of authentic evidence.
+	Rules
 	// Images says whether an image is wanted. Nil refuses every image,
-	// unless AnyImage is set.
+	// unless AnyImage is set. It may change its mind between calls.
 	Images func(Hash) bool
 	// AnyImage asks nobody which image runs.
 	AnyImage bool
-
-	// Roots are the certificates that a chain may end at. Nil means Intel's.
-	Roots *x509.CertPool
-	// Collateral answers what the vendor publishes about platforms. Nil means
-	// that nobody is asked, and the state of a platform is unknown.
-	Collateral tdx.Collateral
-	// AllowUnknownTCB accepts platforms whose state is unknown, because there
-	// is no collateral or it does not answer. A platform that is known to be bad
-	// stays refused.
-	AllowUnknownTCB bool
-	// Cache remembers quotes that were verified. Nil verifies each anew.
+	// PlatformAllowed says whether one machine is wanted, by its id, beside
+	// the lists in Rules. Nil allows every machine. It may change its mind.
+	PlatformAllowed func(id string) bool
+	// Cache remembers evidence that was verified. Nil verifies it anew.
 	Cache *Cache
 
-	// TestRoots and TestCollateral are the roots of simulated machines, which
-	// anyone can make. Insecure: only for a network on one desk.
-	TestRoots      *x509.CertPool
-	TestCollateral tdx.Collateral
 	// AllowFake accepts evidence that is a mere hash of the key. Insecure.
 	AllowFake bool
 	// AllowNone accepts peers that prove nothing, also those whose evidence is
@@ -44,94 +38,138 @@ type Policy struct {
 	// for a listener that serves everybody. With a list of Images it
 	// accepts nobody: a peer without evidence runs no image.
 	AllowNone bool
-	// AnyKey skips the binding to a key, for quotes that come from a file and
-	// not from a peer. Insecure for peers.
+	// AnyKey skips the binding to a key, for evidence that comes from a file
+	// and not from a peer. Insecure for peers.
 	AnyKey bool
 }
 
 // lifeOfVerdict is how long one judgement is good at most.
 const lifeOfVerdict = time.Hour
 
-// Judge decides about a peer that showed evidence, nil if none, in a
-// certificate for key. The verdict is returned in any case; the error is nil
-// exactly if it is trusted, and else a *RefusedError.
-func (p *Policy) Judge(ctx context.Context, evidence []byte, key ed25519.PublicKey, now time.Time) (*Verdict, error) {
-	v := &Verdict{Kind: KindOf(evidence), At: now, Expires: now.Add(lifeOfVerdict), TCB: tdx.Unknown}
+// Judge decides about a peer that showed evidence in a certificate for key.
+// The verdict is returned in any case; the error is nil exactly if it is
+// trusted, and else a *RefusedError.
+func (p *Policy) Judge(ctx context.Context, e Evidence, key ed25519.PublicKey, now time.Time) (*Verdict, error) {
+	v := newVerdict(e.Kind, now)
 	switch v.Kind {
 	case KindNone:
 	case KindFakeTDX:
-		p.judgeFake(v, evidence, key)
+		p.judgeFake(v, e.Raw, key)
 	default:
-		p.judgeTDX(ctx, v, evidence, key)
+		p.judge(ctx, v, e, key)
 	}
 	return p.conclude(v)
 }
 
-// judgeTDX asks first whether the quote is authentic, then whether it is what
+func newVerdict(kind Kind, now time.Time) *Verdict {
+	if kind == "" {
+		kind = KindNone
+	}
+	return &Verdict{Kind: kind, At: now, Expires: now.Add(lifeOfVerdict), TCB: evidence.Unknown, reason: "nobody was asked"}
+}
+
+// judge asks first whether the evidence is authentic, then whether it is what
 // we want. Only the first answer may come from the cache.
-func (p *Policy) judgeTDX(ctx context.Context, v *Verdict, quote []byte, key ed25519.PublicKey) {
-	f := p.verified(ctx, quote, v.At)
-	v.Checks, v.Measurements, v.Insecure, v.TCB = f.Checks, f.Measurements, f.Insecure, f.TCB
-	if f.Expires.Before(v.Expires) {
-		v.Expires = f.Expires
+func (p *Policy) judge(ctx context.Context, v *Verdict, e Evidence, key ed25519.PublicKey) {
+	verifier := p.Verifiers[e.Kind]
+	if verifier == nil {
+		v.check(CheckEvidence, false, string(e.Kind), "a kind that the policy can verify")
+		return
 	}
-	v.Level = LevelTDX
-	switch {
-	case v.Insecure:
-		v.Level = LevelSimulatedTDX
-	case v.TCB == tdx.Unknown:
-		v.Level = LevelTDXUnknown
+	if !v.check(evidence.CheckSize, len(e.Raw) <= MaxEvidence, fmt.Sprintf("%d bytes", len(e.Raw)), fmt.Sprintf("at most %d", MaxEvidence)) {
+		return
 	}
-	if v.Measurements != nil {
+	v.adopt(p.verified(ctx, e, verifier, v.At))
+	if v.Registers != nil {
 		p.validate(v, key)
 	}
 }
 
+// verified verifies evidence, or remembers that it was.
+func (p *Policy) verified(ctx context.Context, e Evidence, by Verifier, now time.Time) remembered {
+	id := keyOf(e, by)
+	if r, ok := p.Cache.get(id, now); ok {
+		return r
+	}
+	r := remembered{by.Verify(ctx, e.Raw, now), now, now.Add(lifeOfVerdict)}
+	if !r.Expires.IsZero() {
+		r.until = earlier(r.until, r.Expires)
+	}
+	p.Cache.put(id, r)
+	return r
+}
+
+// adopt takes over what a verifier found. The finding is shared with the
+// cache and stays as it is.
+func (v *Verdict) adopt(r remembered) {
+	v.Checks = slices.Grow(slices.Concat(v.Checks, r.Checks), 8)
+	v.Registers, v.ReportData, v.ImageHash, v.Platform = r.Registers, r.ReportData, r.Image, r.Platform
+	v.TCB, v.reason, v.Advisories, v.Insecure = r.Status, r.Reason, r.Advisories, r.Insecure
+	v.Expires = earlier(v.Expires, r.until)
+}
+
 // validate asks whether the measured machine is the one we want.
 func (p *Policy) validate(v *Verdict, key ed25519.PublicKey) {
-	m := v.Measurements
-	v.ImageHash = m.ImageHash()
-	v.check(CheckDebug, !m.Debug(), fmt.Sprintf("%#x", m.TDAttributes&0xff), "0x0: the host cannot look inside")
-	v.check(CheckMigration, !m.Migratable(), want(m.Migratable(), "the host can move the guest elsewhere", "off"), "off")
+	p.Rules.check(v)
+	if p.PlatformAllowed != nil {
+		v.check(evidence.CheckPlatform, p.PlatformAllowed(v.Platform), v.Platform, "one that the list of platforms allows")
+	}
 	p.checkKey(v, key)
 	p.checkImage(v)
+	v.Level = p.level(v)
+}
+
+// level is the highest rung that a verdict reaches if no check failed.
+func (p *Policy) level(v *Verdict) Level {
+	switch {
+	case v.Insecure:
+		return LevelSimulated
+	case v.TCB == evidence.Unknown:
+		return LevelUnknownTCB
+	case p.Images == nil || !p.Images(v.ImageHash):
+		return LevelAttested
+	}
+	return LevelImage
 }
 
 func (p *Policy) checkKey(v *Verdict, key ed25519.PublicKey) {
-	got, want := v.Measurements.ReportData, ReportData(key)
+	got, want := v.ReportData, ReportData(key)
 	if p.AnyKey && key == nil {
-		v.check(CheckReportData, true, short(got[:]), "anything: no key to compare with")
+		v.check(evidence.CheckReportData, true, short(got[:]), "anything: no key to compare with")
 		return
 	}
-	v.check(CheckReportData, len(key) == ed25519.PublicKeySize && got == want, short(got[:]), short(want[:])+", the hash of the certificate's key")
+	v.check(evidence.CheckReportData, len(key) == ed25519.PublicKeySize && got == want, short(got[:]), short(want[:])+", the hash of the certificate's key")
 }
 
 func (p *Policy) checkImage(v *Verdict) {
 	h := v.ImageHash
 	switch {
-	case h == Unmeasured && v.Kind != KindFakeTDX:
-		v.check(CheckImage, false, h.String()+" (all registers zero)", "the hash of an image")
+	case !measured(h) && v.Kind != KindFakeTDX:
+		v.check(evidence.CheckImage, false, h.String()+" (all registers zero)", "the hash of an image")
 	case p.AnyImage:
-		v.check(CheckImage, true, h.String(), "any image")
+		v.check(evidence.CheckImage, true, h.String(), "any image")
 	case p.Images == nil:
-		v.check(CheckImage, false, h.String(), "none: the policy lists no images")
+		v.check(evidence.CheckImage, false, h.String(), "none: the policy lists no images")
 	default:
-		v.check(CheckImage, p.Images(h), h.String(), "an image that the policy lists")
+		v.check(evidence.CheckImage, p.Images(h), h.String(), "an image that the policy lists")
 	}
 }
 
 // judgeFake reads the report data and nothing else: there is nothing else.
-func (p *Policy) judgeFake(v *Verdict, evidence []byte, key ed25519.PublicKey) {
-	v.Insecure, v.Level, v.Measurements = true, LevelFakeTDX, &Measurements{}
+func (p *Policy) judgeFake(v *Verdict, raw []byte, key ed25519.PublicKey) {
+	m := &Measurements{}
+	v.Insecure, v.Level, v.Registers, v.ImageHash = true, LevelFake, m.listed(), Unmeasured
 	v.check(CheckEvidence, p.AllowFake, string(KindFakeTDX), "a quote signed by a processor")
-	if len(evidence) == fakeSizeV2 {
-		registers, root := evidence[:384], evidence[448:]
+	if len(raw) == fakeSizeV2 {
+		registers, root := raw[:384], raw[448:]
 		zero := len(bytes.Trim(registers, "\x00")) == 0 && len(bytes.Trim(root, "\x00")) == 0
-		v.check(CheckFormat, zero, "a report with registers", "registers of zeros, which fake evidence has")
-		evidence = evidence[384:448]
+		v.check(evidence.CheckFormat, zero, "a report with registers", "registers of zeros, which fake evidence has")
+		raw = raw[384:448]
 	}
-	v.Measurements.ReportData = [64]byte(evidence)
-	v.ImageHash = Unmeasured
+	if !v.check(evidence.CheckSize, len(raw) == fakeSize, fmt.Sprintf("%d bytes", len(raw)), fmt.Sprintf("%d or %d", fakeSize, fakeSizeV2)) {
+		return
+	}
+	v.ReportData = [64]byte(raw)
 	p.checkKey(v, key)
 	p.checkImage(v)
 }
@@ -144,7 +182,10 @@ func (p *Policy) conclude(v *Verdict) (*Verdict, error) {
 		p.unattested(v, failed)
 		failed, refused = v.Failed()
 	}
-	v.Trusted = !refused && len(v.Checks) > 0
+	if !refused && !v.check(CheckLevel, v.Level >= p.Require, v.Level.Name(), p.Require.Name()+" or higher") {
+		failed, refused = v.Failed()
+	}
+	v.Trusted = !refused && len(v.Checks) > 1
 	if !v.Trusted {
 		v.Level = LevelRefused
 		return v, &RefusedError{v.Kind, failed}
@@ -158,10 +199,10 @@ func (p *Policy) unattested(v *Verdict, failed Check) {
 	if v.Kind != KindNone {
 		got = fmt.Sprintf("%s, not counted because its %s is %s", v.Kind, failed.Name, failed.Got)
 	}
-	*v = Verdict{Kind: KindNone, Insecure: true, Level: LevelNone, TCB: tdx.Unknown, At: v.At, Expires: v.Expires}
+	*v = Verdict{Kind: KindNone, Insecure: true, Level: LevelNone, TCB: evidence.Unknown, At: v.At, Expires: v.Expires}
 	v.check(CheckEvidence, p.AllowNone, got, want(p.AllowNone, "none needed", "a quote"))
 	if p.Images != nil && !p.AnyImage {
-		v.check(CheckImage, false, "none", "an image that the policy lists")
+		v.check(evidence.CheckImage, false, "none", "an image that the policy lists")
 	}
 }
 
@@ -174,3 +215,10 @@ func want(ok bool, yes, no string) string {
 
 // short is enough of a long value to tell it from another.
 func short(b []byte) string { return fmt.Sprintf("%x…", b[:8]) }
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/opencocoon/cocoon/attest"
+	"github.com/opencocoon/cocoon/attest/evidence"
 	"github.com/opencocoon/cocoon/attest/insecure"
 	"github.com/opencocoon/cocoon/attest/tdx"
 )
@@ -51,6 +52,21 @@ func quote(t testing.TB, p attest.Platform, key ed25519.PublicKey) []byte {
 	return q
 }
 
+func by(v *tdx.Verifier) map[attest.Kind]attest.Verifier {
+	return map[attest.Kind]attest.Verifier{attest.KindTDX: v}
+}
+
+// verifier changes something about who verifies.
+func verifier(change func(*tdx.Verifier)) func(*attest.Policy) {
+	return func(p *attest.Policy) {
+		v := *p.Verifiers[attest.KindTDX].(*tdx.Verifier)
+		change(&v)
+		p.Verifiers = by(&v)
+	}
+}
+
+var unknown = attest.Rules{AllowUnknownTCB: true}
+
 func only(h attest.Hash) func(attest.Hash) bool {
 	return func(got attest.Hash) bool { return got == h }
 }
@@ -76,8 +92,8 @@ func TestJudgeRefuses(t *testing.T) {
 	migratable.Migratable = true
 	foreignModule, foreignEnclave := a.Machine("worker"), a.Machine("worker")
 	foreignModule.ForeignModule, foreignEnclave.ForeignEnclave = true, true
-	fits := attest.Policy{Images: only(image), TestRoots: a.Roots(), TestCollateral: a}
-	if v, err := fits.Judge(t.Context(), good, key, now); err != nil || !v.Trusted {
+	fits := attest.Policy{Images: only(image), Verifiers: by(a.Verifier())}
+	if v, err := fits.Judge(t.Context(), attest.Quoted(good), key, now); err != nil || !v.Trusted {
 		t.Fatalf("the policy that fits refuses: %v", err)
 	}
 	stranger, err := insecure.NewAuthority()
@@ -108,51 +124,52 @@ func TestJudgeRefuses(t *testing.T) {
 		change   func(*attest.Policy)
 		check    string
 	}{
-		{"zero policy", good, key, now, func(p *attest.Policy) { *p = attest.Policy{} }, attest.CheckSignature},
-		{"only Intel's root", good, key, now, func(p *attest.Policy) { p.TestRoots = nil }, attest.CheckSignature},
-		{"another test root", good, key, now, func(p *attest.Policy) { p.TestRoots = stranger.Roots() }, attest.CheckSignature},
-		{"another authority's machine", quote(t, stranger.Machine("worker"), key), key, now, nil, attest.CheckSignature},
-		{"no collateral", good, key, now, func(p *attest.Policy) { p.TestCollateral = nil }, attest.CheckTCB},
-		{"collateral that does not answer", good, key, now, func(p *attest.Policy) { p.TestCollateral = tdx.Answers{} }, attest.CheckTCB},
-		{"collateral of another authority", good, key, now, func(p *attest.Policy) { p.TestCollateral = stranger }, attest.CheckTCB},
-		{"collateral for real machines only", good, key, now, func(p *attest.Policy) { p.Collateral, p.TestCollateral = a, nil }, attest.CheckTCB},
-		{"out of date platform", quote(t, outdated.Machine("worker"), key), key, now, func(p *attest.Policy) { p.TestRoots, p.TestCollateral = outdated.Roots(), outdated }, attest.CheckTCB},
+		{"zero policy", good, key, now, func(p *attest.Policy) { *p = attest.Policy{} }, attest.CheckEvidence},
+		{"a kind without a verifier", good, key, now, func(p *attest.Policy) { p.Verifiers = map[attest.Kind]attest.Verifier{attest.KindSEVSNP: a.Verifier()} }, attest.CheckEvidence},
+		{"only Intel's root", good, key, now, verifier(func(v *tdx.Verifier) { v.TestRoots = nil }), evidence.CheckChain},
+		{"another test root", good, key, now, verifier(func(v *tdx.Verifier) { v.TestRoots = stranger.Roots() }), evidence.CheckChain},
+		{"another authority's machine", quote(t, stranger.Machine("worker"), key), key, now, nil, evidence.CheckChain},
+		{"no collateral", good, key, now, verifier(func(v *tdx.Verifier) { v.TestCollateral = nil }), evidence.CheckTCB},
+		{"collateral that does not answer", good, key, now, verifier(func(v *tdx.Verifier) { v.TestCollateral = tdx.Answers{} }), evidence.CheckTCB},
+		{"collateral of another authority", good, key, now, verifier(func(v *tdx.Verifier) { v.TestCollateral = stranger }), evidence.CheckCollateral},
+		{"collateral for real machines only", good, key, now, verifier(func(v *tdx.Verifier) { v.Collateral, v.TestCollateral = a, nil }), evidence.CheckTCB},
+		{"out of date platform", quote(t, outdated.Machine("worker"), key), key, now, func(p *attest.Policy) { p.Verifiers = by(outdated.Verifier()) }, evidence.CheckTCB},
 		{"out of date platform, unknown allowed", quote(t, outdated.Machine("worker"), key), key, now, func(p *attest.Policy) {
-			p.TestRoots, p.TestCollateral, p.AllowUnknownTCB = outdated.Roots(), outdated, true
-		}, attest.CheckTCB},
-		{"revoked platform", quote(t, revoked.Machine("worker"), key), key, now, func(p *attest.Policy) { p.TestRoots, p.TestCollateral = revoked.Roots(), revoked }, attest.CheckTCB},
-		{"another's quoting enclave", quote(t, foreignEnclave, key), key, now, nil, attest.CheckEnclave},
-		{"another's quoting enclave, state unknown", quote(t, foreignEnclave, key), key, now, func(p *attest.Policy) { p.TestCollateral, p.AllowUnknownTCB = nil, true }, attest.CheckEnclave},
-		{"another's TDX module, state unknown", quote(t, foreignModule, key), key, now, func(p *attest.Policy) { p.TestCollateral, p.AllowUnknownTCB = nil, true }, attest.CheckModule},
-		{"debug attribute", quote(t, debug, key), key, now, nil, attest.CheckDebug},
-		{"a host that may move the guest", quote(t, migratable, key), key, now, nil, attest.CheckMigration},
-		{"another key", good, newKey(t), now, nil, attest.CheckReportData},
-		{"no key", good, nil, now, nil, attest.CheckReportData},
-		{"a key of another size", quote(t, machine, key[:31]), key[:31], now, nil, attest.CheckReportData},
-		{"any key, but one is given", good, newKey(t), now, func(p *attest.Policy) { p.AnyKey = true }, attest.CheckReportData},
-		{"another image", quote(t, a.Machine("worker "), key), key, now, nil, attest.CheckImage},
-		{"no list of images", good, key, now, func(p *attest.Policy) { p.Images = nil }, attest.CheckImage},
-		{"an empty list of images", good, key, now, func(p *attest.Policy) { p.Images = func(attest.Hash) bool { return false } }, attest.CheckImage},
-		{"before the certificates", good, key, now.AddDate(-1, 0, 0), nil, attest.CheckSignature},
-		{"after the certificates", good, key, now.AddDate(11, 0, 0), nil, attest.CheckSignature},
-		{"a flipped bit in RTMR2", flip(48 + 424), key, now, nil, attest.CheckSignature},
-		{"a flipped bit in the report data", flip(48 + 520), key, now, nil, attest.CheckSignature},
-		{"too large", make([]byte, attest.MaxEvidence+1), key, now, nil, attest.CheckSize},
-		{"empty evidence", []byte{}, key, now, nil, attest.CheckFormat},
-		{"garbage", []byte("garbage"), key, now, nil, attest.CheckFormat},
-		{"half a quote", good[:900], key, now, nil, attest.CheckFormat},
-		{"63 bytes of fake", good[:63], key, now, func(p *attest.Policy) { p.AllowFake, p.AnyImage = true, true }, attest.CheckFormat},
+			p.Verifiers, p.AllowUnknownTCB = by(outdated.Verifier()), true
+		}, evidence.CheckTCB},
+		{"revoked platform", quote(t, revoked.Machine("worker"), key), key, now, func(p *attest.Policy) { p.Verifiers = by(revoked.Verifier()) }, evidence.CheckCollateral},
+		{"another's quoting enclave", quote(t, foreignEnclave, key), key, now, nil, tdx.CheckEnclave},
+		{"another's quoting enclave, state unknown", quote(t, foreignEnclave, key), key, now, func(p *attest.Policy) { p.Verifiers, p.AllowUnknownTCB = by(&tdx.Verifier{TestRoots: a.Roots()}), true }, tdx.CheckEnclave},
+		{"another's TDX module, state unknown", quote(t, foreignModule, key), key, now, func(p *attest.Policy) { p.Verifiers, p.AllowUnknownTCB = by(&tdx.Verifier{TestRoots: a.Roots()}), true }, tdx.CheckModule},
+		{"debug attribute", quote(t, debug, key), key, now, nil, evidence.CheckDebug},
+		{"a host that may move the guest", quote(t, migratable, key), key, now, nil, evidence.CheckMigration},
+		{"another key", good, newKey(t), now, nil, evidence.CheckReportData},
+		{"no key", good, nil, now, nil, evidence.CheckReportData},
+		{"a key of another size", quote(t, machine, key[:31]), key[:31], now, nil, evidence.CheckReportData},
+		{"any key, but one is given", good, newKey(t), now, func(p *attest.Policy) { p.AnyKey = true }, evidence.CheckReportData},
+		{"another image", quote(t, a.Machine("worker "), key), key, now, nil, evidence.CheckImage},
+		{"no list of images", good, key, now, func(p *attest.Policy) { p.Images = nil }, evidence.CheckImage},
+		{"an empty list of images", good, key, now, func(p *attest.Policy) { p.Images = func(attest.Hash) bool { return false } }, evidence.CheckImage},
+		{"before the certificates", good, key, now.AddDate(-1, 0, 0), nil, evidence.CheckChain},
+		{"after the certificates", good, key, now.AddDate(11, 0, 0), nil, evidence.CheckChain},
+		{"a flipped bit in RTMR2", flip(48 + 424), key, now, nil, evidence.CheckChain},
+		{"a flipped bit in the report data", flip(48 + 520), key, now, nil, evidence.CheckChain},
+		{"too large", make([]byte, attest.MaxEvidence+1), key, now, nil, evidence.CheckSize},
+		{"empty evidence", []byte{}, key, now, nil, evidence.CheckFormat},
+		{"garbage", []byte("garbage"), key, now, nil, evidence.CheckFormat},
+		{"half a quote", good[:900], key, now, nil, evidence.CheckFormat},
+		{"63 bytes of fake", good[:63], key, now, func(p *attest.Policy) { p.AllowFake, p.AnyImage = true, true }, evidence.CheckFormat},
 		{"fake", quote(t, insecure.Fake{}, key), key, now, nil, attest.CheckEvidence},
 		{"fake, any image", quote(t, insecure.Fake{}, key), key, now, func(p *attest.Policy) { p.AnyImage = true }, attest.CheckEvidence},
 		{"fake of the current release", fake496(key), key, now, func(p *attest.Policy) { p.AnyImage = true }, attest.CheckEvidence},
-		{"fake for another key", quote(t, insecure.Fake{}, newKey(t)), key, now, func(p *attest.Policy) { p.AllowFake, p.AnyImage = true, true }, attest.CheckReportData},
-		{"fake of the current release for another key", fake496(newKey(t)), key, now, func(p *attest.Policy) { p.AllowFake, p.AnyImage = true, true }, attest.CheckReportData},
-		{"fake that claims measurements", func() []byte { b := fake496(key); b[0] = 1; return b }(), key, now, func(p *attest.Policy) { p.AllowFake, p.AnyImage = true, true }, attest.CheckFormat},
-		{"fake that claims a root", func() []byte { b := fake496(key); b[495] = 1; return b }(), key, now, func(p *attest.Policy) { p.AllowFake, p.AnyImage = true, true }, attest.CheckFormat},
-		{"fake, allowed, but not a listed image", quote(t, insecure.Fake{}, key), key, now, func(p *attest.Policy) { p.AllowFake = true }, attest.CheckImage},
+		{"fake for another key", quote(t, insecure.Fake{}, newKey(t)), key, now, func(p *attest.Policy) { p.AllowFake, p.AnyImage = true, true }, evidence.CheckReportData},
+		{"fake of the current release for another key", fake496(newKey(t)), key, now, func(p *attest.Policy) { p.AllowFake, p.AnyImage = true, true }, evidence.CheckReportData},
+		{"fake that claims measurements", func() []byte { b := fake496(key); b[0] = 1; return b }(), key, now, func(p *attest.Policy) { p.AllowFake, p.AnyImage = true, true }, evidence.CheckFormat},
+		{"fake that claims a root", func() []byte { b := fake496(key); b[495] = 1; return b }(), key, now, func(p *attest.Policy) { p.AllowFake, p.AnyImage = true, true }, evidence.CheckFormat},
+		{"fake, allowed, but not a listed image", quote(t, insecure.Fake{}, key), key, now, func(p *attest.Policy) { p.AllowFake = true }, evidence.CheckImage},
 		{"none", nil, key, now, nil, attest.CheckEvidence},
 		{"none, any image", nil, key, now, func(p *attest.Policy) { p.AnyImage = true }, attest.CheckEvidence},
-		{"none, allowed, but images are listed", nil, key, now, func(p *attest.Policy) { p.AllowNone = true }, attest.CheckImage},
+		{"none, allowed, but images are listed", nil, key, now, func(p *attest.Policy) { p.AllowNone = true }, evidence.CheckImage},
 		{"none, fake allowed", nil, key, now, func(p *attest.Policy) { p.AllowFake, p.AnyImage = true, true }, attest.CheckEvidence},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -161,7 +178,7 @@ func TestJudgeRefuses(t *testing.T) {
 				c.change(&p)
 			}
 			for range 2 { // the second time with whatever a cache may have kept
-				v, err := p.Judge(t.Context(), c.evidence, c.key, c.now)
+				v, err := p.Judge(t.Context(), attest.Quoted(c.evidence), c.key, c.now)
 				mustRefuse(t, v, err, c.check)
 				p.Cache = attest.NewCache(8)
 			}
@@ -192,7 +209,6 @@ func TestUnmeasuredMachine(t *testing.T) {
 	m := &attest.Measurements{RootKey: tdx.IntelRootKey}
 	key := newKey(t)
 	m.ReportData = attest.ReportData(key)
-	m.TCBSVN[0] = 1
 	p := &attest.Policy{AnyImage: true, Images: func(attest.Hash) bool { return true }}
 	v, err := p.JudgeRelayed(&attest.Relayed{Kind: attest.KindTDX, Measurements: m, Key: key}, time.Now())
 	mustRefuse(t, v, err, attest.CheckEvidence)
@@ -212,40 +228,40 @@ func TestJudgeAccepts(t *testing.T) {
 		key      ed25519.PublicKey
 		now      time.Time
 		kind     attest.Kind
-		level    string
+		level    attest.Level
 		image    attest.Hash
 		tcb      string
 	}{
-		{"simulated", attest.Policy{Images: only(insecure.ImageHash("x")), TestRoots: a.Roots(), TestCollateral: a}, quote(t, a.Machine("x"), key), key, now,
-			attest.KindTDX, attest.LevelSimulatedTDX, insecure.ImageHash("x"), "UpToDate"},
-		{"simulated, state unknown", attest.Policy{AnyImage: true, TestRoots: a.Roots(), AllowUnknownTCB: true}, quote(t, a.Machine("x"), key), key, now,
-			attest.KindTDX, attest.LevelSimulatedTDX, insecure.ImageHash("x"), "unknown"},
-		{"an authority taken for real", attest.Policy{AnyImage: true, Roots: a.Roots(), Collateral: a}, quote(t, a.Machine("x"), key), key, now,
-			attest.KindTDX, attest.LevelTDX, insecure.ImageHash("x"), "UpToDate"},
-		{"a real quote from a file", attest.Policy{Images: only(sampleHash), AnyKey: true, AllowUnknownTCB: true}, real, nil, sampleDate,
-			attest.KindTDX, attest.LevelTDXUnknown, sampleHash, "unknown"},
-		{"a real quote beside a test root", attest.Policy{AnyImage: true, AnyKey: true, AllowUnknownTCB: true, TestRoots: a.Roots(), TestCollateral: a}, real, nil, sampleDate,
-			attest.KindTDX, attest.LevelTDXUnknown, sampleHash, "unknown"},
-		{"fake", attest.Policy{AnyImage: true, AllowFake: true}, quote(t, insecure.Fake{}, key), key, now, attest.KindFakeTDX, attest.LevelFakeTDX, attest.Unmeasured, "unknown"},
-		{"fake of the current release", attest.Policy{AnyImage: true, AllowFake: true}, fake496(key), key, now, attest.KindFakeTDX, attest.LevelFakeTDX, attest.Unmeasured, "unknown"},
-		{"fake, listed", attest.Policy{Images: only(attest.Unmeasured), AllowFake: true}, quote(t, insecure.Fake{}, key), key, now, attest.KindFakeTDX, attest.LevelFakeTDX, attest.Unmeasured, "unknown"},
+		{"simulated", attest.Policy{Images: only(insecure.ImageHash("x")), Verifiers: by(a.Verifier())}, quote(t, a.Machine("x"), key), key, now,
+			attest.KindTDX, attest.LevelSimulated, insecure.ImageHash("x"), "UpToDate"},
+		{"simulated, state unknown", attest.Policy{AnyImage: true, Verifiers: by(&tdx.Verifier{TestRoots: a.Roots()}), Rules: unknown}, quote(t, a.Machine("x"), key), key, now,
+			attest.KindTDX, attest.LevelSimulated, insecure.ImageHash("x"), "unknown"},
+		{"an authority taken for real", attest.Policy{AnyImage: true, Verifiers: by(&tdx.Verifier{Roots: a.Roots(), Collateral: a})}, quote(t, a.Machine("x"), key), key, now,
+			attest.KindTDX, attest.LevelAttested, insecure.ImageHash("x"), "UpToDate"},
+		{"a real quote from a file", attest.Policy{Images: only(sampleHash), AnyKey: true, Verifiers: by(&tdx.Verifier{}), Rules: unknown}, real, nil, sampleDate,
+			attest.KindTDX, attest.LevelUnknownTCB, sampleHash, "unknown"},
+		{"a real quote beside a test root", attest.Policy{AnyImage: true, AnyKey: true, Verifiers: by(a.Verifier()), Rules: unknown}, real, nil, sampleDate,
+			attest.KindTDX, attest.LevelUnknownTCB, sampleHash, "unknown"},
+		{"fake", attest.Policy{AnyImage: true, AllowFake: true}, quote(t, insecure.Fake{}, key), key, now, attest.KindFakeTDX, attest.LevelFake, attest.Unmeasured, "unknown"},
+		{"fake of the current release", attest.Policy{AnyImage: true, AllowFake: true}, fake496(key), key, now, attest.KindFakeTDX, attest.LevelFake, attest.Unmeasured, "unknown"},
+		{"fake, listed", attest.Policy{Images: only(attest.Unmeasured), AllowFake: true}, quote(t, insecure.Fake{}, key), key, now, attest.KindFakeTDX, attest.LevelFake, attest.Unmeasured, "unknown"},
 		{"none", attest.Policy{AllowNone: true}, nil, key, now, attest.KindNone, attest.LevelNone, attest.Hash{}, "unknown"},
 		{"not counted: fake", attest.Policy{AllowNone: true}, quote(t, insecure.Fake{}, key), key, now, attest.KindNone, attest.LevelNone, attest.Hash{}, "unknown"},
 		{"not counted: garbage", attest.Policy{AllowNone: true}, []byte("garbage"), key, now, attest.KindNone, attest.LevelNone, attest.Hash{}, "unknown"},
-		{"not counted: a quote for another key", attest.Policy{AllowNone: true, AnyImage: true, Roots: a.Roots(), Collateral: a}, quote(t, a.Machine("x"), newKey(t)), key, now,
+		{"not counted: a quote for another key", attest.Policy{AllowNone: true, AnyImage: true, Verifiers: by(&tdx.Verifier{Roots: a.Roots(), Collateral: a})}, quote(t, a.Machine("x"), newKey(t)), key, now,
 			attest.KindNone, attest.LevelNone, attest.Hash{}, "unknown"},
-		{"counted, though none is needed", attest.Policy{AllowNone: true, AnyImage: true, Roots: a.Roots(), Collateral: a}, quote(t, a.Machine("x"), key), key, now,
-			attest.KindTDX, attest.LevelTDX, insecure.ImageHash("x"), "UpToDate"},
+		{"counted, though none is needed", attest.Policy{AllowNone: true, AnyImage: true, Verifiers: by(&tdx.Verifier{Roots: a.Roots(), Collateral: a})}, quote(t, a.Machine("x"), key), key, now,
+			attest.KindTDX, attest.LevelAttested, insecure.ImageHash("x"), "UpToDate"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			v, err := c.policy.Judge(t.Context(), c.evidence, c.key, c.now)
+			v, err := c.policy.Judge(t.Context(), attest.Quoted(c.evidence), c.key, c.now)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if !v.Trusted || v.Kind != c.kind || v.Level != c.level || v.ImageHash != c.image || v.TCB != c.tcb {
 				t.Errorf("trusted %v, kind %s, level %q, image %s, tcb %s", v.Trusted, v.Kind, v.Level, v.ImageHash, v.TCB)
 			}
-			if loud := strings.HasPrefix(v.Level, "INSECURE"); loud != v.Insecure {
+			if loud := strings.HasPrefix(v.Level.String(), "INSECURE"); loud != v.Insecure {
 				t.Errorf("insecure is %v, and the level says %q", v.Insecure, v.Level)
 			}
 			for _, check := range v.Checks {
@@ -260,9 +276,9 @@ func TestJudgeAccepts(t *testing.T) {
 // A genuine machine is refused by default: without collateral nobody knows
 // whether its platform is in order.
 func TestRealQuoteNeedsCollateral(t *testing.T) {
-	p := &attest.Policy{AnyImage: true, AnyKey: true}
-	v, err := p.Judge(t.Context(), sample(t), nil, sampleDate)
-	mustRefuse(t, v, err, attest.CheckTCB)
+	p := &attest.Policy{AnyImage: true, AnyKey: true, Verifiers: by(&tdx.Verifier{})}
+	v, err := p.Judge(t.Context(), attest.Quoted(sample(t)), nil, sampleDate)
+	mustRefuse(t, v, err, evidence.CheckTCB)
 	if !strings.Contains(err.Error(), "unknown") {
 		t.Errorf("%v: does not say that the state is unknown", err)
 	}
@@ -287,28 +303,28 @@ func TestJudgeRelayed(t *testing.T) {
 		policy attest.Policy
 		record *attest.Relayed
 		check  string // that refuses; empty: accepted
-		level  string
+		level  attest.Level
 	}{
-		{"wanted", attest.Policy{Images: only(image)}, record(same), "", attest.LevelTDXRelayed},
-		{"any image", attest.Policy{AnyImage: true}, record(same), "", attest.LevelTDXRelayed},
-		{"fake, allowed", attest.Policy{AnyImage: true, AllowFake: true}, record(fake), "", attest.LevelFakeTDX},
+		{"wanted", attest.Policy{Images: only(image)}, record(same), "", attest.LevelRelayed},
+		{"any image", attest.Policy{AnyImage: true}, record(same), "", attest.LevelRelayed},
+		{"fake, allowed", attest.Policy{AnyImage: true, AllowFake: true}, record(fake), "", attest.LevelFake},
 		{"none, allowed", attest.Policy{AllowNone: true}, record(none), "", attest.LevelNone},
 		{"none in the current form, allowed", attest.Policy{AllowNone: true}, record(zero), "", attest.LevelNone},
 		{"SEV-SNP, none needed", attest.Policy{AllowNone: true}, record(func(r *attest.Relayed) { r.Kind = attest.KindSEVSNP }), "", attest.LevelNone},
 
-		{"zero policy", attest.Policy{}, record(same), attest.CheckImage, ""},
-		{"another image", attest.Policy{Images: only(attest.Unmeasured)}, record(same), attest.CheckImage, ""},
-		{"another key", attest.Policy{AnyImage: true}, record(func(r *attest.Relayed) { r.Key = newKey(t) }), attest.CheckReportData, ""},
-		{"another root", attest.Policy{AnyImage: true}, record(func(r *attest.Relayed) { r.Measurements.RootKey[0]++ }), attest.CheckRoot, ""},
-		{"no root", attest.Policy{AnyImage: true}, record(func(r *attest.Relayed) { r.Measurements.RootKey = [48]byte{} }), attest.CheckRoot, ""},
-		{"fake", attest.Policy{AnyImage: true}, record(fake), attest.CheckEvidence, ""},
-		{"fake for another key", attest.Policy{AnyImage: true, AllowFake: true}, record(func(r *attest.Relayed) { fake(r); r.Key = newKey(t) }), attest.CheckReportData, ""},
-		{"none", attest.Policy{AnyImage: true, AllowFake: true}, record(none), attest.CheckEvidence, ""},
-		{"none in the current form", attest.Policy{AnyImage: true, AllowFake: true}, record(zero), attest.CheckEvidence, ""},
-		{"none, allowed, but images are listed", attest.Policy{AllowNone: true, Images: only(image)}, record(none), attest.CheckImage, ""},
-		{"SEV-SNP", attest.Policy{AnyImage: true}, record(func(r *attest.Relayed) { r.Kind = attest.KindSEVSNP }), attest.CheckEvidence, ""},
-		{"SGX", attest.Policy{AnyImage: true}, record(func(r *attest.Relayed) { r.Kind = attest.KindSGX }), attest.CheckEvidence, ""},
-		{"TDX without measurements", attest.Policy{AnyImage: true}, record(func(r *attest.Relayed) { r.Measurements = nil }), attest.CheckEvidence, ""},
+		{"zero policy", attest.Policy{}, record(same), evidence.CheckImage, attest.LevelRefused},
+		{"another image", attest.Policy{Images: only(attest.Unmeasured)}, record(same), evidence.CheckImage, attest.LevelRefused},
+		{"another key", attest.Policy{AnyImage: true}, record(func(r *attest.Relayed) { r.Key = newKey(t) }), evidence.CheckReportData, attest.LevelRefused},
+		{"another root", attest.Policy{AnyImage: true}, record(func(r *attest.Relayed) { r.Measurements.RootKey[0]++ }), attest.CheckRoot, attest.LevelRefused},
+		{"no root", attest.Policy{AnyImage: true}, record(func(r *attest.Relayed) { r.Measurements.RootKey = [48]byte{} }), attest.CheckRoot, attest.LevelRefused},
+		{"fake", attest.Policy{AnyImage: true}, record(fake), attest.CheckEvidence, attest.LevelRefused},
+		{"fake for another key", attest.Policy{AnyImage: true, AllowFake: true}, record(func(r *attest.Relayed) { fake(r); r.Key = newKey(t) }), evidence.CheckReportData, attest.LevelRefused},
+		{"none", attest.Policy{AnyImage: true, AllowFake: true}, record(none), attest.CheckEvidence, attest.LevelRefused},
+		{"none in the current form", attest.Policy{AnyImage: true, AllowFake: true}, record(zero), attest.CheckEvidence, attest.LevelRefused},
+		{"none, allowed, but images are listed", attest.Policy{AllowNone: true, Images: only(image)}, record(none), evidence.CheckImage, attest.LevelRefused},
+		{"SEV-SNP", attest.Policy{AnyImage: true}, record(func(r *attest.Relayed) { r.Kind = attest.KindSEVSNP }), attest.CheckEvidence, attest.LevelRefused},
+		{"SGX", attest.Policy{AnyImage: true}, record(func(r *attest.Relayed) { r.Kind = attest.KindSGX }), attest.CheckEvidence, attest.LevelRefused},
+		{"TDX without measurements", attest.Policy{AnyImage: true}, record(func(r *attest.Relayed) { r.Measurements = nil }), attest.CheckEvidence, attest.LevelRefused},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v, err := c.policy.JudgeRelayed(c.record, now)
@@ -322,8 +338,8 @@ func TestJudgeRelayed(t *testing.T) {
 }
 
 func TestVerdictJSON(t *testing.T) {
-	p := &attest.Policy{AnyImage: true, AnyKey: true}
-	v, _ := p.Judge(t.Context(), sample(t), nil, sampleDate)
+	p := &attest.Policy{AnyImage: true, AnyKey: true, Verifiers: by(&tdx.Verifier{})}
+	v, _ := p.Judge(t.Context(), attest.Quoted(sample(t)), nil, sampleDate)
 	b, err := json.Marshal(v)
 	if err != nil {
 		t.Fatal(err)
@@ -353,7 +369,7 @@ func TestVerdictJSON(t *testing.T) {
 			t.Errorf("incomplete check in %s", b)
 		}
 	}
-	v, _ = (&attest.Policy{}).Judge(t.Context(), nil, nil, sampleDate)
+	v, _ = (&attest.Policy{}).Judge(t.Context(), attest.Quoted(nil), nil, sampleDate)
 	if b, err = json.Marshal(v); err != nil || !bytes.Contains(b, []byte(`"measurements":{}`)) {
 		t.Errorf("%s, %v: want measurements, though empty", b, err)
 	}
@@ -378,11 +394,11 @@ func TestCache(t *testing.T) {
 	src := &asked{Authority: authority(t)}
 	key, now := newKey(t), time.Now()
 	wanted := true
-	p := &attest.Policy{Images: func(attest.Hash) bool { return wanted }, TestRoots: src.Roots(), TestCollateral: src, Cache: attest.NewCache(2)}
+	p := &attest.Policy{Images: func(attest.Hash) bool { return wanted }, Verifiers: by(&tdx.Verifier{TestRoots: src.Roots(), TestCollateral: src}), Cache: attest.NewCache(2)}
 	good := quote(t, src.Machine("x"), key)
 	judge := func(now time.Time) (int, error) {
 		src.times = 0
-		_, err := p.Judge(t.Context(), good, key, now)
+		_, err := p.Judge(t.Context(), attest.Quoted(good), key, now)
 		return src.times, err
 	}
 	if n, err := judge(now); n == 0 || err != nil {
@@ -403,13 +419,13 @@ func TestCache(t *testing.T) {
 		t.Error("an image that is no longer wanted was remembered as trusted")
 	}
 	wanted = true
-	if _, err := p.Judge(t.Context(), good, newKey(t), now); err == nil {
+	if _, err := p.Judge(t.Context(), attest.Quoted(good), newKey(t), now); err == nil {
 		t.Error("a remembered quote was accepted for another key")
 	}
 	// The same quote under other roots is another question.
 	q := *p
-	q.TestRoots = nil
-	if _, err := q.Judge(t.Context(), good, key, now); err == nil {
+	q.Verifiers = by(&tdx.Verifier{TestCollateral: src})
+	if _, err := q.Judge(t.Context(), attest.Quoted(good), key, now); err == nil {
 		t.Error("a quote remembered under a test root was accepted without it")
 	}
 }
@@ -426,34 +442,35 @@ func TestCacheIsSharedByPoliciesThatAskTheSame(t *testing.T) {
 	key, now, roots := newKey(t), time.Now(), a.Roots()
 	bad := quote(t, a.Machine("x"), key)
 	for name, p := range map[string]*attest.Policy{
-		"roots":      {AnyImage: true, Roots: roots, AllowUnknownTCB: true},
-		"test roots": {AnyImage: true, TestRoots: roots, AllowUnknownTCB: true},
+		"roots":      {AnyImage: true, Verifiers: by(&tdx.Verifier{Roots: roots}), Rules: unknown},
+		"test roots": {AnyImage: true, Verifiers: by(&tdx.Verifier{TestRoots: roots}), Rules: unknown},
 	} {
 		p.Cache = attest.NewCache(8)
-		if _, err := p.Judge(t.Context(), bad, key, now); err != nil {
+		if _, err := p.Judge(t.Context(), attest.Quoted(bad), key, now); err != nil {
 			t.Fatalf("%s, asking nobody: %v", name, err)
 		}
 		asks := *p
-		asks.Collateral, asks.TestCollateral = a, a
-		v, err := asks.Judge(t.Context(), bad, key, now)
-		mustRefuse(t, v, err, attest.CheckTCB)
+		was := p.Verifiers[attest.KindTDX].(*tdx.Verifier)
+		asks.Verifiers = by(&tdx.Verifier{Roots: was.Roots, TestRoots: was.TestRoots, Collateral: a, TestCollateral: a})
+		v, err := asks.Judge(t.Context(), attest.Quoted(bad), key, now)
+		mustRefuse(t, v, err, evidence.CheckCollateral)
 	}
 }
 
 func TestCacheForgets(t *testing.T) {
 	src := &asked{Authority: authority(t)}
 	key, now := newKey(t), time.Now()
-	p := &attest.Policy{AnyImage: true, TestRoots: src.Roots(), TestCollateral: src, AllowUnknownTCB: true, Cache: attest.NewCache(4)}
+	p := &attest.Policy{AnyImage: true, Verifiers: by(&tdx.Verifier{TestRoots: src.Roots(), TestCollateral: src}), Rules: unknown, Cache: attest.NewCache(4)}
 	quotes := map[string][]byte{}
 	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
 		quotes[name] = quote(t, src.Machine(name), key)
-		p.Judge(t.Context(), quotes[name], key, now)
+		p.Judge(t.Context(), attest.Quoted(quotes[name]), key, now)
 	}
 	src.times = 0
 	remembered := 0
 	for _, q := range quotes {
 		before := src.times
-		if p.Judge(t.Context(), q, key, now); src.times == before {
+		if p.Judge(t.Context(), attest.Quoted(q), key, now); src.times == before {
 			remembered++
 		}
 	}
@@ -465,7 +482,7 @@ func TestCacheForgets(t *testing.T) {
 	late := quote(t, src.Machine("late"), key)
 	for range 2 {
 		src.times = 0
-		if v, err := p.Judge(t.Context(), late, key, now); err != nil || v.TCB != tdx.Unknown || src.times == 0 {
+		if v, err := p.Judge(t.Context(), attest.Quoted(late), key, now); err != nil || v.TCB != tdx.Unknown || src.times == 0 {
 			t.Errorf("%v, tcb %s, asked %d times", err, v.TCB, src.times)
 		}
 	}
@@ -484,8 +501,8 @@ func TestVerdictExpires(t *testing.T) {
 			t.Fatal(err)
 		}
 		key := newKey(t)
-		p := &attest.Policy{AnyImage: true, TestRoots: a.Roots(), TestCollateral: a, Cache: attest.NewCache(1)}
-		v, err := p.Judge(t.Context(), quote(t, a.Machine("x"), key), key, now)
+		p := &attest.Policy{AnyImage: true, Verifiers: by(a.Verifier()), Cache: attest.NewCache(1)}
+		v, err := p.Judge(t.Context(), attest.Quoted(quote(t, a.Machine("x"), key)), key, now)
 		if err != nil || !v.Expires.Equal(soon) {
 			t.Errorf("%s: %v, expires %v, want %v", name, err, v.Expires, soon)
 		}
@@ -496,14 +513,14 @@ func BenchmarkJudge(b *testing.B) {
 	a, key, now := authority(b), newKey(b), time.Now()
 	q := quote(b, a.Machine("x"), key)
 	for name, p := range map[string]*attest.Policy{
-		"signature":  {AnyImage: true, Roots: a.Roots(), AllowUnknownTCB: true},
-		"collateral": {AnyImage: true, Roots: a.Roots(), Collateral: a},
-		"remembered": {AnyImage: true, Roots: a.Roots(), Collateral: a, Cache: attest.NewCache(1)},
+		"signature":  {AnyImage: true, Verifiers: by(&tdx.Verifier{Roots: a.Roots()}), Rules: unknown},
+		"collateral": {AnyImage: true, Verifiers: by(&tdx.Verifier{Roots: a.Roots(), Collateral: a})},
+		"remembered": {AnyImage: true, Verifiers: by(&tdx.Verifier{Roots: a.Roots(), Collateral: a}), Cache: attest.NewCache(1)},
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := p.Judge(b.Context(), q, key, now); err != nil {
+				if _, err := p.Judge(b.Context(), attest.Quoted(q), key, now); err != nil {
 					b.Fatal(err)
 				}
 			}

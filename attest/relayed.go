@@ -1,11 +1,10 @@
 package attest
 
 import (
-	"bytes"
 	"crypto/ed25519"
-	"crypto/sha256"
 	"time"
 
+	"github.com/opencocoon/cocoon/attest/evidence"
 	"github.com/opencocoon/cocoon/attest/tdx"
 )
 
@@ -24,34 +23,35 @@ type Relayed struct {
 // two, and the reference router never looks at the third. What the record
 // does hold is judged here.
 func (p *Policy) JudgeRelayed(r *Relayed, now time.Time) (*Verdict, error) {
-	v := &Verdict{Kind: r.Kind, At: now, Expires: now.Add(lifeOfVerdict), TCB: tdx.Unknown, ImageHash: r.ImageHash}
+	v := newVerdict(r.Kind, now)
+	v.ImageHash = r.ImageHash
 	switch m := r.Measurements; {
 	case r.Kind == KindNone:
 	case r.Kind != KindTDX || m == nil:
 		v.check(CheckEvidence, false, string(r.Kind), string(KindTDX))
-	case m.Body == (tdx.Body{}):
+	case m.ReportData == [64]byte{} && m.ImageHash() == Unmeasured:
 		v.Kind = KindNone // how the current release writes "no attestation"
 	case m.ImageHash() == Unmeasured:
-		v.Kind, v.Insecure, v.Level, v.Measurements = KindFakeTDX, true, LevelFakeTDX, m
+		v.Kind, v.Insecure, v.Level = KindFakeTDX, true, LevelFake
 		v.check(CheckEvidence, p.AllowFake, string(KindFakeTDX), "measurements of an image")
-		p.checkKey(v, r.Key)
-		p.checkImage(v)
+		p.judgeRecord(v, m, r.Key)
 	default:
+		v.Level = LevelRelayed
+		v.check(evidence.CheckSignature, true, "judged by the router", "judged by the router")
+		v.check(CheckRoot, m.RootKey == tdx.IntelRootKey, short(m.RootKey[:]), short(tdx.IntelRootKey[:])+", Intel's")
 		p.judgeRecord(v, m, r.Key)
 	}
 	return p.conclude(v)
 }
 
+// judgeRecord looks at what a record holds. It names neither platform nor
+// registers beyond the eight; rules about others refuse.
 func (p *Policy) judgeRecord(v *Verdict, m *Measurements, key ed25519.PublicKey) {
-	v.Level, v.Measurements, v.ImageHash = LevelTDXRelayed, m, m.ImageHash()
-	v.check(CheckSignature, true, "judged by the router", "judged by the router")
-	v.check(CheckRoot, m.RootKey == tdx.IntelRootKey, short(m.RootKey[:]), short(tdx.IntelRootKey[:])+", Intel's")
+	v.Registers, v.ReportData, v.ImageHash = m.listed(), m.ReportData, m.ImageHash()
+	p.checkRegisters(v)
+	if len(p.Platforms)+len(p.DenyPlatforms) > 0 {
+		p.checkPlatform(v)
+	}
 	p.checkKey(v, key)
 	p.checkImage(v)
-}
-
-// HashOf is the image hash of a machine with a single measurement, an SGX
-// enclave's or a SEV-SNP guest's: SHA-256 over it and 64 zeros.
-func HashOf(measurement []byte) Hash {
-	return sha256.Sum256(append(bytes.Clone(measurement), make([]byte, 64)...))
 }

@@ -3,44 +3,17 @@ package attest
 import (
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"time"
 )
 
-// Check is one question that was asked about a peer, and its answer. Got and
-// Want are for people; Name is stable.
-type Check struct {
-	Name string `json:"name"`
-	OK   bool   `json:"ok"`
-	Got  string `json:"got"`
-	Want string `json:"want"`
-}
-
-// Names of checks, in the order in which they are made.
+// Names of checks that are made here and not by a verifier; the others are in
+// attest/evidence and the vendors' packages.
 const (
-	CheckEvidence   = "evidence"         // is there any, of a kind that the policy accepts
-	CheckSize       = "size"             // at most MaxEvidence
-	CheckFormat     = "format"           // can be taken apart
-	CheckSignature  = "signature"        // chain of signatures up to a trusted root
-	CheckRoot       = "root key"         // of evidence that a router judged
-	CheckEnclave    = "quoting enclave"  // the vendor's own
-	CheckModule     = "tdx module"       // the vendor's own
-	CheckTCB        = "tcb"              // platform up to date, nothing revoked
-	CheckDebug      = "debug attributes" // off
-	CheckMigration  = "migration"        // off
-	CheckReportData = "report data"      // binds the peer's key
-	CheckImage      = "image hash"       // is wanted
-)
-
-// Levels of a verdict, from most to least.
-const (
-	LevelTDX          = "TDX: genuine machine, platform up to date"
-	LevelTDXUnknown   = "TDX: genuine machine, platform state UNKNOWN (no collateral)"
-	LevelTDXRelayed   = "TDX: judged by the router on this machine"
-	LevelSimulatedTDX = "INSECURE: simulated TDX under a test root, anyone with its files can look inside"
-	LevelFakeTDX      = "INSECURE: fake TDX, proves only that the peer has its key"
-	LevelNone         = "INSECURE: no attestation"
-	LevelRefused      = "refused"
+	CheckEvidence   = "evidence"   // is there any, of a kind that the policy accepts
+	CheckRoot       = "root key"   // of evidence that a router judged
+	CheckAdvisories = "advisories" // known weaknesses of a platform that is not up to date
+	CheckRegister   = "register "  // and its name: has a value that the policy wants
+	CheckLevel      = "level"      // high enough
 )
 
 // Verdict is the outcome of judging one peer. It is not changed after it was
@@ -48,41 +21,46 @@ const (
 type Verdict struct {
 	Kind     Kind
 	Trusted  bool
-	Insecure bool   // believed only because the policy opted in to proof that proves nothing
-	Level    string // one of the Level constants: what the verdict rests on
+	Insecure bool  // believed only because the policy opted in to proof that proves nothing
+	Level    Level // what the verdict rests on
 
-	ImageHash    Hash          // zero without evidence
-	Measurements *Measurements // nil without evidence, or if it could not be read
-	TCB          string        // Intel's word for the platform's state, or "unknown"
-	Checks       []Check
+	ImageHash  Hash       // zero without evidence
+	Registers  []Register // everything measured; nil without evidence, or if it could not be read
+	ReportData [64]byte
+	Platform   string   // one machine, for ever; empty if the evidence does not say
+	TCB        string   // the vendor's word for the platform's state, or "unknown"
+	Advisories []string // known weaknesses of the platform
+	Checks     Checks
 
 	At      time.Time
 	Expires time.Time // when it should be judged anew
+
+	reason string // why TCB is unknown
 }
 
 // Failed returns the first check that refused the peer.
-func (v *Verdict) Failed() (Check, bool) {
-	for _, c := range v.Checks {
-		if !c.OK {
-			return c, true
-		}
-	}
-	return Check{}, false
+func (v *Verdict) Failed() (Check, bool) { return v.Checks.Failed() }
+
+// Register returns the value of a register, nil if there is none of that name.
+func (v *Verdict) Register(name string) []byte {
+	return (&Finding{Registers: v.Registers}).Register(name)
 }
 
 // check records an answer and passes it on.
 func (v *Verdict) check(name string, ok bool, got, want string) bool {
-	v.Checks = append(v.Checks, Check{name, ok, got, want})
-	return ok
+	return v.Checks.Add(name, ok, got, want)
 }
 
 // verdictJSON is what `cocoon attest verify --json` prints.
 type verdictJSON struct {
-	Verdict      string            `json:"verdict"` // trusted, refused
-	Level        string            `json:"level"`
+	Verdict      string            `json:"verdict"`    // trusted, refused
+	Level        string            `json:"level"`      // in words
+	LevelName    string            `json:"level_name"` // as settings name it
 	Kind         Kind              `json:"kind"`
 	Insecure     bool              `json:"insecure"`
 	TCB          string            `json:"tcb,omitempty"`
+	Advisories   []string          `json:"advisories,omitempty"`
+	Platform     string            `json:"platform,omitempty"`
 	Measurements map[string]string `json:"measurements"`
 	Checks       []Check           `json:"checks"`
 	At           time.Time         `json:"at"`
@@ -95,24 +73,20 @@ func (v *Verdict) MarshalJSON() ([]byte, error) {
 	if v.Trusted {
 		word = "trusted"
 	}
-	return json.Marshal(verdictJSON{word, v.Level, v.Kind, v.Insecure, v.TCB, v.Measurements.fields(), v.Checks, v.At.UTC(), v.Expires.UTC()})
+	return json.Marshal(verdictJSON{word, v.Level.String(), v.Level.Name(), v.Kind, v.Insecure, v.TCB, v.Advisories, v.Platform,
+		v.fields(), v.Checks, v.At.UTC(), v.Expires.UTC()})
 }
 
-// fields are the measurements by name, in hexadecimal; empty for nil.
-func (m *Measurements) fields() map[string]string {
+// fields are the measurements by name, in hexadecimal; empty without any.
+func (v *Verdict) fields() map[string]string {
 	out := map[string]string{}
-	if m == nil {
+	if v.Registers == nil {
 		return out
 	}
-	for name, b := range map[string][]byte{
-		"mrtd": m.MRTD[:], "mrconfigid": m.MRConfigID[:], "mrowner": m.MROwner[:], "mrownerconfig": m.MROwnerConfig[:],
-		"rtmr0": m.RTMR[0][:], "rtmr1": m.RTMR[1][:], "rtmr2": m.RTMR[2][:], "rtmr3": m.RTMR[3][:],
-		"mrseam": m.MRSeam[:], "tcb_svn": m.TCBSVN[:], "report_data": m.ReportData[:], "root_key": m.RootKey[:],
-	} {
-		out[name] = hex.EncodeToString(b)
+	for _, r := range v.Registers {
+		out[r.Name] = hex.EncodeToString(r.Value)
 	}
-	out["td_attributes"] = fmt.Sprintf("%016x", m.TDAttributes)
-	out["xfam"] = fmt.Sprintf("%016x", m.XFAM)
-	out["image_hash"] = m.ImageHash().String()
+	out["report_data"] = hex.EncodeToString(v.ReportData[:])
+	out["image_hash"] = v.ImageHash.String()
 	return out
 }

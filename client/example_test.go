@@ -64,9 +64,11 @@ func ExampleClient_Transport() {
 	c, err := client.New(client.Config{
 		Registry: registry,
 		RATLS: &ratls.Config{Identity: identity, Policy: &attest.Policy{
-			Images:         func(h attest.Hash) bool { return registry.Root().AllowsProxyImage(h) },
-			TestRoots:      testRoots,
-			TestCollateral: tdx.Dir(filepath.Join(filepath.Dir(info.TestRoot), insecure.CollateralDir)),
+			Images: func(h attest.Hash) bool { return registry.Root().AllowsProxyImage(h) },
+			Verifiers: map[attest.Kind]attest.Verifier{attest.KindTDX: &tdx.Verifier{
+				TestRoots:      testRoots,
+				TestCollateral: tdx.Dir(filepath.Join(filepath.Dir(info.TestRoot), insecure.CollateralDir)),
+			}},
 		}},
 		CheckImages: true,
 		Wallet:      purse.Address().String(),

@@ -71,7 +71,7 @@ func (l *link) level() string {
 	if l.peer.Verdict == nil {
 		return "not judged"
 	}
-	return l.peer.Verdict.Level
+	return l.peer.Verdict.Level.String()
 }
 
 func (l *link) isClosed() bool {

@@ -135,7 +135,7 @@ func (n *network) dial(ctx context.Context, addr string) (net.Conn, *ratls.Peer,
 	}
 	near, far := net.Pipe()
 	go p.serve(far)
-	verdict := &attest.Verdict{Kind: attest.KindTDX, Trusted: true, Level: attest.LevelSimulatedTDX, ImageHash: p.image}
+	verdict := &attest.Verdict{Kind: attest.KindTDX, Trusted: true, Level: attest.LevelSimulated, ImageHash: p.image}
 	return near, &ratls.Peer{Verdict: verdict}, nil
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/attest/insecure"
+	"github.com/opencocoon/cocoon/attest/tdx"
 	"github.com/opencocoon/cocoon/engine/enginetest"
 	"github.com/opencocoon/cocoon/node"
 	"github.com/opencocoon/cocoon/ratls"
@@ -325,7 +326,8 @@ func TestGarbageBehindTheDoor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := &ratls.Config{Identity: identity, Policy: &attest.Policy{AnyImage: true, AllowUnknownTCB: true, TestRoots: roots}}
+	cfg := &ratls.Config{Identity: identity, Policy: &attest.Policy{AnyImage: true, Rules: attest.Rules{AllowUnknownTCB: true},
+		Verifiers: map[attest.Kind]attest.Verifier{attest.KindTDX: &tdx.Verifier{TestRoots: roots}}}}
 	hello := tl.TCPConnect{ID: 7}
 	frame := func(size uint32, seqno uint32, payload []byte) []byte {
 		b := binary.LittleEndian.AppendUint32(nil, size)

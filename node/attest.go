@@ -23,8 +23,8 @@ type Attestation struct {
 	// directory, or the https address of a caching service. Empty is Intel's
 	// own service.
 	Collateral string `json:"collateral,omitempty"`
-	// AllowUnknownTCB accepts peers whose platform nobody says anything about.
-	AllowUnknownTCB bool `json:"allow_unknown_tcb,omitempty"`
+	// Rules say what is asked of peers beside an image that is listed.
+	attest.Rules
 
 	// SimulatedTDX is the directory of a simulated vendor whose machines the
 	// node believes.
@@ -49,6 +49,9 @@ func (a *Attestation) check(p *Problems) {
 	if modes > 1 {
 		p.Add("insecure_simulated_tdx, insecure_fake_tdx and insecure_no_attestation exclude each other")
 	}
+	for _, problem := range a.Problems() {
+		p.Add("%s", problem)
+	}
 	if a.SimulatedTDX == "" && a.SimulatedImage != "" {
 		p.Add("insecure_simulated_image: needs insecure_simulated_tdx, the directory of its vendor")
 	}
@@ -69,7 +72,7 @@ func (a *Attestation) platform(guest bool) (attest.Platform, error) {
 	case a.NoAttestation || !guest:
 		return attest.NoPlatform{}, nil
 	default:
-		guest, err := attest.NewGuest()
+		guest, err := tdx.NewGuest()
 		if err != nil {
 			return nil, fmt.Errorf("%w; run in a TDX guest, or name an --insecure-… mode", err)
 		}
@@ -80,19 +83,19 @@ func (a *Attestation) platform(guest bool) (attest.Platform, error) {
 // policy is whom this node believes; images says which are wanted, nil any.
 func (a *Attestation) policy(images func(attest.Hash) bool) (*attest.Policy, error) {
 	p := &attest.Policy{
+		Rules:  a.Rules,
 		Images: images, AnyImage: images == nil,
-		AllowUnknownTCB: a.AllowUnknownTCB, AllowFake: a.Fake, AllowNone: a.NoAttestation,
-		Collateral: a.collateral(), Cache: attest.NewCache(1000),
+		AllowFake: a.Fake, AllowNone: a.NoAttestation, Cache: attest.NewCache(1000),
 	}
-	if a.SimulatedTDX == "" {
-		return p, nil
+	judge := &tdx.Verifier{Collateral: a.collateral()}
+	if a.SimulatedTDX != "" {
+		var err error
+		if judge.TestRoots, err = insecure.LoadRoots(filepath.Join(a.SimulatedTDX, insecure.RootFile)); err != nil {
+			return nil, err
+		}
+		judge.TestCollateral = tdx.Dir(filepath.Join(a.SimulatedTDX, insecure.CollateralDir))
 	}
-	roots, err := insecure.LoadRoots(filepath.Join(a.SimulatedTDX, insecure.RootFile))
-	if err != nil {
-		return nil, err
-	}
-	p.TestRoots = roots
-	p.TestCollateral = tdx.Dir(filepath.Join(a.SimulatedTDX, insecure.CollateralDir))
+	p.Verifiers = map[attest.Kind]attest.Verifier{attest.KindTDX: judge}
 	return p, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/attest/insecure"
 	"github.com/opencocoon/cocoon/attest/tdx"
 )
@@ -150,7 +151,7 @@ func TestInsecureModesAreOptIn(t *testing.T) {
 		t.Errorf("the error does not say what to do: %v", err)
 	}
 	policy, err := a.policy(nil)
-	if err != nil || policy.AllowFake || policy.AllowNone || policy.AllowUnknownTCB || policy.TestRoots != nil || policy.Roots != nil {
+	if err != nil || policy.AllowFake || policy.AllowNone || policy.AllowUnknownTCB || len(policy.Verifiers) != 1 || judgeOf(policy).TestRoots != nil || judgeOf(policy).Roots != nil {
 		t.Errorf("the policy of a node without settings is %+v, %v", policy, err)
 	}
 	dir := t.TempDir()
@@ -166,10 +167,12 @@ func TestInsecureModesAreOptIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.SimulatedTDX = dir
-	if policy, err = a.policy(nil); err != nil || policy.TestRoots == nil || policy.TestCollateral == nil {
+	if policy, err = a.policy(nil); err != nil || judgeOf(policy).TestRoots == nil || judgeOf(policy).TestCollateral == nil {
 		t.Errorf("the policy with a test root is %+v, %v", policy, err)
 	}
 }
+
+func judgeOf(p *attest.Policy) *tdx.Verifier { return p.Verifiers[attest.KindTDX].(*tdx.Verifier) }
 
 func TestParseDuration(t *testing.T) {
 	for text, want := range map[string]time.Duration{"90s": 90 * time.Second, "1.5": 1500 * time.Millisecond, "120": 2 * time.Minute} {

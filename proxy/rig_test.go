@@ -214,7 +214,7 @@ func (p *peer) Closed(_ *wire.Conn, err error)    { p.closed <- err }
 func (r *rig) dial(d *door, hash [32]byte) *peer {
 	r.t.Helper()
 	near, far := net.Pipe()
-	verdict := &attest.Verdict{Trusted: true, ImageHash: hash, Level: "test"}
+	verdict := &attest.Verdict{Trusted: true, ImageHash: hash, Level: attest.LevelSimulated}
 	d.conns <- &ratls.Conn{Conn: far, Peer: &ratls.Peer{Verdict: verdict, Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: len(r.peers)}}}
 	p := &peer{r: r, in: make(chan tl.Object, 10_000), closed: make(chan error, 1)}
 	conn, err := wire.Client(r.t.Context(), near, p, wire.Config{})

@@ -206,7 +206,7 @@ func (p *Proxy) workerConns(workers []*worker, running map[string]int) []WorkerC
 			info.Description = w.params.MachineDescriptionJson
 		}
 		if w.peer != nil && w.peer.Verdict != nil {
-			info.Verdict, info.Insecure = w.peer.Verdict.Level, w.peer.Verdict.Insecure
+			info.Verdict, info.Insecure = w.peer.Verdict.Level.String(), w.peer.Verdict.Insecure
 		}
 		list = append(list, info)
 	}

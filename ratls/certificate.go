@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha1"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -13,18 +14,14 @@ import (
 	"net"
 	"slices"
 	"time"
+
+	"github.com/opencocoon/cocoon/attest"
 )
 
 var (
 	oidEd25519 = asn1.ObjectIdentifier{1, 3, 101, 112}
 
-	// Extensions of ours, all critical. The content is the raw bytes.
-	oidQuote      = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 12345, 1}
-	oidClaims     = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 12345, 2} // the public key; never read
-	oidSNPData    = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 12345, 100}
-	oidSNPReport  = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 12345, 101}
-	oidSNPChipKey = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 12345, 102}
-
+	oidSubjectKeyID     = asn1.ObjectIdentifier{2, 5, 29, 14}
 	oidKeyUsage         = asn1.ObjectIdentifier{2, 5, 29, 15}
 	oidSubjectAltName   = asn1.ObjectIdentifier{2, 5, 29, 17}
 	oidBasicConstraints = asn1.ObjectIdentifier{2, 5, 29, 19}
@@ -44,42 +41,67 @@ const (
 	skew     = 5 * time.Minute
 )
 
-// newCertificate signs a certificate for key with evidence, nil for none. Names
-// mean nothing here, but the reference's clients look for the DNS name
-// "127.0.0.1" whatever they dialed.
-func newCertificate(key ed25519.PrivateKey, evidence []byte, notBefore, notAfter time.Time) ([]byte, error) {
+// newCertificate signs a certificate for key that carries evidence.
+func newCertificate(key ed25519.PrivateKey, e attest.Evidence, notBefore, notAfter time.Time) ([]byte, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
 		return nil, err
 	}
 	public := key.Public().(ed25519.PublicKey)
-	t := &x509.Certificate{
-		SerialNumber:          serial,
-		Subject:               pkix.Name{Organization: []string{"Cocoon"}, CommonName: "localhost"},
-		NotBefore:             notBefore,
-		NotAfter:              notAfter,
-		KeyUsage:              x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		BasicConstraintsValid: true,
-		DNSNames:              []string{"localhost", "127.0.0.1"},
-		IPAddresses:           []net.IP{net.IPv6loopback},
+	ours, err := evidenceExtensions(e, public)
+	if err != nil {
+		return nil, err
 	}
-	if evidence != nil {
-		t.ExtraExtensions = []pkix.Extension{
-			{Id: oidQuote, Critical: true, Value: evidence},
-			{Id: oidClaims, Critical: true, Value: public},
-		}
+	usual, err := usualExtensions(public)
+	if err != nil {
+		return nil, err
+	}
+	t := &x509.Certificate{
+		SerialNumber:    serial,
+		Subject:         pkix.Name{Organization: []string{"Cocoon"}, CommonName: "localhost"},
+		NotBefore:       notBefore,
+		NotAfter:        notAfter,
+		ExtraExtensions: append(ours, usual...),
 	}
 	return x509.CreateCertificate(rand.Reader, t, t, public, key)
+}
+
+// usualExtensions are those behind the evidence, in the reference's order,
+// which crypto/x509 would put in front of it. Names mean nothing here, but the
+// reference's clients look for the DNS name "127.0.0.1" whatever they dialed.
+func usualExtensions(key ed25519.PublicKey) (out []pkix.Extension, err error) {
+	id := sha1.Sum(key)
+	const dnsName, address = 2, 7 // RFC 5280, GeneralName
+	for _, e := range []struct {
+		id       asn1.ObjectIdentifier
+		critical bool
+		value    any
+	}{
+		{oidBasicConstraints, true, struct{}{}},
+		{oidKeyUsage, true, asn1.BitString{Bytes: []byte{0x80}, BitLength: 1}}, // digital signature
+		{oidExtKeyUsage, true, []asn1.ObjectIdentifier{oidServerAuth, oidClientAuth}},
+		{oidSubjectKeyID, false, id[:]},
+		{oidSubjectAltName, false, []asn1.RawValue{
+			{Class: asn1.ClassContextSpecific, Tag: dnsName, Bytes: []byte("localhost")},
+			{Class: asn1.ClassContextSpecific, Tag: dnsName, Bytes: []byte("127.0.0.1")},
+			{Class: asn1.ClassContextSpecific, Tag: address, Bytes: net.IPv6loopback},
+		}},
+	} {
+		value, err := asn1.Marshal(e.value)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, pkix.Extension{Id: e.id, Critical: e.critical, Value: value})
+	}
+	return out, nil
 }
 
 // certificate is what we read of a peer's.
 type certificate struct {
 	key                 ed25519.PublicKey
 	notBefore, notAfter time.Time
-	evidence            []byte // content of the quote extension; nil if absent
-	snp                 bool   // carries SEV-SNP extensions
-	restricted          bool   // to usages
+	evidence            attest.Evidence
+	restricted          bool // to usages
 	usages              []asn1.ObjectIdentifier
 }
 
@@ -131,18 +153,22 @@ func parseCertificate(der []byte) (*certificate, error) {
 	if n := len(x.TBS.Extensions); n > maxExtensions {
 		return nil, fmt.Errorf("certificate: %d extensions, want at most %d", n, maxExtensions)
 	}
+	var found extensions
 	for i, e := range x.TBS.Extensions {
 		if slices.ContainsFunc(x.TBS.Extensions[:i], func(o pkix.Extension) bool { return o.Id.Equal(e.Id) }) {
 			return nil, fmt.Errorf("certificate: extension %v occurs twice", e.Id)
 		}
-		if err := c.extension(e); err != nil {
+		// Our own count whether critical or not, as they did in the reference's
+		// first release.
+		if place := found.place(e.Id); place != nil {
+			*place = append([]byte{}, e.Value...)
+		} else if err := c.extension(e); err != nil {
 			return nil, err
 		}
 	}
-	if c.snp && c.evidence != nil {
-		return nil, errors.New("certificate: evidence of two vendors, want one")
-	}
-	return c, nil
+	var err error
+	c.evidence, err = found.evidence(c.key)
+	return c, err
 }
 
 func (x *asn1Certificate) checkSelfSigned() error {
@@ -163,14 +189,9 @@ func (x *asn1Certificate) checkSelfSigned() error {
 	return nil
 }
 
-// extension takes one in. Our own count whether critical or not, as they did
-// in the reference's first release.
+// extension takes one in that is not ours.
 func (c *certificate) extension(e pkix.Extension) error {
 	switch id := e.Id; {
-	case id.Equal(oidQuote):
-		c.evidence = append([]byte{}, e.Value...)
-	case id.Equal(oidSNPData), id.Equal(oidSNPReport), id.Equal(oidSNPChipKey):
-		c.snp = true
 	case id.Equal(oidKeyUsage):
 		var usage asn1.BitString
 		if rest, err := asn1.Unmarshal(e.Value, &usage); err != nil || len(rest) > 0 || usage.At(0) == 0 {

@@ -93,8 +93,8 @@ func TestReferenceCertificates(t *testing.T) {
 		if !bytes.Equal(cert.key, unhex(t, c.PublicKey)) {
 			t.Errorf("%s: key %x, want %s", c.Label, cert.key, c.PublicKey)
 		}
-		if (cert.evidence != nil) != (c.Quote != nil) || c.Quote != nil && !bytes.Equal(cert.evidence, unhex(t, *c.Quote)) {
-			t.Errorf("%s: evidence %x", c.Label, cert.evidence)
+		if (cert.evidence.Raw != nil) != (c.Quote != nil) || c.Quote != nil && !bytes.Equal(cert.evidence.Raw, unhex(t, *c.Quote)) {
+			t.Errorf("%s: evidence %x", c.Label, cert.evidence.Raw)
 		}
 		if x, err := x509.ParseCertificate(der); err != nil || x.Version != 1 || len(x.Extensions) != 0 {
 			t.Errorf("%s: crypto/x509 has learned to read it (%v); parse by hand no more", c.Label, err)
@@ -110,7 +110,7 @@ func TestReferenceCertificates(t *testing.T) {
 		if strings.HasPrefix(name, "none") {
 			kind = attest.KindNone
 		}
-		if got := attest.KindOf(cert.evidence); got != kind {
+		if got := cert.evidence.Kind; got != kind {
 			t.Errorf("%s: evidence of kind %s, want %s", name, got, kind)
 		}
 		for _, usage := range []asn1.ObjectIdentifier{oidServerAuth, oidClientAuth} {
@@ -332,8 +332,8 @@ func TestOurCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := attest.ReportData(read.key); !bytes.Equal(read.evidence, want[:]) {
-		t.Errorf("evidence %x, want %x", read.evidence, want)
+	if want := attest.ReportData(read.key); !bytes.Equal(read.evidence.Raw, want[:]) {
+		t.Errorf("evidence %x, want %x", read.evidence.Raw, want)
 	}
 	bare, err := NewIdentity(t.Context(), attest.NoPlatform{}, nil)
 	if err != nil {

@@ -72,12 +72,12 @@ func (id *Identity) Renew(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ratls: identity: %w", err)
 	}
-	evidence, err := id.platform.Quote(ctx, attest.ReportData(public))
+	raw, err := id.platform.Quote(ctx, attest.ReportData(public))
 	if err != nil {
 		return fmt.Errorf("ratls: identity: %w", err)
 	}
 	now := id.opts.Now()
-	der, err := newCertificate(private, evidence, now.Add(-backdate), now.Add(id.opts.Life))
+	der, err := newCertificate(private, attest.Evidence{Kind: id.Kind(), Raw: raw}, now.Add(-backdate), now.Add(id.opts.Life))
 	if err != nil {
 		return fmt.Errorf("ratls: identity: %w", err)
 	}

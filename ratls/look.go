@@ -9,6 +9,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/wire"
 )
 
@@ -16,8 +17,7 @@ import (
 type Shown struct {
 	Key                 ed25519.PublicKey
 	NotBefore, NotAfter time.Time
-	Evidence            []byte // as attest.Policy.Judge takes it; nil if there is none
-	SEVSNP              bool   // it carries a SEV-SNP report, which is not judged yet
+	Evidence            attest.Evidence
 }
 
 // ParseCertificate reads a certificate of the network in DER, to look at it
@@ -28,7 +28,7 @@ func ParseCertificate(der []byte) (*Shown, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Shown{Key: c.key, NotBefore: c.notBefore, NotAfter: c.notAfter, Evidence: c.evidence, SEVSNP: c.snp}, nil
+	return &Shown{Key: c.key, NotBefore: c.notBefore, NotAfter: c.notAfter, Evidence: c.evidence}, nil
 }
 
 // Look connects to a listener as [Dial] does, takes its certificate and hangs

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/opencocoon/cocoon/attest"
+	"github.com/opencocoon/cocoon/attest/evidence"
 	"github.com/opencocoon/cocoon/attest/insecure"
 	"github.com/opencocoon/cocoon/ratls"
 	"github.com/opencocoon/cocoon/wire"
@@ -43,7 +44,7 @@ func trusting(t testing.TB, images ...string) *attest.Policy {
 	for _, image := range images {
 		listed[insecure.ImageHash(image)] = true
 	}
-	return &attest.Policy{Images: func(h attest.Hash) bool { return listed[h] }, TestRoots: a.Roots(), TestCollateral: a}
+	return &attest.Policy{Images: func(h attest.Hash) bool { return listed[h] }, Verifiers: map[attest.Kind]attest.Verifier{attest.KindTDX: a.Verifier()}}
 }
 
 func node(t testing.TB, p attest.Platform, policy *attest.Policy) *ratls.Config {
@@ -132,7 +133,7 @@ func TestBothSidesJudge(t *testing.T) {
 		if !v.Trusted || !v.Insecure || v.Kind != attest.KindTDX || v.ImageHash != insecure.ImageHash(name) {
 			t.Errorf("%s: verdict %+v", name, v)
 		}
-		if want := attest.ReportData(peer.Key); v.Measurements.ReportData != want {
+		if want := attest.ReportData(peer.Key); v.ReportData != want {
 			t.Errorf("%s: evidence is not for the key of the connection", name)
 		}
 	}
@@ -201,14 +202,14 @@ func TestRefusals(t *testing.T) {
 		policy *attest.Policy
 		check  string
 	}{
-		{"no policy", a.Machine("x"), nil, attest.CheckSignature},
-		{"zero policy", a.Machine("x"), &attest.Policy{}, attest.CheckSignature},
-		{"another image", a.Machine("y"), trusting(t, "x"), attest.CheckImage},
-		{"another authority", stranger.Machine("x"), trusting(t, "x"), attest.CheckSignature},
-		{"debug", debug, trusting(t, "x"), attest.CheckDebug},
+		{"no policy", a.Machine("x"), nil, attest.CheckEvidence},
+		{"zero policy", a.Machine("x"), &attest.Policy{}, attest.CheckEvidence},
+		{"another image", a.Machine("y"), trusting(t, "x"), evidence.CheckImage},
+		{"another authority", stranger.Machine("x"), trusting(t, "x"), evidence.CheckChain},
+		{"debug", debug, trusting(t, "x"), evidence.CheckDebug},
 		{"fake", insecure.Fake{}, trusting(t, "x"), attest.CheckEvidence},
 		{"none", attest.NoPlatform{}, trusting(t, "x"), attest.CheckEvidence},
-		{"another's quote", stolen{a.Machine("x")}, trusting(t, "x"), attest.CheckReportData},
+		{"another's quote", stolen{a.Machine("x")}, trusting(t, "x"), evidence.CheckReportData},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			any := &attest.Policy{AllowNone: true}

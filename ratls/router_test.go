@@ -80,7 +80,7 @@ func readSOCKSRequest(nc net.Conn) (netip.AddrPort, error) {
 func recordOf(p *ratls.Peer, destination netip.AddrPort) *ratls.PeerInfo {
 	info := &ratls.PeerInfo{Source: netip.MustParseAddrPort("127.0.0.1:1"), Destination: destination}
 	info.Kind, info.Key = attest.KindNone, p.Key
-	if m := p.Verdict.Measurements; m != nil {
+	if m := p.Verdict.Measurements(); m != nil {
 		info.Kind, info.Measurements = attest.KindTDX, m
 	}
 	return info

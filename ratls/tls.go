@@ -50,10 +50,6 @@ func (c *Config) judge(ctx context.Context, state tls.ConnectionState, usage asn
 	if err := cert.usableFor(usage, now); err != nil {
 		return nil, nil, err
 	}
-	if cert.snp {
-		verdict, err := c.Policy.JudgeRelayed(&attest.Relayed{Kind: attest.KindSEVSNP, Key: cert.key}, now)
-		return cert.key, verdict, err
-	}
 	verdict, err := c.Policy.Judge(ctx, cert.evidence, cert.key, now)
 	return cert.key, verdict, err
 }

@@ -157,7 +157,7 @@ func (t *target) status() ProxyStatus {
 	p.ProxyContract, p.Contract = s.account.proxy.String(), s.account.contract.String()
 	p.ProxyKey = fmt.Sprintf("%X", []byte(s.account.key))
 	if p.Verdict = s.verdict(); p.Verdict != nil {
-		p.Level = p.Verdict.Level
+		p.Level = p.Verdict.Level.String()
 	}
 	p.Signed, p.Stored, p.Counted = have.signed, have.db, have.most
 	s.mu.Lock()

@@ -128,8 +128,11 @@ type Finding struct {
 	Platform   string     // names one processor or board for ever, in hex; empty if the evidence does not say
 	Registers  []Register // everything measured, in the vendor's order
 
-	// Status is the vendor's word for the platform's firmware, or Unknown.
+	// Status is the vendor's word for the platform's firmware, UpToDate or
+	// another, or Unknown where nobody could be asked. A finding states it and
+	// leaves it to the policy what is good enough: that makes CheckTCB.
 	Status     string
+	Reason     string   // why the status is Unknown, for people
 	Advisories []string // known weaknesses of this firmware
 
 	Insecure bool      // the root is a test root
@@ -137,12 +140,30 @@ type Finding struct {
 	Expires  time.Time // when the first thing it rests on ends; zero: never
 }
 
-// Unknown is the status of a platform that nobody was asked about.
-const Unknown = "unknown"
+// Statuses that mean the same for every vendor.
+const (
+	Unknown  = "unknown"  // nobody was asked, or nobody answered
+	UpToDate = "UpToDate" // what every policy accepts
+)
+
+// Register returns the value of a register, nil if the evidence has none of
+// that name.
+func (f *Finding) Register(name string) []byte {
+	for _, r := range f.Registers {
+		if r.Name == name {
+			return r.Value
+		}
+	}
+	return nil
+}
 
 // Verifier judges one kind of evidence. Verify returns a finding in any case,
 // never panics on a peer's bytes, asks the network only for collateral and no
 // longer than ctx allows, and may be called from several goroutines.
+//
+// A verifier must be a pointer, or comparable at least: findings are
+// remembered under the verifier that made them. It must not change what it
+// believes while it is in use.
 type Verifier interface {
 	Verify(ctx context.Context, evidence []byte, now time.Time) *Finding
 }

@@ -109,6 +109,11 @@ func (a *Authority) Roots() *x509.CertPool {
 	return pool
 }
 
+// Verifier believes the authority's machines and collateral, beside Intel's.
+func (a *Authority) Verifier() *tdx.Verifier {
+	return &tdx.Verifier{TestRoots: a.Roots(), TestCollateral: a}
+}
+
 // RootPEM is the root's certificate, which may be handed around.
 func (a *Authority) RootPEM() []byte { return a.chain(a.root) }
 

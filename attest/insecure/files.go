@@ -94,7 +94,7 @@ func (s *signatory) read(b []byte) ([]byte, error) {
 	return rest, nil
 }
 
-// LoadRoots reads RootFile of a saved authority, for a policy's TestRoots.
+// LoadRoots reads RootFile of a saved authority, for a verifier's TestRoots.
 func LoadRoots(file string) (*x509.CertPool, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {

@@ -80,7 +80,8 @@ func (m *Machine) Quote(ctx context.Context, reportData [64]byte) ([]byte, error
 // ImageHash is the image hash of the machines that run the named image, for a
 // registry to list.
 func ImageHash(image string) attest.Hash {
-	return (&attest.Measurements{Body: measure(image)}).ImageHash()
+	body := measure(image)
+	return body.ImageHash()
 }
 
 // measure invents the registers that an image would have.

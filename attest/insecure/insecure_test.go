@@ -41,9 +41,9 @@ func TestNobodyBelievesByAccident(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	careless := &attest.Policy{AnyImage: true, AllowUnknownTCB: true, Images: func(attest.Hash) bool { return true }}
+	careless := &attest.Policy{AnyImage: true, Rules: attest.Rules{AllowUnknownTCB: true}, Verifiers: by(&tdx.Verifier{}), Images: func(attest.Hash) bool { return true }}
 	for name, p := range map[string]attest.Platform{"simulated": a.Machine("x"), "fake": insecure.Fake{}} {
-		if v, err := careless.Judge(t.Context(), mustQuote(t, p, key), key, time.Now()); err == nil || v.Trusted {
+		if v, err := careless.Judge(t.Context(), attest.Quoted(mustQuote(t, p, key)), key, time.Now()); err == nil || v.Trusted {
 			t.Errorf("%s: believed without an insecure opt-in", name)
 		}
 	}
@@ -73,8 +73,7 @@ func TestMachinesAreToldApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := attest.Measurements{Body: q.Body}
-	if m.ImageHash() != insecure.ImageHash("a") {
+	if q.Body.ImageHash() != insecure.ImageHash("a") {
 		t.Error("a machine's image hash is not that of its image")
 	}
 	if err := q.VerifyEnclave(); err != nil {
@@ -98,9 +97,9 @@ func TestSaveAndLoad(t *testing.T) {
 	// One process makes machines from the files, another judges with the public
 	// ones alone.
 	key := ed25519.PublicKey(make([]byte, ed25519.PublicKeySize))
-	judge := &attest.Policy{AnyImage: true, TestRoots: roots, TestCollateral: tdx.Dir(filepath.Join(dir, insecure.CollateralDir))}
+	judge := &attest.Policy{AnyImage: true, Verifiers: by(&tdx.Verifier{TestRoots: roots, TestCollateral: tdx.Dir(filepath.Join(dir, insecure.CollateralDir))})}
 	for name, machine := range map[string]*insecure.Machine{"original": a.Machine("x"), "loaded": loaded.Machine("x")} {
-		if _, err := judge.Judge(t.Context(), mustQuote(t, machine, key), key, time.Now()); err != nil {
+		if _, err := judge.Judge(t.Context(), attest.Quoted(mustQuote(t, machine, key)), key, time.Now()); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -161,4 +160,8 @@ func BenchmarkQuote(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func by(v *tdx.Verifier) map[attest.Kind]attest.Verifier {
+	return map[attest.Kind]attest.Verifier{attest.KindTDX: v}
 }

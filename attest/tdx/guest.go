@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-configfs-tsm/configfs/configfsi"
 	"github.com/google/go-configfs-tsm/configfs/linuxtsm"
 	"github.com/google/go-configfs-tsm/report"
+	"github.com/opencocoon/cocoon/attest/evidence"
 )
 
 // ErrNotGuest means that this machine cannot make TDX quotes: it is no TDX
@@ -28,6 +29,9 @@ func NewGuest() (*Guest, error) {
 	}
 	return &Guest{tsm}, nil
 }
+
+// Kind returns evidence.TDX.
+func (g *Guest) Kind() evidence.Kind { return evidence.TDX }
 
 // Quote returns a quote that carries reportData, with the zeros that the
 // driver leaves behind it. The kernel takes a few milliseconds and cannot be

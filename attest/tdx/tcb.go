@@ -5,9 +5,14 @@ import (
 	"encoding/json"
 
 	"github.com/google/go-tdx-guest/pcs"
+	"github.com/opencocoon/cocoon/attest/evidence"
 )
 
-const upToDate = string(pcs.TcbComponentStatusUpToDate)
+// Statuses of a platform that are not Intel's.
+const (
+	Unknown  = evidence.Unknown
+	UpToDate = evidence.UpToDate
+)
 
 // lookupTCB reads the platform's level out of the collateral as a value. The
 // library only says whether all is up to date; a screen should say what is not.
@@ -30,7 +35,7 @@ func (q *Quote) lookupTCB(get *getter) TCB {
 	if level, ok := q.platformLevel(info.TcbInfo.TcbLevels, pck.TCB); ok {
 		tcb.Status, tcb.Advisories = string(level.TcbStatus), level.AdvisoryIDs
 	}
-	if module, ok := q.moduleLevel(info.TcbInfo.TdxModuleIdentities); ok && tcb.Status == upToDate {
+	if module, ok := q.moduleLevel(info.TcbInfo.TdxModuleIdentities); ok && tcb.Status == UpToDate {
 		tcb.Status, tcb.Advisories = string(module.TcbStatus), module.AdvisoryIDs
 	}
 	return tcb

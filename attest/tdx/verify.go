@@ -142,9 +142,6 @@ type TCB struct {
 	NextUpdate time.Time
 }
 
-// Unknown is the status of a platform that nobody was asked about.
-const Unknown = "unknown"
-
 // UnavailableError means that collateral could not be fetched: nothing is
 // known, neither good nor bad. Retry later.
 type UnavailableError struct{ Err error }
@@ -174,9 +171,9 @@ func (q *Quote) VerifyTCB(ctx context.Context, src Collateral, roots *x509.CertP
 		}
 	}
 	tcb := q.lookupTCB(get)
-	if err == nil && tcb.Status != upToDate {
+	if err == nil && tcb.Status != UpToDate {
 		// The library has its own matching; where the two differ, refuse.
-		err = fmt.Errorf("tdx: TCB status is %s, want %s", tcb.Status, upToDate)
+		err = fmt.Errorf("tdx: TCB status is %s, want %s", tcb.Status, UpToDate)
 	}
 	return tcb, err
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/attest/insecure"
@@ -28,9 +29,9 @@ func attestVerb() *cobra.Command {
 
 // verifyOptions are what a policy file or the flags of verify say.
 type verifyOptions struct {
+	attest.Rules
 	images                    []string
-	anyImage, unknownTCB      bool
-	allowFake                 bool
+	anyImage, allowFake       bool
 	collateral, testRoot, key string
 	at                        string
 	json                      bool
@@ -50,7 +51,7 @@ func verifyVerb() *cobra.Command {
 	f := cmd.Flags()
 	f.StringSliceVar(&o.images, "image", nil, "image `hash` that is wanted; may be repeated")
 	f.BoolVar(&o.anyImage, "any-image", false, "do not ask which image runs")
-	f.BoolVar(&o.unknownTCB, "allow-unknown-tcb", false, "accept a platform whose state is unknown for want of collateral")
+	rulesFlags(f, &o.Rules)
 	f.StringVar(&o.collateral, "collateral", "", "`directory` with Intel's collateral for this platform")
 	f.StringVar(&o.testRoot, "insecure-test-root", "", "also believe machines simulated under the root in this PEM `file`")
 	f.BoolVar(&o.allowFake, "insecure-fake", false, "also believe evidence that is a mere hash of the key")
@@ -84,6 +85,17 @@ func verifyVerb() *cobra.Command {
 	return cmd
 }
 
+// rulesFlags are what a person may ask of evidence that is authentic.
+func rulesFlags(f *pflag.FlagSet, r *attest.Rules) {
+	f.TextVar(&r.Require, "require", attest.LevelRefused, "lowest `level` that is good enough: none, fake, simulated, relayed, unknown-tcb, attested, image, gpu, weights")
+	f.BoolVar(&r.AllowUnknownTCB, "allow-unknown-tcb", false, "accept a platform whose state is unknown for want of collateral")
+	f.StringSliceVar(&r.Statuses, "tcb-status", nil, "vendor's `word` for a platform that is good enough besides UpToDate; may be repeated")
+	f.StringSliceVar(&r.Advisories, "advisory", nil, "`id` of a known weakness that such a platform may have, * for any; may be repeated")
+	f.StringSliceVar(&r.Registers, "register", nil, "`name=hex` of a register that must have this value; of several for one name, one of them")
+	f.StringSliceVar(&r.Platforms, "platform", nil, "`id` of a machine that is accepted, and no other; may be repeated")
+	f.StringSliceVar(&r.DenyPlatforms, "deny-platform", nil, "`id` of a machine that is refused; may be repeated")
+}
+
 func (o *verifyOptions) policy(p *problems) *attest.Policy {
 	wanted := map[attest.Hash]bool{}
 	for _, text := range o.images {
@@ -93,20 +105,27 @@ func (o *verifyOptions) policy(p *problems) *attest.Policy {
 		}
 		wanted[h] = true
 	}
-	policy := &attest.Policy{AnyImage: o.anyImage, AllowUnknownTCB: o.unknownTCB, AllowFake: o.allowFake, AnyKey: o.key == ""}
+	for _, problem := range o.Problems() {
+		p.add("%s", problem)
+	}
+	judge := &tdx.Verifier{}
+	policy := &attest.Policy{
+		Rules: o.Rules, AnyImage: o.anyImage, AllowFake: o.allowFake, AnyKey: o.key == "",
+		Verifiers: map[attest.Kind]attest.Verifier{attest.KindTDX: judge},
+	}
 	if len(wanted) > 0 {
 		policy.Images = func(h attest.Hash) bool { return wanted[h] }
 	}
 	if o.collateral != "" {
-		policy.Collateral = tdx.Dir(o.collateral)
-		policy.TestCollateral = policy.Collateral
+		judge.Collateral = tdx.Dir(o.collateral)
+		judge.TestCollateral = judge.Collateral
 	}
 	if o.testRoot != "" {
 		roots, err := insecure.LoadRoots(o.testRoot)
 		if err != nil {
 			p.add("insecure_test_root: %v", err)
 		}
-		policy.TestRoots = roots
+		judge.TestRoots = roots
 	}
 	return policy
 }
@@ -137,9 +156,9 @@ func writeVerdict(w io.Writer, v *attest.Verdict, asJSON bool) error {
 	if asJSON {
 		return writeJSON(w, v)
 	}
-	word := attest.LevelRefused
+	word := v.Level.String()
 	if v.Trusted {
-		word = "trusted: " + v.Level
+		word = "trusted: " + word
 	}
 	fmt.Fprintf(w, "%s\n\n", word)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
@@ -25,8 +26,8 @@ const evidenceHelp = "FILE is a quote as the machine made it, or a certificate t
 
 // evidence is what a peer shows: a quote alone, or a certificate.
 type evidence struct {
-	raw         []byte       // nil for a certificate without any
-	certificate *ratls.Shown // nil for a quote alone
+	attest.Evidence              // none for a certificate without any
+	certificate     *ratls.Shown // nil for evidence alone
 }
 
 // readEvidence reads a file, or asks a peer. A name that is both is a file.
@@ -46,7 +47,7 @@ func readEvidence(ctx context.Context, name string) (*evidence, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if b[0] != derSequence {
-		return &evidence{raw: b}, nil
+		return &evidence{recognise(b), nil}, nil
 	}
 	shown, err := ratls.ParseCertificate(b)
 	if err != nil {
@@ -58,6 +59,18 @@ func readEvidence(ctx context.Context, name string) (*evidence, error) {
 // derSequence is how every certificate begins, and no quote: theirs is the
 // version, 4 or 5.
 const derSequence = 0x30
+
+// recognise tells evidence that stands alone by its first bytes: a report of
+// AMD has its version, 2 to 5, in four bytes, and a quote of Intel in two.
+func recognise(b []byte) attest.Evidence {
+	const snpReport = 1184
+	if len(b) >= snpReport {
+		if version := binary.LittleEndian.Uint32(b); version >= 2 && version <= 5 {
+			return attest.Evidence{Kind: attest.KindSEVSNP, Raw: b}
+		}
+	}
+	return attest.Quoted(b)
+}
 
 func readBounded(name string) ([]byte, error) {
 	f, err := os.Open(name)
@@ -107,15 +120,12 @@ func askEvidence(ctx context.Context, address string) (*evidence, error) {
 func (e *evidence) judge(ctx context.Context, p *attest.Policy, key ed25519.PublicKey, at time.Time) (*attest.Verdict, error) {
 	c := e.certificate
 	if c == nil {
-		return p.Judge(ctx, e.raw, key, at)
+		return p.Judge(ctx, e.Evidence, key, at)
 	}
 	if key == nil {
 		key = c.Key
 	}
-	if c.SEVSNP {
-		return p.JudgeRelayed(&attest.Relayed{Kind: attest.KindSEVSNP, Key: key}, at)
-	}
-	v, err := p.Judge(ctx, e.raw, key, at)
+	v, err := p.Judge(ctx, e.Evidence, key, at)
 	valid := attest.Check{
 		Name: "certificate", OK: !at.Before(c.NotBefore) && !at.After(c.NotAfter),
 		Got:  "valid from " + c.NotBefore.UTC().Format(time.RFC3339) + " to " + c.NotAfter.UTC().Format(time.RFC3339),

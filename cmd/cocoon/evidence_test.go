@@ -71,7 +71,7 @@ func TestEvidenceInCertificates(t *testing.T) {
 		{"inspect 127.0.0.1:1", exitFailure, "", "want a file, or the address of a proxy's door"},
 		{"verify DIR/tdx.pem" + believe, exitOK, "trusted: INSECURE: simulated TDX", ""},
 		{"verify DIR/tdx.der --json" + believe, exitOK, `"verdict": "trusted"`, ""},
-		{"verify DIR/tdx.pem --any-image", exitRefused, "NO  signature", "evidence refused"},
+		{"verify DIR/tdx.pem --any-image", exitRefused, "NO  chain", "evidence refused"},
 		{"verify DIR/tdx.pem --key " + strings.Repeat("00", 32) + believe, exitRefused, "NO  report data", "report data"},
 		{"verify DIR/tdx.pem" + late + believe, exitRefused, "NO  certificate", "certificate is valid from"},
 		{"verify DIR/fake.pem --any-image", exitRefused, "refused\n", "fake-tdx evidence refused"},

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opencocoon/cocoon/attest"
+	"github.com/opencocoon/cocoon/attest/tdx"
 )
 
 func inspectVerb() *cobra.Command {
@@ -74,36 +75,38 @@ type measurement struct {
 // statement reads evidence. Judging with a policy that wants nothing else
 // reads all there is; the outcome would mean nothing and is not shown.
 func (e *evidence) statement(ctx context.Context, now time.Time) (*statement, error) {
-	v, _ := (&attest.Policy{}).Judge(ctx, e.raw, nil, now)
+	reader := attest.Policy{Verifiers: map[attest.Kind]attest.Verifier{attest.KindTDX: &tdx.Verifier{}}}
+	v, _ := reader.Judge(ctx, e.Evidence, nil, now)
 	s := &statement{Kind: v.Kind}
 	switch {
-	case v.Measurements != nil:
-		s.measurement = newMeasurement(v.Measurements)
+	case v.Registers != nil:
+		s.measurement = newMeasurement(v)
 	case v.Kind != attest.KindNone:
 		failed, _ := v.Failed()
 		return nil, fmt.Errorf("no TDX quote: %s is %s, want %s", failed.Name, failed.Got, failed.Want)
 	}
 	if c := e.certificate; c != nil {
-		if c.SEVSNP {
-			s.Kind = attest.KindSEVSNP
-		}
 		s.Certificate = &certificateStatement{
 			Key: hex.EncodeToString(c.Key), NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(),
-			Bound: v.Measurements != nil && v.Measurements.ReportData == attest.ReportData(c.Key),
+			Bound: v.Registers != nil && v.ReportData == attest.ReportData(c.Key),
 		}
 	}
 	return s, nil
 }
 
-func newMeasurement(m *attest.Measurements) *measurement {
+func newMeasurement(v *attest.Verdict) *measurement {
+	text := func(name string) string { return hex.EncodeToString(v.Register(name)) }
 	out := &measurement{
-		ImageHash: m.ImageHash(), Debug: m.Debug(), MRTD: hex.EncodeToString(m.MRTD[:]),
-		MRConfigID: hex.EncodeToString(m.MRConfigID[:]), MROwner: hex.EncodeToString(m.MROwner[:]), MROwnerConf: hex.EncodeToString(m.MROwnerConfig[:]),
-		ReportData: hex.EncodeToString(m.ReportData[:]), TDAttributes: fmt.Sprintf("%#016x", m.TDAttributes), XFAM: fmt.Sprintf("%#016x", m.XFAM),
-		MRSeam: hex.EncodeToString(m.MRSeam[:]), TCBSVN: hex.EncodeToString(m.TCBSVN[:]),
+		ImageHash: v.ImageHash, MRTD: text(tdx.RegisterMRTD),
+		MRConfigID: text(tdx.RegisterMRConfigID), MROwner: text(tdx.RegisterMROwner), MROwnerConf: text(tdx.RegisterMROwnerConfig),
+		ReportData: hex.EncodeToString(v.ReportData[:]), TDAttributes: "0x" + text(tdx.RegisterTDAttributes), XFAM: "0x" + text(tdx.RegisterXFAM),
+		MRSeam: text(tdx.RegisterMRSeam), TCBSVN: text(tdx.RegisterTCBSVN),
 	}
-	for i, r := range m.RTMR {
-		out.RTMR[i] = hex.EncodeToString(r[:])
+	if a := v.Register(tdx.RegisterTDAttributes); len(a) > 0 {
+		out.Debug = a[len(a)-1] != 0
+	}
+	for i, name := range []string{tdx.RegisterRTMR0, tdx.RegisterRTMR1, tdx.RegisterRTMR2, tdx.RegisterRTMR3} {
+		out.RTMR[i] = text(name)
 	}
 	return out
 }

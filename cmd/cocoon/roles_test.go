@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/node"
 )
 
@@ -47,7 +48,7 @@ func TestFilesOfADevnetAreReadBack(t *testing.T) {
 	want := node.Worker{
 		Common: node.Common{
 			Listen: "127.0.0.1:1", Registry: "r.json", RootAddress: "root", OwnerAddress: "owner", ControlTokenFile: "token",
-			Attestation: node.Attestation{SimulatedTDX: "dir", SimulatedImage: "image", AllowUnknownTCB: true},
+			Attestation: node.Attestation{SimulatedTDX: "dir", SimulatedImage: "image", Rules: attest.Rules{AllowUnknownTCB: true}},
 		},
 		Engine: "http://127.0.0.1:2", EngineKey: "hush", Model: "a@b:c", Coefficient: 0, MaxActiveRequests: 7, ProxyConnections: 3, AnyProxyImage: true,
 	}

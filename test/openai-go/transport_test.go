@@ -81,9 +81,11 @@ func member(ctx context.Context, t *testing.T, info devnet.Info) (*client.Client
 	c, err := client.New(client.Config{
 		Registry: registry,
 		RATLS: &ratls.Config{Identity: identity, Policy: &attest.Policy{
-			Images:         func(h attest.Hash) bool { return registry.Root().AllowsProxyImage(h) },
-			TestRoots:      roots,
-			TestCollateral: tdx.Dir(filepath.Join(filepath.Dir(info.TestRoot), insecure.CollateralDir)),
+			Images: func(h attest.Hash) bool { return registry.Root().AllowsProxyImage(h) },
+			Verifiers: map[attest.Kind]attest.Verifier{attest.KindTDX: &tdx.Verifier{
+				TestRoots:      roots,
+				TestCollateral: tdx.Dir(filepath.Join(filepath.Dir(info.TestRoot), insecure.CollateralDir)),
+			}},
 		}},
 		CheckImages: true, Wallet: purse.Address().String(), RootAddress: info.Contracts["root"], Secret: purse.Secret, Registrar: purse.Client, Tally: purse.Tally(),
 	})
