@@ -46,7 +46,7 @@ func (f *IdentityFiles) Reread() (changed bool, err error) {
 		return false, nil
 	}
 	if old == nil {
-		f.Identity.platform = fromFiles(kindShown(shown))
+		f.Identity.platform = fromFiles(shown.Evidence.Kind)
 	}
 	f.Identity.current.Store(cert)
 	return true, nil
@@ -78,13 +78,6 @@ func readPair(base string) (*tls.Certificate, *Shown, error) {
 		return nil, nil, fmt.Errorf("%s%s: %w", base, certificateEnding, err)
 	}
 	return &cert, shown, nil
-}
-
-func kindShown(s *Shown) attest.Kind {
-	if s.SEVSNP {
-		return attest.KindSEVSNP
-	}
-	return attest.KindOf(s.Evidence)
 }
 
 // fromFiles is the platform of an identity that is read and never made.

@@ -55,8 +55,5 @@ func (c *Conn) Judge(ctx context.Context, policy *attest.Policy, now time.Time) 
 	if err != nil {
 		return nil, fmt.Errorf("ratls: judge: %w", err)
 	}
-	if cert.snp {
-		return policy.JudgeRelayed(&attest.Relayed{Kind: attest.KindSEVSNP, Key: cert.key}, now)
-	}
 	return policy.Judge(ctx, cert.evidence, cert.key, now)
 }

@@ -15,10 +15,14 @@ type facts struct {
 	measurement [48]byte // of a SEV-SNP guest
 }
 
+// registerMeasurement is the vendor's name of a SEV-SNP guest's measurement.
+const registerMeasurement = "measurement"
+
 func factsOf(v *attest.Verdict) (f facts) {
-	if m := v.Measurements; m != nil {
+	if m := v.Measurements(); m != nil {
 		f.mrtd, f.rtmr, f.rootKey = m.MRTD, m.RTMR, m.RootKey
 	}
+	copy(f.measurement[:], v.Register(registerMeasurement))
 	return f
 }
 
@@ -32,9 +36,9 @@ func (r *rule) record(peer *ratls.Peer, source, destination netip.AddrPort) *rat
 	switch {
 	case r.Type == typeAny:
 	case v.Kind == attest.KindTDX, v.Kind == attest.KindFakeTDX: // fake evidence is a TDX report of zeros
-		info.Kind, info.Measurements, info.ReportData = attest.KindTDX, v.Measurements, v.Measurements.ReportData
+		info.Kind, info.Measurements, info.ReportData = attest.KindTDX, v.Measurements(), v.ReportData
 	default:
-		info.Kind = v.Kind
+		info.Kind, info.Measurement, info.ReportData = v.Kind, v.Register(registerMeasurement), v.ReportData
 	}
 	return info
 }

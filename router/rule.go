@@ -28,14 +28,18 @@ func (y Policy) rule(base attest.Policy, s *Settings, p *Problems) *rule {
 	}
 	switch y.Type {
 	case typeAny:
-		base.AllowNone, base.AnyImage = true, true
+		// Whatever such a peer shows does not count, so nobody verifies it.
+		base.AllowNone, base.AnyImage, base.Verifiers, base.Rules = true, true, nil, attest.Rules{}
 		if y.listed() {
 			p.add(path, "type any with a list lets nobody in; say tdx or tee for peers that prove themselves")
 		}
 	case typeFakeTDX, typeFakeTEE:
-		base.AllowFake = true
+		base.AllowFake, base.Verifiers, base.Rules = true, nil, attest.Rules{}
 		r.wantImages(!r.namesTDX() && !r.namesSNP())
 	case typeTDX, typeTEE:
+		if y.Type == typeTDX {
+			base.Verifiers = map[attest.Kind]attest.Verifier{attest.KindTDX: base.Verifiers[attest.KindTDX]}
+		}
 		r.wantImages(!r.imagesSettle())
 		if !r.empty && !r.namesTDX() && !r.namesSNP() {
 			p.add(path, "it names no image, so it lets nobody in: list image hashes, or say --insecure-empty-list if whatever "+
