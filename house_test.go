@@ -33,7 +33,7 @@ var arrows = map[string][]string{
 	"attest/evidence":   {},                                // what the vendors' findings have in common
 	"attest/tdx":        {"attest/evidence"},
 	"attest/insecure":   {"attest", "attest/tdx"},
-	"ratls":             {"attest", "tl", "wire"}, // peer-info strings are TL strings; the proof of work is wire's
+	"ratls":             {"attest", "tl", "wire"},                   // peer-info strings are TL strings; the proof of work is wire's
 	"router":            {"attest", "attest/tdx", "ratls", "stats"}, // tdx for Intel's root key id, which lists name
 	"coin":              {},
 	"ton":               {"coin"},

@@ -34,8 +34,8 @@ import (
 // Config is what a router is made of.
 type Config struct {
 	Settings Settings
-	// Trust holds what all policies share: roots, collateral, cache. What it
-	// says about images and unattested peers does not count.
+	// Trust holds what all policies share: verifiers and cache. What else it
+	// says does not count.
 	Trust attest.Policy
 	// Identity is shown to peers. Required.
 	Identity *ratls.Identity
@@ -108,6 +108,13 @@ func (r *Router) tell(l *plan) {
 			r.log.Warn("INSECURE: an empty list of this policy lets in whatever runs in its family", "policy", name)
 		}
 	}
+}
+
+// Close closes the ports of a router that was never run.
+func (r *Router) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return closeAll(r.doors)
 }
 
 // recheck is how often verdicts are looked at whose time may be over.

@@ -22,7 +22,8 @@ type rule struct {
 func (y Policy) rule(base attest.Policy, s *Settings, p *Problems) *rule {
 	path := "policy " + y.Name
 	r := &rule{Policy: y, attest: &base, empty: y.EmptyList || s.EmptyList}
-	base.Images, base.AnyImage, base.AllowFake, base.AllowNone = nil, false, false, false
+	base.Images, base.AnyImage, base.AllowFake, base.AllowNone, base.AnyKey = nil, false, false, false, false
+	base.Rules = s.Rules
 	if r.roots = slices.Concat(y.RootKeys, s.RootKeys); s.RootKeys == nil {
 		r.roots = append(r.roots, tdx.IntelRootKey)
 	}

@@ -12,6 +12,8 @@ import (
 type Settings struct {
 	Policies []Policy
 	Ports    []Port
+	// Rules are asked of every machine that a policy of type tdx or tee judges.
+	Rules attest.Rules
 	// RootKeys are the roots that policies of a real kind believe, by key id.
 	// Nil means Intel's.
 	RootKeys [][48]byte

@@ -28,17 +28,19 @@ func (s *Settings) AddPolicy(spec string) error {
 		return fmt.Errorf("policy %q: want name:type or name:type:hash,hash", spec)
 	}
 	y := Policy{Name: parts[0], Type: parts[1]}
-	if len(parts) == 3 && parts[2] != "" {
-		for text := range strings.SplitSeq(parts[2], ",") {
-			if err := y.addImage(text); err != nil {
-				return fmt.Errorf("policy %s: %w", y.Name, err)
-			}
-		}
-	}
 	if slices.ContainsFunc(s.Policies, func(o Policy) bool { return o.Name == y.Name }) {
 		return fmt.Errorf("policy %s: the name occurs twice", y.Name)
 	}
-	s.Policies = append(s.Policies, y)
+	var err error
+	if len(parts) == 3 && parts[2] != "" {
+		for text := range strings.SplitSeq(parts[2], ",") {
+			err = errors.Join(err, y.addImage(text))
+		}
+	}
+	s.Policies = append(s.Policies, y) // also with an error, so that ports which name it are not told that it is missing
+	if err != nil {
+		return fmt.Errorf("policy %s: %s", y.Name, strings.ReplaceAll(err.Error(), "\n", ", "))
+	}
 	return nil
 }
 
@@ -51,10 +53,10 @@ func (y *Policy) addImage(text string) error {
 		text = strings.TrimPrefix(text, prefixTDX)
 	}
 	h, err := parseDigest[attest.Hash](text)
+	*list = append(*list, h) // of zeros if it cannot be read, which is nobody's
 	if err != nil {
 		return fmt.Errorf("image hash %w", err)
 	}
-	*list = append(*list, h)
 	return nil
 }
 
