@@ -2,12 +2,15 @@ package router_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -158,22 +161,21 @@ func echo(nc *net.TCPConn) {
 	nc.CloseWrite()
 }
 
-// via dials address through a router's SOCKS5 port.
+// via dials address through a router's SOCKS5 port as the deployed runner
+// does: one method, an IPv4 address, a reply of twelve bytes in all.
 func via(t testing.TB, socks, address string) (*net.TCPConn, error) {
 	t.Helper()
-	nc := dial(t, socks)
-	host, port, _ := net.SplitHostPort(address)
-	var p int
-	fmt.Sscan(port, &p)
-	ip := net.ParseIP(host).To4()
+	nc, to := dial(t, socks), mustAddr(address)
 	nc.Write([]byte{5, 1, 0})
-	nc.Write(append([]byte{5, 1, 0, 1, ip[0], ip[1], ip[2], ip[3]}, byte(p>>8), byte(p)))
-	var answer [12]byte
-	if _, err := io.ReadFull(nc, answer[:]); err != nil {
+	nc.Write(binary.BigEndian.AppendUint16(append([]byte{5, 1, 0, 1}, to.Addr().AsSlice()...), to.Port()))
+	answer, err := readN(nc, 12)
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if answer[3] != 0 {
+	case answer[3] != 0:
 		return nil, fmt.Errorf("reply code %d", answer[3])
+	case !bytes.Equal(answer[:10], []byte{5, 0, 5, 0, 0, 1, 127, 0, 0, 1}):
+		return nil, fmt.Errorf("reply %x", answer)
 	}
 	return nc, nil
 }
@@ -248,4 +250,76 @@ func TestHTTP(t *testing.T) {
 			t.Errorf("answer %q, %v", b, err)
 		}
 	}
+}
+
+// refusalLog sends the reason of each refusal.
+func refusalLog(to chan<- string) *slog.Logger { return slog.New(refusalHandler(to)) }
+
+type refusalHandler chan<- string
+
+func (h refusalHandler) Enabled(context.Context, slog.Level) bool { return true }
+func (h refusalHandler) WithAttrs([]slog.Attr) slog.Handler       { return h }
+func (h refusalHandler) WithGroup(string) slog.Handler            { return h }
+func (h refusalHandler) Handle(_ context.Context, r slog.Record) error {
+	if !strings.HasSuffix(r.Message, "refused") {
+		return nil
+	}
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "err" {
+			select {
+			case h <- a.Value.String():
+			default:
+			}
+		}
+		return true
+	})
+	return nil
+}
+
+// wait is what comes over c.
+func wait[T any](t testing.TB, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(patience):
+		t.Error("nothing came")
+	}
+	return v
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func readN(r io.Reader, n int) ([]byte, error) {
+	b := make([]byte, n)
+	_, err := io.ReadFull(r, b)
+	return b, err
+}
+
+func mustAddr(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+// syncBuffer is a log that several write.
+type syncBuffer struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) bytes() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return bytes.Clone(s.b.Bytes())
+}
+
+func (s *syncBuffer) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
