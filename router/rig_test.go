@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -41,13 +42,7 @@ func authority(t testing.TB) *insecure.Authority {
 func image(name string) string { return insecure.ImageHash(name).String() }
 
 // trust believes machines of the test authority as if they were real.
-func trust(t testing.TB) attest.Policy {
-	a := authority(t)
-	return attest.Policy{
-		Verifiers: map[attest.Kind]attest.Verifier{attest.KindTDX: &tdx.Verifier{TestRoots: a.Roots(), TestCollateral: a}},
-		Cache:     attest.NewCache(100),
-	}
-}
+func trust(t testing.TB) attest.Policy { return trustIn(authority(t)) }
 
 func identity(t testing.TB, p attest.Platform) *ratls.Identity {
 	t.Helper()
@@ -323,3 +318,29 @@ func (s *syncBuffer) bytes() []byte {
 func (s *syncBuffer) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
+
+// trustIn believes the machines of one authority.
+func trustIn(a *insecure.Authority) attest.Policy {
+	return attest.Policy{
+		Verifiers: map[attest.Kind]attest.Verifier{attest.KindTDX: &tdx.Verifier{TestRoots: a.Roots(), TestCollateral: a}},
+		Cache:     attest.NewCache(100),
+	}
+}
+
+// figure is the sample of a metric whose label has the value in want, as text.
+func figure(r *running, name, label, want string) string {
+	got := "none"
+	for _, m := range r.Metrics() {
+		for _, s := range m.Samples {
+			if i := slices.Index(m.Labels, label); m.Name == name && i >= 0 {
+				text := fmt.Sprintf("%s{%s=%s} %v", name, label, s.Labels[i], s.Value)
+				if got == "none" || text == want {
+					got = text
+				}
+			}
+		}
+	}
+	return got
+}
+
+func anybody() *attest.Policy { return &attest.Policy{AllowNone: true, AnyImage: true} }
