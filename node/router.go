@@ -11,49 +11,50 @@ import (
 )
 
 // Router is a router's settings. Ports and policies come in the reference's
-// words, from its command line or from its configuration file.
+// words, from its command line or from its configuration file, which
+// ReadPolicies and ReadPorts read.
 type Router struct {
 	// Policies, SOCKS5, Forward, Reverse and Legacy are the values of -P, -S,
 	// -F, -R and -p.
-	Policies, SOCKS5, Forward, Reverse, Legacy []string `json:"-"`
+	Policies, SOCKS5, Forward, Reverse, Legacy []string
 	// SerializeInfo writes peer-info records at the ports above.
-	SerializeInfo bool `json:"-"`
+	SerializeInfo bool
 	// CollateralHash is the list of root keys that are believed; empty is Intel's.
-	CollateralHash string `json:"collateral_hash,omitempty"`
+	CollateralHash string
 	// Difficulty and MaxDifficulty overrule those of all ports if not nil.
-	Difficulty    *int `json:"-"`
-	MaxDifficulty *int `json:"-"`
+	Difficulty    *int
+	MaxDifficulty *int
 	// FilePolicies and FilePorts are what a configuration file says.
-	FilePolicies []router.Policy `json:"-"`
-	FilePorts    []router.Port   `json:"-"`
+	FilePolicies []router.Policy
+	FilePorts    []router.Port
 
 	// Cert is the base name of certificate and key files; empty makes an
 	// identity of its own.
-	Cert string `json:"cert_base_name,omitempty"`
+	Cert string
 	// Metrics is the loopback address of /metrics; empty is none.
-	Metrics string `json:"metrics,omitempty"`
+	Metrics string
 	// Record is the form of peer-info records, base or current; empty takes it
 	// from the names of the policies.
-	Record string `json:"record,omitempty"`
+	Record string
 	// EmptyList lets an empty list mean anything.
-	EmptyList bool `json:"insecure_empty_list,omitempty"`
+	EmptyList bool
 	// BindAddress is where reverse ports listen; empty is everywhere.
-	BindAddress string `json:"bind_address,omitempty"`
+	BindAddress string
 
-	MaxConnections   int      `json:"max_connections,omitempty"`
-	MaxPerSource     int      `json:"max_per_source,omitempty"`
-	MaxHandshakes    int      `json:"max_handshakes,omitempty"`
-	HandshakeTimeout Duration `json:"handshake_timeout,omitempty"`
-	DialTimeout      Duration `json:"dial_timeout,omitempty"`
-	IdleTimeout      Duration `json:"idle_timeout,omitempty"`
-	Drain            Duration `json:"drain,omitempty"`
+	MaxConnections   int
+	MaxPerSource     int
+	MaxHandshakes    int
+	HandshakeTimeout Duration
+	DialTimeout      Duration
+	IdleTimeout      Duration
+	Drain            Duration
 	Attestation
 
 	// Again reads the settings once more, when Ask says so or File has changed.
 	// Nil never does.
-	Again func() (*Router, error) `json:"-"`
-	Ask   <-chan os.Signal        `json:"-"`
-	File  string                  `json:"-"`
+	Again func() (*Router, error)
+	Ask   <-chan os.Signal
+	File  string
 }
 
 // settings are those for package router.

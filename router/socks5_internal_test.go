@@ -25,7 +25,7 @@ type dialog struct {
 func (d *dialog) Read(b []byte) (int, error)  { return d.in.Read(b) }
 func (d *dialog) Write(b []byte) (int, error) { return d.out.Write(b) }
 
-func ask(t testing.TB, said string, users func(string) bool) (request, error, *dialog) {
+func ask(t testing.TB, said string, users func(string) bool) (*dialog, request, error) {
 	t.Helper()
 	b, err := hex.DecodeString(strings.ReplaceAll(said, " ", ""))
 	if err != nil {
@@ -33,7 +33,7 @@ func ask(t testing.TB, said string, users func(string) bool) (request, error, *d
 	}
 	d := &dialog{in: bytes.NewReader(b)}
 	q, err := readRequest(d, users)
-	return q, err, d
+	return d, q, err
 }
 
 func onlyMine(name string) bool { return name == "mine" }
@@ -57,7 +57,7 @@ func TestRequests(t *testing.T) {
 		{"user not wanted", "05020002 05010001 0a000001 1f90", nil, "10.0.0.1:8080", "", "0500", 0},
 		{"reserved byte", "050100 0501ff01 0a000001 1f90", nil, "10.0.0.1:8080", "", "0500", 0},
 	} {
-		q, err, d := ask(t, c.said, c.users)
+		d, q, err := ask(t, c.said, c.users)
 		if err != nil || q.address != c.address || q.user != c.user || d.in.Len() != c.left {
 			t.Errorf("%s: %+v, %v, %d left, want %s, %q, %d", c.name, q, err, d.in.Len(), c.address, c.user, c.left)
 		}
@@ -100,7 +100,7 @@ func TestRequestRefusals(t *testing.T) {
 		{"name cut short", greeted + "05010003 0961", nil, "host name: unexpected EOF", 0, "0500"},
 		{"port missing", greeted + "05010001 0a000001", nil, "port: EOF", 0, "0500"},
 	} {
-		_, err, d := ask(t, c.said, c.users)
+		d, _, err := ask(t, c.said, c.users)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
