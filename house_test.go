@@ -32,7 +32,8 @@ var arrows = map[string][]string{
 	"attest":            {"attest/evidence", "attest/tdx"}, // Judge calls the vendors' parsers and verifiers
 	"attest/evidence":   {},                                // what the vendors' findings have in common
 	"attest/tdx":        {"attest/evidence"},
-	"attest/insecure":   {"attest", "attest/tdx"},
+	"attest/snp":        {"attest/evidence"},
+	"attest/insecure":   {"attest", "attest/evidence", "attest/snp", "attest/tdx"},
 	"ratls":             {"attest", "tl", "wire"},                   // peer-info strings are TL strings; the proof of work is wire's
 	"router":            {"attest", "attest/tdx", "ratls", "stats"}, // tdx for Intel's root key id, which lists name
 	"coin":              {},

@@ -91,7 +91,8 @@ func TestJudgeRefuses(t *testing.T) {
 	migratable := a.Machine("worker")
 	migratable.Migratable = true
 	foreignModule, foreignEnclave := a.Machine("worker"), a.Machine("worker")
-	foreignModule.ForeignModule, foreignEnclave.ForeignEnclave = true, true
+	foreignModule.Edit = func(d *insecure.Draft) { d.Body.MRSignerSeam[0] = 1 }
+	foreignEnclave.Edit = func(d *insecure.Draft) { d.Enclave.MRSigner[0] ^= 1 }
 	fits := attest.Policy{Images: only(image), Verifiers: by(a.Verifier())}
 	if v, err := fits.Judge(t.Context(), attest.Quoted(good), key, now); err != nil || !v.Trusted {
 		t.Fatalf("the policy that fits refuses: %v", err)
@@ -131,13 +132,13 @@ func TestJudgeRefuses(t *testing.T) {
 		{"another authority's machine", quote(t, stranger.Machine("worker"), key), key, now, nil, evidence.CheckChain},
 		{"no collateral", good, key, now, verifier(func(v *tdx.Verifier) { v.TestCollateral = nil }), evidence.CheckTCB},
 		{"collateral that does not answer", good, key, now, verifier(func(v *tdx.Verifier) { v.TestCollateral = tdx.Answers{} }), evidence.CheckTCB},
-		{"collateral of another authority", good, key, now, verifier(func(v *tdx.Verifier) { v.TestCollateral = stranger }), evidence.CheckCollateral},
+		{"collateral of another authority", good, key, now, verifier(func(v *tdx.Verifier) { v.TestCollateral = stranger }), tdx.CheckTCBInfo},
 		{"collateral for real machines only", good, key, now, verifier(func(v *tdx.Verifier) { v.Collateral, v.TestCollateral = a, nil }), evidence.CheckTCB},
 		{"out of date platform", quote(t, outdated.Machine("worker"), key), key, now, func(p *attest.Policy) { p.Verifiers = by(outdated.Verifier()) }, evidence.CheckTCB},
 		{"out of date platform, unknown allowed", quote(t, outdated.Machine("worker"), key), key, now, func(p *attest.Policy) {
 			p.Verifiers, p.AllowUnknownTCB = by(outdated.Verifier()), true
 		}, evidence.CheckTCB},
-		{"revoked platform", quote(t, revoked.Machine("worker"), key), key, now, func(p *attest.Policy) { p.Verifiers = by(revoked.Verifier()) }, evidence.CheckCollateral},
+		{"revoked platform", quote(t, revoked.Machine("worker"), key), key, now, func(p *attest.Policy) { p.Verifiers = by(revoked.Verifier()) }, evidence.CheckRevocation},
 		{"another's quoting enclave", quote(t, foreignEnclave, key), key, now, nil, tdx.CheckEnclave},
 		{"another's quoting enclave, state unknown", quote(t, foreignEnclave, key), key, now, func(p *attest.Policy) { p.Verifiers, p.AllowUnknownTCB = by(&tdx.Verifier{TestRoots: a.Roots()}), true }, tdx.CheckEnclave},
 		{"another's TDX module, state unknown", quote(t, foreignModule, key), key, now, func(p *attest.Policy) { p.Verifiers, p.AllowUnknownTCB = by(&tdx.Verifier{TestRoots: a.Roots()}), true }, tdx.CheckModule},
@@ -150,10 +151,10 @@ func TestJudgeRefuses(t *testing.T) {
 		{"another image", quote(t, a.Machine("worker "), key), key, now, nil, evidence.CheckImage},
 		{"no list of images", good, key, now, func(p *attest.Policy) { p.Images = nil }, evidence.CheckImage},
 		{"an empty list of images", good, key, now, func(p *attest.Policy) { p.Images = func(attest.Hash) bool { return false } }, evidence.CheckImage},
-		{"before the certificates", good, key, now.AddDate(-1, 0, 0), nil, evidence.CheckChain},
-		{"after the certificates", good, key, now.AddDate(11, 0, 0), nil, evidence.CheckChain},
-		{"a flipped bit in RTMR2", flip(48 + 424), key, now, nil, evidence.CheckChain},
-		{"a flipped bit in the report data", flip(48 + 520), key, now, nil, evidence.CheckChain},
+		{"before the certificates", good, key, now.AddDate(-1, 0, 0), nil, tdx.CheckValidity},
+		{"after the certificates", good, key, now.AddDate(11, 0, 0), nil, tdx.CheckValidity},
+		{"a flipped bit in RTMR2", flip(48 + 424), key, now, nil, evidence.CheckSignature},
+		{"a flipped bit in the report data", flip(48 + 520), key, now, nil, evidence.CheckSignature},
 		{"too large", make([]byte, attest.MaxEvidence+1), key, now, nil, evidence.CheckSize},
 		{"empty evidence", []byte{}, key, now, nil, evidence.CheckFormat},
 		{"garbage", []byte("garbage"), key, now, nil, evidence.CheckFormat},
@@ -382,12 +383,12 @@ type asked struct {
 	err   error
 }
 
-func (a *asked) Get(ctx context.Context, url string) (map[string][]string, []byte, error) {
+func (a *asked) Get(ctx context.Context, part tdx.Part) (tdx.Statement, error) {
 	a.times++
 	if a.err != nil {
-		return nil, nil, a.err
+		return tdx.Statement{}, a.err
 	}
-	return a.Authority.Get(ctx, url)
+	return a.Authority.Get(ctx, part)
 }
 
 func TestCache(t *testing.T) {
@@ -453,7 +454,7 @@ func TestCacheIsSharedByPoliciesThatAskTheSame(t *testing.T) {
 		was := p.Verifiers[attest.KindTDX].(*tdx.Verifier)
 		asks.Verifiers = by(&tdx.Verifier{Roots: was.Roots, TestRoots: was.TestRoots, Collateral: a, TestCollateral: a})
 		v, err := asks.Judge(t.Context(), attest.Quoted(bad), key, now)
-		mustRefuse(t, v, err, evidence.CheckCollateral)
+		mustRefuse(t, v, err, evidence.CheckRevocation)
 	}
 }
 

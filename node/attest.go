@@ -5,16 +5,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/attest/insecure"
 	"github.com/opencocoon/cocoon/attest/tdx"
 )
-
-// collateralLife is how long collateral is served from memory before it is
-// asked for again; what it says expires on its own.
-const collateralLife = time.Hour
 
 // Attestation says what this node shows of itself and whom it believes.
 // Zero means: real evidence of a TDX guest, and Intel's root alone.
@@ -107,5 +102,9 @@ func (a *Attestation) collateral() tdx.Collateral {
 	if address != "" && !strings.Contains(address, "://") {
 		address = "https://" + address
 	}
-	return tdx.Cached(tdx.PCS(address, nil), collateralLife, nil)
+	kept, err := os.UserCacheDir()
+	if err == nil {
+		kept = filepath.Join(kept, "cocoon", "collateral")
+	}
+	return tdx.NewCache(tdx.CacheOptions{Source: tdx.PCS(address, nil), Dir: kept})
 }

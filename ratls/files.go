@@ -88,3 +88,12 @@ func (k fromFiles) Kind() attest.Kind { return attest.Kind(k) }
 func (fromFiles) Quote(context.Context, [64]byte) ([]byte, error) {
 	return nil, errors.New("the certificate is a file that another program renews")
 }
+
+// protocols are those beyond TLS that an identity is able to speak. One from
+// files can make no evidence for a connection.
+func (id *Identity) protocols() []string {
+	if _, read := id.platform.(fromFiles); read {
+		return nil
+	}
+	return []string{sessionProtocol}
+}

@@ -44,8 +44,8 @@ func Client(ctx context.Context, nc net.Conn, cfg *Config) (*Conn, error) {
 }
 
 // Judge judges the peer once more, by another policy or at another time, from
-// the certificate that it showed. The validity of the certificate is no
-// longer asked: it was for the handshake. Not for connections behind a router.
+// what it has shown. The validity of the certificate is no longer asked: it was
+// for the handshake. Not for connections behind a router.
 func (c *Conn) Judge(ctx context.Context, policy *attest.Policy, now time.Time) (*attest.Verdict, error) {
 	tc, ok := c.Conn.(*tls.Conn)
 	if !ok {
@@ -55,5 +55,5 @@ func (c *Conn) Judge(ctx context.Context, policy *attest.Policy, now time.Time) 
 	if err != nil {
 		return nil, fmt.Errorf("ratls: judge: %w", err)
 	}
-	return policy.Judge(ctx, cert.evidence, cert.key, now)
+	return policy.Rejudge(ctx, c.Peer.Judged(), cert.evidence, cert.key, c.Peer.session, now)
 }

@@ -10,11 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/go-tdx-guest/pcs"
 	"github.com/opencocoon/cocoon/attest/tdx"
 )
-
-const rootCRLURL = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der"
 
 // fmspc is the processor model of all simulated machines.
 var fmspc = [6]byte{0xc0, 0xc0, 0x00, 0, 0, 0}
@@ -33,7 +30,10 @@ type Collateral struct {
 	Advisories []string  // listed with the level
 	NextUpdate time.Time // when all of it expires
 	ListsUntil time.Time // when the revocation lists expire; zero: with the rest
-	RevokePCK  bool      // the platform's certificate is on the list
+	RevokePCK  bool      // the platforms' certificates are on the list
+	RevokeCA   bool      // the CAs' are on the root's list
+	// Edit changes the documents before they are signed, by Intel's names.
+	Edit func(tcbInfo, qeIdentity map[string]any)
 }
 
 // Publish signs new collateral and serves it from now on.
@@ -47,40 +47,52 @@ func (a *Authority) Publish(c Collateral) error {
 	if c.ListsUntil.IsZero() {
 		c.ListsUntil = c.NextUpdate
 	}
-	tcbInfo, err := a.signJSON("tcbInfo", a.tcbInfo(c))
-	if err != nil {
-		return err
+	info, identity := a.tcbInfo(c), a.identity(c)
+	if c.Edit != nil {
+		c.Edit(info, identity)
 	}
-	identity, err := a.signJSON("enclaveIdentity", a.identity(c))
-	if err != nil {
-		return err
+	answers := tdx.Answers{}
+	for part, document := range map[tdx.Part]struct {
+		name string
+		object
+	}{tdx.TCBInfo(fmspc): {"tcbInfo", info}, tdx.QEIdentity: {"enclaveIdentity", identity}} {
+		body, err := a.signJSON(document.name, document.object)
+		if err != nil {
+			return err
+		}
+		answers[part] = tdx.Statement{Body: body, Chain: a.chain(a.signer, a.root)}
 	}
-	var revoked []x509.RevocationListEntry
-	if c.RevokePCK {
-		revoked = []x509.RevocationListEntry{{SerialNumber: a.pck.cert.SerialNumber, RevocationTime: a.issued()}}
+	cas, pcks := []signatory{a.platform, a.processor}, []signatory{a.pck, a.single}
+	for part, list := range map[tdx.Part]struct {
+		by      signatory
+		on      []signatory
+		revoked bool
+	}{
+		tdx.RootCRL:         {a.root, cas, c.RevokeCA},
+		tdx.PCKCRLPlatform:  {a.platform, pcks, c.RevokePCK},
+		tdx.PCKCRLProcessor: {a.processor, pcks, c.RevokePCK},
+	} {
+		if !list.revoked {
+			list.on = nil
+		}
+		body, err := a.revocations(list.by, c, list.on)
+		if err != nil {
+			return err
+		}
+		answers[part] = tdx.Statement{Body: body}
 	}
-	pckList, err := a.revocations(a.platform, c, revoked)
-	if err != nil {
-		return err
-	}
-	rootList, err := a.revocations(a.root, c, nil)
-	if err != nil {
-		return err
-	}
-	signer, platform := string(a.chain(a.signer, a.root)), string(a.chain(a.platform, a.root))
-	a.published.Store(&tdx.Answers{
-		pcs.TcbInfoURL(hex.EncodeToString(fmspc[:])): {Chain: signer, Body: tcbInfo},
-		pcs.QeIdentityURL():                          {Chain: signer, Body: identity},
-		pcs.PckCrlURL("platform"):                    {Chain: platform, Body: pckList},
-		rootCRLURL:                                   {Body: rootList},
-	})
+	a.published.Store(&answers)
 	return nil
 }
 
 // issued dates everything that the authority signs.
 func (a *Authority) issued() time.Time { return a.root.cert.NotBefore }
 
-func (a *Authority) revocations(by signatory, c Collateral, entries []x509.RevocationListEntry) ([]byte, error) {
+func (a *Authority) revocations(by signatory, c Collateral, revoked []signatory) ([]byte, error) {
+	var entries []x509.RevocationListEntry
+	for _, s := range revoked {
+		entries = append(entries, x509.RevocationListEntry{SerialNumber: s.cert.SerialNumber, RevocationTime: a.issued()})
+	}
 	return x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
 		Number: big.NewInt(1), ThisUpdate: a.issued(), NextUpdate: c.ListsUntil, RevokedCertificateEntries: entries,
 	}, by.cert, by.key)

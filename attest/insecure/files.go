@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/opencocoon/cocoon/attest/tdx"
 )
@@ -46,16 +47,26 @@ func (a *Authority) saveCollateral(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	raw, err := a.Machine("any").Quote(context.Background(), [64]byte{})
-	if err != nil {
-		return err
+	for _, single := range []bool{false, true} {
+		m := a.Machine("any")
+		m.ProcessorCA = single
+		raw, err := m.Quote(context.Background(), [64]byte{})
+		if err != nil {
+			return err
+		}
+		q, err := tdx.Parse(raw)
+		if err != nil {
+			return err
+		}
+		if err := tdx.Save(context.Background(), q, a, dir); err != nil {
+			return err
+		}
 	}
-	q, err := tdx.Parse(raw)
-	if err != nil {
-		return err
-	}
-	return q.Save(context.Background(), a, dir)
+	return nil
 }
+
+// signatoriesOnce are those in the files of earlier releases.
+const signatoriesOnce = 4
 
 // Load reads what Save wrote, and publishes collateral anew.
 func Load(dir string) (*Authority, error) {
@@ -63,9 +74,14 @@ func Load(dir string) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Authority{}
+	a := &Authority{machines: map[string]signatory{}}
 	for i, s := range a.signatories() {
-		if rest, err = s.read(rest); err != nil {
+		if len(rest) == 0 && i >= signatoriesOnce {
+			err = a.make(i, s, a.issued().Add(time.Hour))
+		} else {
+			rest, err = s.read(rest)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("insecure: %s in %s: %w", names[i], AuthorityFile, err)
 		}
 	}

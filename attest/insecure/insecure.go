@@ -36,10 +36,18 @@ func (Fake) Quote(_ context.Context, reportData [64]byte) ([]byte, error) {
 // Machine is a simulated TDX guest that runs an image. Its files, keys and
 // memory are in plain sight.
 type Machine struct {
-	// Debug and Migratable set these attributes in its quotes. ForeignModule
-	// and ForeignEnclave say that TDX module or quoting enclave are not the
-	// vendor's. All four are for showing that such machines are refused.
-	Debug, Migratable, ForeignModule, ForeignEnclave bool
+	// Debug and Migratable set these attributes in its quotes, which is for
+	// showing that such machines are refused.
+	Debug, Migratable bool
+	// Processor names the processor it runs on. Empty is the authority's first.
+	Processor string
+	// ProcessorCA runs it on a machine with a single processor, which another
+	// CA certifies.
+	ProcessorCA bool
+	// Version5 makes quotes of version 5, TD15 with the body of TD 1.5.
+	Version5, TD15 bool
+	// Edit changes quotes before they are signed.
+	Edit func(*Draft)
 
 	authority *Authority
 	image     string
@@ -54,27 +62,35 @@ func (a *Authority) Machine(image string) *Machine {
 // Kind returns attest.KindTDX: its quotes are to be judged like real ones.
 func (m *Machine) Kind() attest.Kind { return attest.KindTDX }
 
-// Quote returns a quote of version 4 that carries reportData.
+// Draft is a quote before it is signed.
+type Draft struct {
+	Header  tdx.Header
+	Body    tdx.Body
+	Body15  tdx.Body15
+	Enclave tdx.Enclave
+}
+
+// Quote returns a quote that carries reportData.
 func (m *Machine) Quote(ctx context.Context, reportData [64]byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	body := measure(m.image)
-	body.ReportData = reportData
+	d := &Draft{Header: tdx.Header{Version: 4, KeyType: 2, TEEType: 0x81, QEVendor: qeVendor}, Body: measure(m.image), Enclave: quotingEnclave()}
+	d.Body.ReportData = reportData
+	d.Body15.TCBSVN2 = d.Body.TCBSVN
+	if m.Version5 || m.TD15 {
+		d.Header.Version = 5
+	}
 	if m.Debug {
-		body.TDAttributes |= 1
+		d.Body.TDAttributes |= 1
 	}
 	if m.Migratable {
-		body.TDAttributes |= 1 << 29
+		d.Body.TDAttributes |= 1 << 29
 	}
-	if m.ForeignModule {
-		body.MRSignerSeam[0] = 1
+	if m.Edit != nil {
+		m.Edit(d)
 	}
-	signer := qeSigner
-	if m.ForeignEnclave {
-		signer[0] ^= 1
-	}
-	return m.authority.quote(body, signer)
+	return m.sign(d)
 }
 
 // ImageHash is the image hash of the machines that run the named image, for a

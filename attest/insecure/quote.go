@@ -24,10 +24,20 @@ const (
 
 var qeVendor = [16]byte{0x93, 0x9a, 0x72, 0x33, 0xf7, 0x9c, 0x4c, 0xa9, 0x94, 0x0a, 0x0d, 0xb3, 0x95, 0x7f, 0x06, 0x07}
 
-// quote signs a body as a quoting enclave does: a fresh attestation key signs
+// quotingEnclave is the report of one like Intel's.
+func quotingEnclave() tdx.Enclave {
+	e := tdx.Enclave{MRSigner: qeSigner, ISVProdID: qeProduct, ISVSVN: qeSVN}
+	e.Attributes[0] = 0x11 // initialised, may use the provisioning key
+	for i := range e.CPUSVN {
+		e.CPUSVN[i] = cpuSVN
+	}
+	return e
+}
+
+// sign signs a draft as a quoting enclave does: a fresh attestation key signs
 // header and body, the enclave's report names that key, and the platform's
 // PCK key signs the report. The layout is drawn in package tdx.
-func (a *Authority) quote(body tdx.Body, enclaveSigner [32]byte) ([]byte, error) {
+func (m *Machine) sign(d *Draft) ([]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -36,8 +46,16 @@ func (a *Authority) quote(body tdx.Body, enclaveSigner [32]byte) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	header := tdx.Header{Version: 4, KeyType: 2, TEEType: 0x81, QEVendor: qeVendor}
-	quote, err := encode(nil, header, body)
+	parts := []any{d.Header}
+	switch {
+	case m.TD15:
+		parts = append(parts, uint16(3), uint32(648), d.Body, d.Body15)
+	case m.Version5:
+		parts = append(parts, uint16(2), uint32(584), d.Body)
+	default:
+		parts = append(parts, d.Body)
+	}
+	quote, err := encode(nil, parts...)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +63,7 @@ func (a *Authority) quote(body tdx.Body, enclaveSigner [32]byte) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	certification, err := a.certify(public, enclaveSigner)
+	certification, err := m.certification(public, d.Enclave)
 	if err != nil {
 		return nil, err
 	}
@@ -53,30 +71,35 @@ func (a *Authority) quote(body tdx.Body, enclaveSigner [32]byte) ([]byte, error)
 	return append(binary.LittleEndian.AppendUint32(quote, uint32(len(section))), section...), nil
 }
 
-// certify is the enclave's report on an attestation key, signed by the PCK
-// key, with the certificates that lead to the root.
-func (a *Authority) certify(public []byte, enclaveSigner [32]byte) ([]byte, error) {
+// certification is the enclave's report on an attestation key, signed by the
+// PCK key, with the certificates that lead to the root.
+func (m *Machine) certification(public []byte, e tdx.Enclave) ([]byte, error) {
+	a, ca := m.authority, m.authority.platform
+	pck, err := a.onProcessor(m.Processor)
+	if m.ProcessorCA {
+		pck, ca = a.single, a.processor
+	}
+	if err != nil {
+		return nil, err
+	}
 	auth := make([]byte, 32)
 	rand.Read(auth)
-	e := tdx.Enclave{MRSigner: enclaveSigner, ISVProdID: qeProduct, ISVSVN: qeSVN}
-	e.Attributes[0] = 0x11 // initialised, may use the provisioning key
-	for i := range e.CPUSVN {
-		e.CPUSVN[i] = cpuSVN
-	}
 	bound := sha256.Sum256(append(append([]byte(nil), public...), auth...))
-	copy(e.ReportData[:], bound[:])
+	for i := range bound { // on top of what a draft may have put there
+		e.ReportData[i] ^= bound[i]
+	}
 
 	report, err := encode(nil, e)
 	if err != nil {
 		return nil, err
 	}
-	signature, err := sign(a.pck.key, report)
+	signature, err := sign(pck.key, report)
 	if err != nil {
 		return nil, err
 	}
 	out := append(report, signature...)
 	out = append(binary.LittleEndian.AppendUint16(out, uint16(len(auth))), auth...)
-	return container(out, 5, append(a.chain(a.pck, a.platform, a.root), 0)), nil
+	return container(out, 5, append(a.chain(pck, ca, a.root), 0)), nil
 }
 
 func encode(b []byte, parts ...any) (_ []byte, err error) {

@@ -1,183 +1,128 @@
 package tdx
 
 import (
-	"bytes"
 	"context"
-	"crypto/x509"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"time"
-
-	"github.com/google/go-tdx-guest/pcs"
 )
 
 // Collateral gives what Intel publishes to judge quotes: TCB levels, the
 // quoting enclave's identity, revocation lists.
 //
-// Get must answer for the addresses of Intel's service, whatever it really
-// asks; must return the issuer chain under Intel's header name, in canonical
-// form; must honour ctx; and may be called from several goroutines. What it
+// Get must honour ctx, and may be called from several goroutines. What it
 // returns need not be authentic: it is signed, and the verifier checks.
 type Collateral interface {
-	Get(ctx context.Context, url string) (header map[string][]string, body []byte, err error)
+	Get(ctx context.Context, part Part) (Statement, error)
 }
 
-// maxCollateral bounds one answer. Intel's largest today is under 100 kB.
+// Statement is one part of the collateral.
+type Statement struct {
+	Body  []byte
+	Chain []byte // PEM of the issuers, signer first; only for JSON, which does not carry it
+}
+
+// Part names a part of the collateral.
+type Part struct {
+	what  partKind
+	fmspc [6]byte
+}
+
+type partKind int
+
+const (
+	tcbInfo partKind = iota
+	qeIdentity
+	rootCRL
+	pckCRLPlatform
+	pckCRLProcessor
+)
+
+// Parts that there is one of.
+var (
+	QEIdentity      = Part{what: qeIdentity}      // of the TD quoting enclave, JSON
+	RootCRL         = Part{what: rootCRL}         // what the root revoked, DER
+	PCKCRLPlatform  = Part{what: pckCRLPlatform}  // what the CA of that name revoked, DER
+	PCKCRLProcessor = Part{what: pckCRLProcessor} // so too
+)
+
+// TCBInfo is the part about a model of processors, JSON.
+func TCBInfo(fmspc [6]byte) Part { return Part{tcbInfo, fmspc} }
+
+// File is the name of the part in a directory; a chain is in the file of that
+// name and ".chain.pem".
+func (p Part) File() string {
+	switch p.what {
+	case tcbInfo:
+		return fmt.Sprintf("tcb-%x.json", p.fmspc)
+	case qeIdentity:
+		return "qe-identity.json"
+	case rootCRL:
+		return "root-crl.der"
+	case pckCRLProcessor:
+		return "pck-crl-processor.der"
+	default:
+		return "pck-crl.der"
+	}
+}
+
+// String is the name of the part for people.
+func (p Part) String() string { return p.File() }
+
+// signedJSON tells whether the part is JSON with a signature inside, and not a
+// list, which carries its issuer's name.
+func (p Part) signedJSON() bool { return p.what == tcbInfo || p.what == qeIdentity }
+
+// maxCollateral bounds one part. Intel's largest today is under 100 kB.
 const maxCollateral = 1 << 20
 
-// getter makes a Collateral the library's for one verification. It asks for
-// each address once, so that whatever is read later is what was verified.
-type getter struct {
-	ctx    context.Context
-	src    Collateral
-	had    map[string]fetched
-	failed error // why the answer asked for last is missing; nil if it is there
-}
-
-type fetched struct {
-	header map[string][]string
-	body   []byte
-	err    error
-}
-
-func (g *getter) Get(url string) (map[string][]string, []byte, error) {
-	f, ok := g.had[url]
-	if !ok {
-		f.header, f.body, f.err = g.src.Get(g.ctx, url)
-		g.had[url] = f
-	}
-	if g.failed = f.err; f.err != nil {
-		return nil, nil, f.err
-	}
-	return f.header, f.body, onlySigned(url, f.body)
-}
-
-// expires is the earliest end of what was fetched. It means something only
-// once that was verified: a part that does not say when it ends is refused.
-func (g *getter) expires() (first time.Time) {
-	for _, f := range g.had {
-		if end := nextUpdate(f.body); first.IsZero() || end.Before(first) {
-			first = end
-		}
-	}
-	return first
-}
-
-func nextUpdate(body []byte) time.Time {
-	if list, err := x509.ParseRevocationList(body); err == nil {
-		return list.NextUpdate
-	}
-	var document map[string]json.RawMessage
-	var signed struct{ NextUpdate time.Time }
-	json.Unmarshal(body, &document)
-	for name, value := range document {
-		if name != "signature" {
-			json.Unmarshal(value, &signed)
-		}
-	}
-	return signed.NextUpdate
-}
-
-// onlySigned refuses a document that holds anything besides the signed object
-// and its signature. The library checks the signature of the member of exactly
-// that name and then reads values with encoding/json, which also takes a
-// second member of that name, and other spellings of it: unsigned ones.
-func onlySigned(address string, body []byte) error {
-	it, err := locate(address)
-	signed := map[string]string{"Tcb-Info-Issuer-Chain": "tcbInfo", "Sgx-Enclave-Identity-Issuer-Chain": "enclaveIdentity"}[it.header]
-	if err != nil || signed == "" {
-		return nil // a revocation list, signed as a whole
-	}
-	names, err := members(body)
-	if err != nil {
-		return fmt.Errorf("tdx: %s: unmarshal: %w", it.file, err)
-	}
-	if len(names) != 2 || !slices.Contains(names, signed) || !slices.Contains(names, "signature") {
-		return fmt.Errorf("tdx: %s has %d members, want %s and signature alone", it.file, len(names), signed)
-	}
-	return nil
-}
-
-// members are the names in a JSON object, as often as they occur.
-func members(body []byte) (names []string, err error) {
-	d := json.NewDecoder(bytes.NewReader(body))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return nil, errors.New("not a JSON object")
-	}
-	for d.More() {
-		name, err := d.Token()
-		if err != nil {
-			return nil, err
-		}
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return nil, err
-		}
-		names = append(names, name.(string))
-	}
-	_, err = d.Token()
-	return names, err
-}
-
-// item is one of the four answers, as a file in a directory.
-type item struct {
-	path   string // of Intel's service
-	file   string
-	header string // that holds the issuer chain; empty: none
-}
-
-// locate says which answer an address of Intel's service stands for.
-func locate(address string) (item, error) {
-	u, err := url.Parse(address)
-	if err != nil {
-		return item{}, fmt.Errorf("tdx: collateral address: %w", err)
-	}
-	switch {
-	case strings.HasSuffix(u.Path, "/tcb"):
-		fmspc, err := hex.DecodeString(u.Query().Get("fmspc"))
-		if err != nil || len(fmspc) != 6 {
-			return item{}, fmt.Errorf("tdx: FMSPC is %q, want 6 bytes in hex", u.Query().Get("fmspc"))
-		}
-		return item{u.Path, fmt.Sprintf("tcb-%x.json", fmspc), "Tcb-Info-Issuer-Chain"}, nil
-	case strings.HasSuffix(u.Path, "/qe/identity"):
-		return item{u.Path, "qe-identity.json", "Sgx-Enclave-Identity-Issuer-Chain"}, nil
-	case strings.HasSuffix(u.Path, "/pckcrl"):
-		return item{u.Path, "pck-crl.der", "Sgx-Pck-Crl-Issuer-Chain"}, nil
-	case strings.HasSuffix(u.Path, "/IntelSGXRootCA.der"):
-		return item{u.Path, "root-crl.der", ""}, nil
-	}
-	return item{}, fmt.Errorf("tdx: %s is no collateral address", u.Path)
-}
-
-// Dir reads collateral from the files of a directory, as [Save] writes them:
-// tcb-<FMSPC>.json, qe-identity.json, pck-crl.der, root-crl.der, and the issuer
-// chain of each of the first three beside it as <file>.chain.pem.
+// Dir reads collateral from the files of a directory, as [Save] and [NewCache] write them,
+// for judging where there is no network.
 func Dir(path string) Collateral { return dir(path) }
 
 type dir string
 
-func (d dir) Get(_ context.Context, address string) (map[string][]string, []byte, error) {
-	it, err := locate(address)
+func (d dir) Get(_ context.Context, part Part) (s Statement, err error) {
+	name := filepath.Join(string(d), part.File())
+	if s.Body, err = readFile(name); err == nil && part.signedJSON() {
+		s.Chain, err = readFile(name + chainSuffix)
+	}
+	return s, err
+}
+
+const chainSuffix = ".chain.pem"
+
+// put writes a part: the chain first, and each file whole or not at all.
+func (d dir) put(part Part, s Statement) error {
+	if err := os.MkdirAll(string(d), 0o755); err != nil {
+		return err
+	}
+	name := filepath.Join(string(d), part.File())
+	if part.signedJSON() {
+		if err := writeFile(name+chainSuffix, s.Chain); err != nil {
+			return err
+		}
+	}
+	return writeFile(name, s.Body)
+}
+
+func writeFile(name string, b []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(name), ".collateral-*")
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	body, err := readFile(filepath.Join(string(d), it.file))
-	if err != nil || it.header == "" {
-		return nil, body, err
+	_, err = tmp.Write(b)
+	err = errors.Join(err, tmp.Chmod(0o644), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), name)
 	}
-	chain, err := readFile(filepath.Join(string(d), it.file+".chain.pem"))
 	if err != nil {
-		return nil, nil, err
+		os.Remove(tmp.Name())
 	}
-	return map[string][]string{it.header: {url.QueryEscape(string(chain))}}, body, nil
+	return err
 }
 
 func readFile(name string) ([]byte, error) {
@@ -197,68 +142,63 @@ func readBounded(r io.Reader) ([]byte, error) {
 	return b, err
 }
 
-// Save fetches the collateral of the platform that made q and writes it to a
-// directory for [Dir], for judging where there is no network.
-func (q *Quote) Save(ctx context.Context, src Collateral, path string) error {
-	certs, err := q.certificates()
+// Save fetches the collateral about the platform that made a quote and writes
+// it to a directory for [Dir].
+func Save(ctx context.Context, q *Quote, src Collateral, path string) error {
+	parts, err := q.parts()
 	if err != nil {
 		return err
 	}
-	pck, err := pcs.PckCertificateExtensions(certs[0])
-	if err != nil {
-		return fmt.Errorf("tdx: PCK certificate: %w", err)
-	}
-	for _, address := range []string{pcs.TcbInfoURL(pck.FMSPC), pcs.QeIdentityURL(), pcs.PckCrlURL("platform"), rootCRLURL} {
-		if err := save(ctx, src, address, path); err != nil {
-			return fmt.Errorf("tdx: collateral %s: %w", address, err)
+	for _, part := range parts {
+		s, err := src.Get(ctx, part)
+		if err == nil {
+			err = dir(path).put(part, s)
+		}
+		if err != nil {
+			return fmt.Errorf("tdx: collateral %s: %w", part, err)
 		}
 	}
 	return nil
 }
 
-const rootCRLURL = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der"
-
-func save(ctx context.Context, src Collateral, address, path string) error {
-	it, err := locate(address)
+// parts are what judging a quote asks for.
+func (q *Quote) parts() ([]Part, error) {
+	c, err := readChain(q.chain)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	header, body, err := src.Get(ctx, address)
+	pck, err := readPCK(c.pck)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if it.header != "" {
-		chain, err := url.QueryUnescape(strings.Join(header[it.header], ""))
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(path, it.file+".chain.pem"), []byte(chain), 0o644); err != nil {
-			return err
-		}
-	}
-	return os.WriteFile(filepath.Join(path, it.file), body, 0o644)
+	return []Part{TCBInfo(pck.FMSPC), QEIdentity, RootCRL, c.list()}, nil
 }
 
-var errNoCollateral = errors.New("tdx: no collateral here")
-
-// Answers is collateral kept in memory, by address of Intel's service.
-type Answers map[string]Answer
-
-// Answer is one of them.
-type Answer struct {
-	Chain string // PEM of the issuers, signer first; empty for the root's list
-	Body  []byte
+// list is the list on which the PCK certificate would be.
+func (c *chain) list() Part {
+	if c.ca.Subject.CommonName == nameProcessor {
+		return PCKCRLProcessor
+	}
+	return PCKCRLPlatform
 }
+
+// Answers is collateral kept in memory.
+type Answers map[Part]Statement
 
 // Get implements [Collateral].
-func (a Answers) Get(_ context.Context, address string) (map[string][]string, []byte, error) {
-	it, err := locate(address)
-	if err != nil {
-		return nil, nil, err
-	}
-	answer, ok := a[address]
+func (a Answers) Get(_ context.Context, part Part) (Statement, error) {
+	s, ok := a[part]
 	if !ok {
-		return nil, nil, fmt.Errorf("%w: %s", errNoCollateral, it.file)
+		return s, fmt.Errorf("tdx: no %s here", part)
 	}
-	return map[string][]string{it.header: {url.QueryEscape(answer.Chain)}}, answer.Body, nil
+	return s, nil
+}
+
+// reasons joins what is missing into one line.
+func reasons(errs []error) string {
+	var text []string
+	for _, err := range errs {
+		text = append(text, err.Error())
+	}
+	return strings.Join(text, "; ")
 }

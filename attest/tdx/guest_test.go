@@ -45,7 +45,7 @@ func (k *kernel) ReadDir(string) ([]os.DirEntry, error) { return nil, nil }
 func TestGuestQuote(t *testing.T) {
 	k := &kernel{provider: "tdx_guest"}
 	data := [64]byte{1, 2, 3}
-	got, err := (&Guest{k}).Quote(t.Context(), data)
+	got, err := (&Guest{tsm: k}).Quote(t.Context(), data)
 	if err != nil || !bytes.Equal(got, append([]byte("quote of "), data[:]...)) {
 		t.Errorf("%q, %v", got, err)
 	}
@@ -67,14 +67,25 @@ func TestGuestRefuses(t *testing.T) {
 		{"a kernel that fails", t.Context(), &kernel{provider: "tdx_guest", fail: errors.New("busy")}, "busy"},
 		{"a caller that left", ended, &kernel{provider: "tdx_guest"}, "canceled"},
 	} {
-		if _, err := (&Guest{c.k}).Quote(c.ctx, [64]byte{}); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := (&Guest{tsm: c.k}).Quote(c.ctx, [64]byte{}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", c.name, err, c.want)
 		}
 	}
 }
 
+func TestProvider(t *testing.T) {
+	k := &kernel{provider: "tdx_guest"}
+	if !providerIs(k, provider) || providerIs(&kernel{provider: "sev_guest"}, provider) || providerIs(&kernel{fail: errors.New("busy")}, provider) {
+		t.Error("the kernel's provider is not told apart")
+	}
+	if k.removed != 1 {
+		t.Errorf("%d entries removed, want the one that was made", k.removed)
+	}
+}
+
 func TestNoGuestHere(t *testing.T) {
-	if _, err := os.Stat("/sys/kernel/config/tsm/report"); err == nil {
+	_, noDevice := os.Stat(devicePath)
+	if _, err := os.Stat("/sys/kernel/config/tsm/report"); err == nil || noDevice == nil {
 		t.Skip("this machine is a guest")
 	}
 	if _, err := NewGuest(); !errors.Is(err, ErrNotGuest) {

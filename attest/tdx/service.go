@@ -14,7 +14,7 @@ import (
 
 // PCS fetches collateral from Intel's provisioning certification service, or
 // from a caching service with the same paths: base is its address, such as
-// https://localhost:8081. An empty base is Intel. Wrap it in [Cached].
+// https://localhost:8081. An empty base is Intel. Wrap it in a [Cache].
 func PCS(base string, client *http.Client) Collateral {
 	if client == nil {
 		client = &http.Client{Timeout: 10 * time.Second}
@@ -27,48 +27,66 @@ type service struct {
 	client *http.Client
 }
 
-func (s *service) Get(ctx context.Context, address string) (map[string][]string, []byte, error) {
-	it, err := locate(address)
-	if err != nil {
-		return nil, nil, err
+const (
+	intelService = "https://api.trustedservices.intel.com"
+	// intelRootCRL is where Intel serves the root's list. A caching service has
+	// it under a path of its own.
+	intelRootCRL = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der"
+)
+
+// address is where a part is, and the header that holds its issuers.
+func (s *service) address(part Part) (address, header string) {
+	base := s.base
+	if base == "" {
+		base = intelService
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.target(address, it), nil)
+	switch part.what {
+	case tcbInfo:
+		return fmt.Sprintf("%s/tdx/certification/v4/tcb?fmspc=%x", base, part.fmspc), "Tcb-Info-Issuer-Chain"
+	case qeIdentity:
+		return base + "/tdx/certification/v4/qe/identity", "Sgx-Enclave-Identity-Issuer-Chain"
+	case pckCRLPlatform:
+		return base + "/sgx/certification/v4/pckcrl?ca=platform&encoding=der", ""
+	case pckCRLProcessor:
+		return base + "/sgx/certification/v4/pckcrl?ca=processor&encoding=der", ""
+	}
+	if s.base == "" {
+		return intelRootCRL, ""
+	}
+	return base + "/sgx/certification/v4/rootcacrl", ""
+}
+
+func (s *service) Get(ctx context.Context, part Part) (out Statement, err error) {
+	address, header := s.address(part)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return nil, nil, err
+		return out, err
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return nil, nil, err
+		return out, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, nil, fmt.Errorf("tdx: %s answers %s", req.URL.Host+req.URL.Path, resp.Status)
+		return out, fmt.Errorf("tdx: %s answers %s", req.URL.Host+req.URL.Path, resp.Status)
 	}
-	body, err := readBounded(resp.Body)
-	if err != nil {
-		return nil, nil, err
+	if out.Body, err = readBounded(resp.Body); err != nil {
+		return out, err
 	}
-	return resp.Header, plainDER(it, body), nil
-}
-
-// target is where the answer really comes from. A caching service keeps the
-// root's list, which Intel serves from another host, under a path of its own.
-func (s *service) target(address string, it item) string {
-	u, err := url.Parse(address)
-	switch {
-	case err != nil || s.base == "":
-		return address
-	case it.header == "":
-		return s.base + "/sgx/certification/v4/rootcacrl"
+	if !part.signedJSON() {
+		out.Body = plainDER(out.Body)
+		return out, nil
 	}
-	return s.base + u.RequestURI()
+	chain, err := url.QueryUnescape(resp.Header.Get(header))
+	if err != nil || chain == "" {
+		return out, fmt.Errorf("tdx: %s answers without %s", req.URL.Host+req.URL.Path, header)
+	}
+	out.Chain = []byte(chain)
+	return out, nil
 }
 
 // plainDER undoes the hex and PEM forms in which caching services serve lists.
-func plainDER(it item, body []byte) []byte {
-	if !strings.HasSuffix(it.file, ".der") {
-		return body
-	}
+func plainDER(body []byte) []byte {
 	if block, _ := pem.Decode(body); block != nil {
 		return block.Bytes
 	}

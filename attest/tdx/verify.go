@@ -1,189 +1,80 @@
 package tdx
 
 import (
-	"context"
+	"bytes"
 	"crypto/ecdsa"
-	"crypto/sha512"
-	"crypto/x509"
-	_ "embed"
-	"encoding/hex"
-	"encoding/pem"
+	"crypto/elliptic"
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"time"
-
-	"github.com/google/go-tdx-guest/verify"
+	"math/big"
 )
 
-//go:embed intel-root.pem
-var intelRoot []byte
+// The steps from the PCK certificate's key to the guest's registers. Each
+// means something only if those before it hold: the PCK key signs the quoting
+// enclave's report, the report names the attestation key, that key signs
+// header and body, and the enclave is one that signs nothing but what a TDX
+// module reported.
 
-// IntelRootKey is the key id of Intel's SGX root CA, as [Quote.RootKey]
-// computes it; the network's routers pin the same value (wire.md 3.7).
-var IntelRootKey = mustKey("46e403bd34f05a3f2817ab9badcaacc7ffc98e0f261008cd30dae936cace18d5dcf58eef31463613de1570d516200993")
-
-// intelQESigner signs Intel's quoting enclaves.
-var intelQESigner = [32]byte(mustHex("dc9e2a7c6f948f17474e34a7fc43ed030f7c1563f1babddf6340c82e0e54a8c5"))
-
-const (
-	tdQuotingEnclave = 2      // ISVPRODID of Intel's TD quoting enclave
-	sgxDebug         = 1 << 1 // bit of an enclave's attributes
-)
-
-// Root returns Intel's SGX root CA, the only root of a production network.
-func Root() *x509.Certificate {
-	block, _ := pem.Decode(intelRoot)
-	root, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		panic("tdx: embedded root: " + err.Error()) // a build that cannot be right
+// verifyReport checks that the PCK certificate's key signed the report of the
+// quoting enclave.
+func (q *Quote) verifyReport(pck *ecdsa.PublicKey) error {
+	if !verifyP256(pck, q.report, q.reportSignature) {
+		return errors.New("not signed by the PCK certificate's key")
 	}
-	return root
+	return nil
 }
 
-// IntelRoots returns a pool that holds only Intel's root.
-func IntelRoots() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(Root())
-	return pool
+// verifyKey checks that the report names the attestation key: SHA-256 over it
+// and the authentication data, and 32 zeros.
+func (q *Quote) verifyKey() error {
+	want := [64]byte{}
+	sum := sha256.Sum256(append(bytes.Clone(q.key), q.authenticationData...))
+	copy(want[:], sum[:])
+	if q.Enclave.ReportData != want {
+		return fmt.Errorf("the enclave's report names %x…, the quote's key is %x…", q.Enclave.ReportData[:8], want[:8])
+	}
+	return nil
 }
 
-// VerifySignature checks that header and body are signed by a key that the
-// quoting enclave reported, the enclave's report by a PCK certificate, and
-// that one by one of roots, all valid at now. Revocation and TCB level are
-// left to [Quote.VerifyTCB]; without it they are unknown. The library verifies
-// version 4 under Intel's platform CA; other quotes are refused.
-func (q *Quote) VerifySignature(roots *x509.CertPool, now time.Time) error {
-	return q.verify(&verify.Options{TrustedRoots: roots, Now: now})
+// verifySignature checks that the attestation key signed header and body.
+func (q *Quote) verifySignature() error {
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), append([]byte{4}, q.key...))
+	if err != nil {
+		return errors.New("attestation key is no point of P-256")
+	}
+	if !verifyP256(key, q.signed, q.signature) {
+		return errors.New("not signed by the attestation key")
+	}
+	return nil
 }
 
-// VerifyEnclave checks that the quote was made by Intel's own quoting
+// verifyEnclave checks that the quote was made by Intel's own quoting
 // enclave. A platform's owner may run enclaves of his own that the same PCK
 // key certifies, so without this check a valid signature proves only that the
 // processor is genuine, and nothing about the guest.
-func (q *Quote) VerifyEnclave() error {
+func (q *Quote) verifyEnclave() error {
+	const tdQuotingEnclave = 2 // ISVPRODID
+	const debug = 1 << 1       // bit of an enclave's attributes
 	e := &q.Enclave
 	switch {
 	case e.MRSigner != intelQESigner:
-		return fmt.Errorf("tdx: quoting enclave is signed by %x, want %x", e.MRSigner, intelQESigner)
+		return fmt.Errorf("signed by %x…, want %x…, Intel's", e.MRSigner[:8], intelQESigner[:8])
 	case e.ISVProdID != tdQuotingEnclave:
-		return fmt.Errorf("tdx: quoting enclave is product %d, want %d", e.ISVProdID, tdQuotingEnclave)
-	case e.Attributes[0]&sgxDebug != 0:
-		return errors.New("tdx: quoting enclave runs in debug mode")
+		return fmt.Errorf("product %d, want %d", e.ISVProdID, tdQuotingEnclave)
+	case e.Attributes[0]&debug != 0:
+		return errors.New("in debug mode")
 	}
 	return nil
 }
 
-// RootKey is the key id of the root that the quote names: SHA-384 over the
-// public key as an uncompressed point. It means something only after
-// VerifySignature.
-func (q *Quote) RootKey() (id [48]byte, err error) {
-	certs, err := q.certificates()
-	if err != nil {
-		return id, err
+// verifyP256 checks a signature of r and s, 32 bytes each, over SHA-256 of
+// message.
+func verifyP256(key *ecdsa.PublicKey, message, signature []byte) bool {
+	if len(signature) != 64 {
+		return false
 	}
-	key, ok := certs[len(certs)-1].PublicKey.(*ecdsa.PublicKey)
-	if !ok {
-		return id, errors.New("tdx: root's key is not ECDSA")
-	}
-	point, err := key.Bytes()
-	if err != nil {
-		return id, fmt.Errorf("tdx: root's key: %w", err)
-	}
-	return sha512.Sum384(point), nil
+	digest := sha256.Sum256(message)
+	r, s := new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])
+	return ecdsa.Verify(key, digest[:], r, s)
 }
-
-// certificates are PCK certificate, intermediate and root.
-func (q *Quote) certificates() (certs []*x509.Certificate, err error) {
-	for rest := q.chain; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("tdx: certificate %d: %w", len(certs), err)
-		}
-		certs = append(certs, c)
-	}
-	if len(certs) != 3 {
-		return nil, fmt.Errorf("tdx: chain of %d certificates, want 3", len(certs))
-	}
-	return certs, nil
-}
-
-// verify runs the library. It slices by lengths that Parse has checked; the
-// recover keeps a mistake in either from ending the process for a peer's bytes.
-func (q *Quote) verify(opts *verify.Options) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("tdx: verifier: %v", p)
-		}
-	}()
-	if q.Header.Version != 4 {
-		return fmt.Errorf("tdx: quote version %d cannot be verified, only version 4", q.Header.Version)
-	}
-	if opts.TrustedRoots == nil {
-		return errors.New("tdx: no roots given")
-	}
-	if err := verify.RawTdxQuote(q.raw, opts); err != nil {
-		return fmt.Errorf("tdx: %w", err)
-	}
-	return nil
-}
-
-// TCB is what Intel says about the platform that made a quote.
-type TCB struct {
-	// Status is Intel's word: UpToDate, SWHardeningNeeded, ConfigurationNeeded,
-	// OutOfDate, Revoked, … or Unknown where no level was found.
-	Status string
-	// Advisories name the known weaknesses of this level.
-	Advisories []string
-	// NextUpdate is when the first part of the collateral expires.
-	NextUpdate time.Time
-}
-
-// UnavailableError means that collateral could not be fetched: nothing is
-// known, neither good nor bad. Retry later.
-type UnavailableError struct{ Err error }
-
-func (e *UnavailableError) Error() string { return "collateral unavailable: " + e.Err.Error() }
-func (e *UnavailableError) Unwrap() error { return e.Err }
-
-// VerifyTCB checks the quote against collateral from src: signed by roots and
-// unexpired at now, nothing in the chain revoked, platform, TDX module and
-// quoting enclave up to date. The TCB is filled as far as it could be read, also
-// when the error says that it is not good enough; an *UnavailableError
-// says that src did not answer.
-//
-// It must follow a VerifySignature that succeeded: the addresses asked for
-// come from the quote's certificates.
-func (q *Quote) VerifyTCB(ctx context.Context, src Collateral, roots *x509.CertPool, now time.Time) (TCB, error) {
-	get := &getter{ctx: ctx, src: src, had: map[string]fetched{}}
-	check := func(revocations bool) error {
-		return q.verify(&verify.Options{TrustedRoots: roots, Now: now, GetCollateral: true, CheckRevocations: revocations, Getter: get})
-	}
-	err := check(true)
-	if missing := get.failed; err != nil && missing != nil {
-		// Levels may be there and bad while a revocation list is missing: a
-		// source that withholds the list must not turn bad into unknown.
-		if err = check(false); err == nil || get.failed != nil {
-			return TCB{Status: Unknown}, &UnavailableError{missing}
-		}
-	}
-	tcb := q.lookupTCB(get)
-	if err == nil && tcb.Status != UpToDate {
-		// The library has its own matching; where the two differ, refuse.
-		err = fmt.Errorf("tdx: TCB status is %s, want %s", tcb.Status, UpToDate)
-	}
-	return tcb, err
-}
-
-func mustHex(s string) []byte {
-	b, err := hex.DecodeString(s)
-	if err != nil {
-		panic(err)
-	}
-	return b
-}
-
-func mustKey(s string) [48]byte { return [48]byte(mustHex(s)) }

@@ -1,15 +1,17 @@
 // Package tdx reads and verifies Intel TDX quotes.
 //
-// [Parse] takes a quote apart and never trusts a length in it; a [Quote]
-// then answers one question at a time: [Quote.VerifySignature],
-// [Quote.VerifyEnclave], [Quote.VerifyTCB]. The signature chain, collateral
-// and revocation lists are checked by github.com/google/go-tdx-guest, for
-// simulated quotes and for real ones; only the roots and the source of
-// collateral differ. Whether the machine is one we want is not asked here:
-// that is package attest.
+// [Verifier] does both. It takes a quote apart with [Parse], which never
+// trusts a length in it, follows the signatures from Intel's root down to the
+// guest's registers, one named check for each step, and compares the platform
+// with what Intel publishes about it, its [Collateral]. Simulated quotes go
+// the same way; only the root and the source of collateral differ. Whether the
+// machine is one we want is not asked here: that is package attest. A guest
+// gets quotes about itself from a [Guest], and explains its registers with an
+// [EventLog].
 //
-// Layouts: Intel TDX DCAP Quoting Library API, appendix A; Intel TDX Module
-// Base Architecture Specification (TDREPORT).
+// Layouts and rules: Intel TDX DCAP Quoting Library API, appendix A; Intel
+// TDX Module Base Architecture Specification (TDREPORT, ATTRIBUTES, XFAM);
+// Intel SGX and TDX Provisioning Certification Service API, version 4.
 package tdx
 
 import (
@@ -63,19 +65,10 @@ type Body struct {
 	ReportData     [64]byte    // chosen by the guest
 }
 
-// Debug tells whether the host may look into the guest: any of the eight
-// bits of the group "TD under debug" is set.
-func (b *Body) Debug() bool { return b.TDAttributes&0xff != 0 }
-
-// Migratable tells whether the host may move the guest to another machine,
-// with its memory and registers. Who guards the move is a service TD of the
-// host's choice, which a quote of version 4 does not name.
-func (b *Body) Migratable() bool { return b.TDAttributes&(1<<29) != 0 }
-
-// IntelModule tells whether the guest ran under a production TDX module
-// signed by Intel.
-func (b *Body) IntelModule() bool {
-	return b.MRSignerSeam == [48]byte{} && b.SeamAttributes == 0
+// Body15 is what a body of TD 1.5 has behind that of 1.0.
+type Body15 struct {
+	TCBSVN2     [16]byte // of the module that runs now; TCBSVN is that which built the guest
+	MRServiceTD [48]byte // binds service TDs, such as one that migrates the guest; zero: none
 }
 
 // Enclave is the SGX report of the quoting enclave that signed the quote.
@@ -98,14 +91,19 @@ type Enclave struct {
 type Quote struct {
 	Header  Header
 	Body    Body
+	Body15  *Body15 // nil for a guest of TD 1.0
 	Enclave Enclave
 
-	raw   []byte
-	chain []byte // PEM: PCK certificate, intermediate, root
+	signed             []byte // header and body
+	signature, key     []byte // of signed: r, s; and who signed: x, y
+	report             []byte // Enclave as it was signed
+	reportSignature    []byte // by the PCK certificate's key
+	authenticationData []byte // bound by the report, beside key
+	chain              []byte // PEM: PCK certificate, intermediate, root
 }
 
-// Parse takes a quote of version 4 or 5 apart. It keeps raw, which must not
-// change afterwards. Padding with zeros behind the quote is accepted: the
+// Parse takes a quote of version 4 or 5 apart. It keeps parts of raw, which
+// must not change afterwards. Padding with zeros behind the quote is accepted: the
 // guest driver returns it.
 //
 //	version 4                    version 5
@@ -114,7 +112,7 @@ type Quote struct {
 //	632 length          4         50 body size          4
 //	636 signature data            54 body, length, signature data
 func Parse(raw []byte) (*Quote, error) {
-	q := &Quote{raw: raw}
+	q := &Quote{}
 	r := reader{b: raw}
 	r.decode("header", headerSize, &q.Header)
 	size := q.bodySize(&r)
@@ -122,8 +120,12 @@ func Parse(raw []byte) (*Quote, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	if _, err := binary.Decode(body, binary.LittleEndian, &q.Body); err != nil {
-		return nil, fmt.Errorf("tdx: body: %w", err)
+	q.signed = raw[:len(raw)-len(r.b)]
+	b := reader{b: body}
+	b.decode("body", body10Size, &q.Body)
+	if size == body15Size {
+		q.Body15 = &Body15{}
+		b.decode("body of TD 1.5", body15Size-body10Size, q.Body15)
 	}
 	signed := reader{b: r.take("signature data", r.u32("length of signature data"))}
 	if r.err != nil {
@@ -170,15 +172,20 @@ func (q *Quote) bodySizeV5(r *reader) int {
 //	128 type 6          2      582 length, auth data  2 + n
 //	130 size            4          type 5, size, certificates
 //
-// Both sizes must fill what is left: the verifier slices by them.
+// Both sizes must fill what is left.
 func (q *Quote) parseSignature(r *reader) {
-	r.take("signature and key", 128)
+	both := r.take("signature and key", 128)
 	r.container("certification data", 6)
-	r.decode("enclave report", reportSize, &q.Enclave)
-	r.take("enclave report's signature", 64)
-	r.take("authentication data", r.u16("length of authentication data"))
+	q.report = r.take("enclave report", reportSize)
+	q.reportSignature = r.take("enclave report's signature", 64)
+	q.authenticationData = r.take("authentication data", r.u16("length of authentication data"))
 	r.container("certificates", 5)
 	q.chain = r.b
+	if r.err == nil {
+		q.signature, q.key = both[:64], both[64:]
+		report := reader{b: q.report}
+		report.decode("enclave report", reportSize, &q.Enclave)
+	}
 }
 
 // reader takes pieces from the front of b; the first failure sticks.
