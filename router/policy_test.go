@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/attest/insecure"
+	"github.com/opencocoon/cocoon/attest/snp"
 	"github.com/opencocoon/cocoon/attest/tdx"
 	"github.com/opencocoon/cocoon/ratls"
 	"github.com/opencocoon/cocoon/router"
@@ -68,7 +69,8 @@ func TestWhoGetsIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := []attest.Hash{insecure.ImageHash("wanted")}
+	amd, trusted := snpMachines(t)
+	list, snpList := []attest.Hash{insecure.ImageHash("wanted")}, []attest.Hash{insecure.SNPImageHash("wanted")}
 	m, n := measured(t, "wanted"), measured(t, "other")
 	type y = router.Policy
 	for _, c := range []struct {
@@ -117,12 +119,25 @@ func TestWhoGetsIn(t *testing.T) {
 		{"tee, the image of the other family", y{Type: "tee", SNPImages: list}, wanted, "family"},
 		{"tee, only the other family is listed", y{Type: "tee", SNPMeasurements: [][48]byte{{1}}}, wanted, "family"}, // the deployed release lets it in
 		{"tee, the same, said so", y{Type: "tee", SNPMeasurements: [][48]byte{{1}}, EmptyList: true}, wanted, ""},
+
+		{"any, SNP", y{Type: "any"}, amd("wanted"), ""},
+		{"tdx, SNP", y{Type: "tdx", Images: snpList}, amd("wanted"), "evidence"},
+		{"tee, SNP wanted", y{Type: "tee", SNPImages: snpList}, amd("wanted"), ""},
+		{"tee, SNP other", y{Type: "tee", SNPImages: snpList}, amd("other"), "image hash"},
+		{"tee, SNP and TDX wanted", y{Type: "tee", SNPImages: snpList, Images: list}, amd("wanted"), ""},
+		{"tee, SNP image listed for TDX", y{Type: "tee", Images: snpList}, amd("wanted"), "family"},
+		{"tee, only TDX is listed", y{Type: "tee", Images: list}, amd("wanted"), "image hash"},
+		{"tee, TDX by registers only", y{Type: "tee", MRTD: [][48]byte{m.MRTD}, RTMR: [][4][48]byte{m.RTMR}}, amd("wanted"), "family"},
+		{"tee, SNP measurement", y{Type: "tee", SNPMeasurements: [][48]byte{launched(t, amd("wanted"))}}, amd("wanted"), ""},
+		{"tee, SNP other measurement", y{Type: "tee", SNPMeasurements: [][48]byte{{1}}}, amd("wanted"), "measurement"},
+		{"tee, SNP image right, measurement wrong", y{Type: "tee", SNPImages: snpList, SNPMeasurements: [][48]byte{{1}}}, amd("wanted"), "measurement"},
+		{"tee, empty list said so, SNP", y{Type: "tee", EmptyList: true}, amd("other"), ""},
 	} {
 		c.policy.Name = "mine"
 		s := settings(t, "-R 0:"+service(t, echo)+"@mine")
-		s.Policies = append(s.Policies, c.policy)
+		s.Policies, s.Rules.Statuses = append(s.Policies, c.policy), []string{snp.StatusMeets}
 		refusals := make(chan string, 1)
-		r := start(t, s, attest.NoPlatform{}, func(cfg *router.Config) { cfg.Log = refusalLog(refusals) })
+		r := start(t, s, attest.NoPlatform{}, func(cfg *router.Config) { cfg.Trust, cfg.Log = trusted, refusalLog(refusals) })
 		err := knock(t, r.addr(0), c.peer)
 		switch {
 		case c.want == "" && err != nil:
@@ -135,6 +150,60 @@ func TestWhoGetsIn(t *testing.T) {
 			}
 		}
 		r.end(t)
+	}
+}
+
+// snpMachines makes simulated SEV-SNP guests, and a trust that believes them
+// beside those of the test authority.
+func snpMachines(t testing.TB) (func(image string) attest.Platform, attest.Policy) {
+	t.Helper()
+	a, err := insecure.NewSNPAuthority(insecure.SNPOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusted := trust(t)
+	trusted.Verifiers[attest.KindSEVSNP] = &snp.Verifier{TestRoots: a.Roots(), TestCollateral: a, Policy: snp.Policy{Minimum: a.Minimum(), InsecureAnyKernel: true}}
+	return func(image string) attest.Platform { return a.Machine(image) }, trusted
+}
+
+// launched is the measurement of a SEV-SNP guest.
+func launched(t testing.TB, p attest.Platform) [48]byte {
+	t.Helper()
+	raw, err := p.Quote(t.Context(), [64]byte{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return [48]byte(raw[144:192])
+}
+
+// A peer that has no place in the record's form is not let in, because the
+// program would take it for another.
+func TestRecordHasNoPlace(t *testing.T) {
+	amd, trusted := snpMachines(t)
+	for form, want := range map[string]string{"base": "has no place in form", "current": ""} {
+		heard := make(chan *ratls.PeerInfo, 1)
+		s := settings(t, "-s", "-R 0:"+service(t, func(nc *net.TCPConn) {
+			if info, err := ratls.ReadPeerInfo(nc); err == nil {
+				heard <- info
+			}
+			echo(nc)
+		})+"@mine")
+		s.Policies, s.Record = []router.Policy{{Name: "mine", Type: "tee", SNPImages: []attest.Hash{insecure.SNPImageHash("wanted")}}}, form
+		s.Rules.Statuses = []string{snp.StatusMeets}
+		refusals := make(chan string, 1)
+		r := start(t, s, attest.NoPlatform{}, func(cfg *router.Config) { cfg.Trust, cfg.Log = trusted, refusalLog(refusals) })
+		err := knock(t, r.addr(0), amd("wanted"))
+		if (err == nil) != (want == "") {
+			t.Errorf("%s: %v", form, err)
+			continue
+		}
+		if want == "" {
+			if info := wait(t, heard); info.Kind != attest.KindSEVSNP || info.ImageHash != insecure.SNPImageHash("wanted") {
+				t.Errorf("%s: record %+v", form, info)
+			}
+		} else if got := wait(t, refusals); !strings.Contains(got, want) {
+			t.Errorf("%s: %s, want %s", form, got, want)
+		}
 	}
 }
 
