@@ -50,7 +50,8 @@ var arrows = map[string][]string{
 	"proxy":              {"attest", "coin", "contract", "ledger", "market", "openai", "ratls", "stats", "tl", "wire"},
 	"worker":             {"attest", "contract", "engine", "fieldcrypt", "ledger", "openai", "ratls", "stats", "tl", "wire"},
 	"attest/nvidia":      {"attest/evidence"},
-	"attest/nvidia/nvml": {"attest/nvidia"}, // links dynamically: only cmd/cocoon-gpu may import it
+	"attest/nvidia/nvml": {"attest/nvidia"},                          // links dynamically: only cmd/cocoon-gpu may import it
+	"router":             {"attest", "attest/tdx", "ratls", "stats"}, // tdx for Intel's root key id, which lists name
 }
 
 // Wiring and tools may import everything: that is what they are for.

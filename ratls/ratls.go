@@ -49,7 +49,8 @@ type Config struct {
 	// Difficulty is the proof of work that a listener demands, 1 to 64 leading
 	// zero bits. Zero means 20, about a million hashes; below zero it is free.
 	Difficulty int
-	// MaxDifficulty is the most that a dialer works for. Zero means 28.
+	// MaxDifficulty is the most that a dialer works for. Zero means 28; below
+	// zero it does no work, for listeners that ask for none.
 	MaxDifficulty int
 	// HandshakeTimeout is for everything from TCP to the verdict, and for
 	// waiting to be accepted. Zero means 20 s.
@@ -80,7 +81,7 @@ const (
 func (c *Config) withDefaults() *Config {
 	d := *c
 	d.Difficulty = or(d.Difficulty, wire.DefaultDifficulty)
-	d.MaxDifficulty = or(d.MaxDifficulty, wire.DefaultMaxDifficulty)
+	d.MaxDifficulty = max(or(d.MaxDifficulty, wire.DefaultMaxDifficulty), 0)
 	d.HandshakeTimeout = or(d.HandshakeTimeout, defaultTimeout)
 	d.MaxHalfOpen = max(or(d.MaxHalfOpen, defaultHalfOpen), 1)
 	d.Policy = or(d.Policy, &attest.Policy{})

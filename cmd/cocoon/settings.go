@@ -27,6 +27,9 @@ type settings struct {
 	// renamed maps key names of the reference network's configuration files
 	// to flags; the function, if any, translates the value.
 	renamed map[string]rename
+	// structured are keys whose values are lists and objects, which no flag
+	// can say; the error names the places.
+	structured map[string]func(json.RawMessage) error
 	// unused lists keys of those files that have no meaning here.
 	unused []string
 	// idle are those of them that the file does have.
@@ -114,6 +117,12 @@ func (s *settings) loadFile(file string, given map[string]bool, p *problems) {
 		p.add("%s: %v", file, err)
 	}
 	for _, m := range members {
+		if read := s.structured[m.key]; read != nil {
+			if err := read(m.value); err != nil {
+				p.add("%s: %v", file, err)
+			}
+			continue
+		}
 		if err := s.setMember(m, given); err != nil {
 			p.add("%s: %s: %v", file, m.key, err)
 		}
