@@ -6,6 +6,7 @@
 // layers on the same steps:
 //
 //	request.go   read the caller's options, write the query
+//	seal.go      encrypt it field by field, if configured; unseal.go opens the answer
 //	ask.go       choose a proxy, go to another one if that is possible
 //	link.go      one attested, authorised connection to a proxy
 //	call.go      one running query: what arrives, limits, the end

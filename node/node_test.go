@@ -58,6 +58,7 @@ func TestRefusedSettings(t *testing.T) {
 		{client(func(c *Client) { c.WalletAddress = "x" }), "node_wallet_address"},
 		{client(func(c *Client) { c.Via = "router" }), "connect_to_proxy_via"},
 		{client(func(c *Client) { c.Timeout = -1 }), "cannot be negative"},
+		{client(func(c *Client) { c.Encryption = "yes" }), "encryption"},
 		{client(func(c *Client) { c.Fake, c.NoAttestation = true, true }), "exclude each other"},
 		{client(func(c *Client) { c.SimulatedImage = "x" }), "needs insecure_simulated_tdx"},
 		{proxy(func(c *Proxy) { c.WorkersListen = "" }), "workers_listen or, behind a router, workers_rpc_port"},

@@ -35,6 +35,7 @@ func clientSettings(cmd *cobra.Command, c *node.Client) *settings {
 	f.StringVar(&c.APIKeysFile, "api-keys-file", "", "`file` with one API key a line (default the API is open to this machine)")
 	f.StringSliceVar(&c.AllowOrigins, "allow-origins", nil, "web `origins` whose pages may use the API (default pages of this machine)")
 	f.StringSliceVar(&c.ForwardHeaders, "forward-headers", nil, "request `headers` that travel to the engine (default none that tell who asks)")
+	f.StringVar(&c.Encryption, "encryption", "", "encrypt requests field by field on top of TLS: off, auto or v1 (default off; see docs/keys.md)")
 	f.Int64Var(&c.MaxBody, "max-body", 0, "largest request in `bytes` (default 15 MiB)")
 	f.Int32Var(&c.MaxTokens, "max-tokens", 0, "tokens to reserve for requests that name no limit (default 10000)")
 	f.Int32Var(&c.MaxCoefficient, "max-coefficient", 0, "highest price, in thousandths, of requests that name none (default 4000)")
