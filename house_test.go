@@ -44,6 +44,7 @@ var arrows = map[string][]string{
 	"ledger/postgres":   {"ledger"},
 	"ledger/storetest":  {"coin", "ledger"},                              // the suite that every store passes
 	"settlement":        {"coin", "contract", "ledger", "ton", "wallet"}, // the roles' side of the chain; node brings it to them
+	"keys":              {"attest", "coin", "contract", "fieldcrypt", "ratls", "stats", "tl", "wallet", "wire"}, // the key manager, and who asks it
 	"client":            {"attest", "coin", "contract", "fieldcrypt", "ledger", "openai", "ratls", "stats", "tl", "wire"},
 	"proxy":             {"attest", "coin", "contract", "ledger", "market", "openai", "ratls", "stats", "tl", "wire"},
 	"worker":            {"attest", "contract", "engine", "fieldcrypt", "ledger", "openai", "ratls", "stats", "tl", "wire"},
