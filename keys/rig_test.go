@@ -84,7 +84,7 @@ type chain struct {
 	t    *testing.T
 	mu   sync.Mutex
 	lose int // so many more messages get lost
-	told int
+	sent int
 	err  error
 }
 
@@ -94,7 +94,7 @@ func (c *chain) Register(_ context.Context, key contract.PublicKey) error {
 	if c.err != nil {
 		return c.err
 	}
-	c.told++
+	c.sent++
 	if c.lose > 0 {
 		c.lose--
 		return nil
@@ -112,6 +112,13 @@ func (c *chain) change(bend func(*contract.Root)) {
 	root.PublicKeys = slices.DeleteFunc(slices.Clone(root.PublicKeys), func(k contract.PublicKey) bool { return int64(k.ExpireAt) <= time.Now().Unix() })
 	bend(&root)
 	c.Set(&root)
+}
+
+// told is how often the registry was told of a key.
+func (c *chain) told() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sent
 }
 
 func (c *chain) set(f func()) {
@@ -238,10 +245,15 @@ func (r *rig) secrets() (list []string) {
 	return list
 }
 
-func (r *rig) entries() []*entry {
+// entries are copies of the keys in force.
+func (r *rig) entries() (list []*entry) {
 	r.m.mu.Lock()
 	defer r.m.mu.Unlock()
-	return slices.Clone(r.m.keys)
+	for _, e := range r.m.keys {
+		again := *e
+		list = append(list, &again)
+	}
+	return list
 }
 
 func (r *rig) publics() (list []fieldcrypt.PublicKey) {

@@ -38,8 +38,8 @@ func TestThreeDays(t *testing.T) {
 		if len(made) < 71 || len(made) > 73 {
 			t.Errorf("%d keys in three days, want 72", len(made))
 		}
-		if r.chain.told != len(made)+3 {
-			t.Errorf("the registry was told %d times of %d keys, three messages were lost", r.chain.told, len(made))
+		if r.chain.told() != len(made)+3 {
+			t.Errorf("the registry was told %d times of %d keys, three messages were lost", r.chain.told(), len(made))
 		}
 	})
 }
@@ -49,12 +49,12 @@ func TestKeyRipens(t *testing.T) {
 	inBubble(t, nil, func(r *rig) {
 		f := r.follower(nil)
 		pass(time.Second)
-		if f.Count() != 1 || r.chain.told != 0 || len(r.chain.Root().PublicKeys) != 0 {
-			t.Fatalf("after a second the proxy has %d keys and the registry was told %d times, want 1 and 0", f.Count(), r.chain.told)
+		if f.Count() != 1 || r.chain.told() != 0 || len(r.chain.Root().PublicKeys) != 0 {
+			t.Fatalf("after a second the proxy has %d keys and the registry was told %d times, want 1 and 0", f.Count(), r.chain.told())
 		}
 		pass(30 * time.Second)
-		if got := r.chain.Root().PublicKeys; len(got) != 1 || r.chain.told != 1 || int64(got[0].ExpireAt) != r.entries()[0].expires || got[0].Type != TypeV1 {
-			t.Errorf("registry lists %v, told %d times", got, r.chain.told)
+		if got := r.chain.Root().PublicKeys; len(got) != 1 || r.chain.told() != 1 || int64(got[0].ExpireAt) != r.entries()[0].expires || got[0].Type != TypeV1 {
+			t.Errorf("registry lists %v, told %d times", got, r.chain.told())
 		}
 		if s := r.m.Snapshot(); s.Status.Usable != 1 || !s.Status.Named || s.Status.Trouble != "" || !s.Keys[0].Registered {
 			t.Errorf("%+v %+v", s.Status, s.Keys)
@@ -73,13 +73,13 @@ func TestRestart(t *testing.T) {
 		if f.Count() != len(before) {
 			t.Errorf("a proxy has %d keys while the key manager is away, want %d", f.Count(), len(before))
 		}
-		told := r.chain.told
+		told := r.chain.told()
 		r.start()
 		pass(time.Minute)
 		if after := r.publics(); !slices.Equal(after, before) || len(before) != 3 {
 			t.Errorf("%d keys after a restart, want the same %d", len(after), len(before))
 		}
-		if r.chain.told != told {
+		if r.chain.told() != told {
 			t.Error("keys that the registry lists were registered again")
 		}
 		pass(12 * time.Minute)
@@ -176,8 +176,8 @@ func TestNotNamed(t *testing.T) {
 		r.chain.change(func(r *contract.Root) { r.KeyManagerKey, r.PublicKeys = nil, nil })
 		pass(2 * time.Hour)
 		s := r.m.Snapshot()
-		if len(s.Keys) != 3 || s.Status.Named || s.Status.Trouble == "" || r.chain.told != 1 {
-			t.Errorf("%d keys, told %d times, %+v", len(s.Keys), r.chain.told, s.Status)
+		if len(s.Keys) != 3 || s.Status.Named || s.Status.Trouble == "" || r.chain.told() != 1 {
+			t.Errorf("%d keys, told %d times, %+v", len(s.Keys), r.chain.told(), s.Status)
 		}
 	})
 }

@@ -167,7 +167,7 @@ func TestFollower(t *testing.T) {
 		if s := f.Status(); s.Keys != 3 || s.Trouble == "" {
 			t.Errorf("%+v, want keys and why there are no news", s)
 		}
-		pass(time.Unix(first.expires, 0).Sub(time.Now()) - time.Second)
+		pass(time.Until(time.Unix(first.expires, 0)) - time.Second)
 		if _, ok := f.Private(first.public); !ok {
 			t.Error("a key is gone before its time")
 		}
