@@ -73,6 +73,7 @@ func proxySettings(cmd *cobra.Command, c *node.Proxy) *settings {
 	f.StringVar(&c.ClientsListen, "clients-listen", "", "`address` for clients, such as :11002")
 	f.IntVar(&c.WorkersRPCPort, "workers-rpc-port", 0, "loopback `port` for workers behind a router")
 	f.IntVar(&c.ClientRPCPort, "client-rpc-port", 0, "loopback `port` for clients behind a router")
+	f.StringVar(&c.Via, "connect-to-proxy-via", "", "SOCKS5 `address` of a router on this machine, for the key manager (default connect directly)")
 	f.BoolVar(&c.AnyWorkerImage, "insecure-any-worker-image", false, "believe workers whatever image and model they run")
 	f.IntVar(&c.Difficulty, "pow-difficulty", 0, "proof of work that callers do, in `bits` (default 20)")
 	f.IntVar(&c.QueueLimit, "queue-limit", 0, "requests that may wait per model (default 256)")
