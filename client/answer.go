@@ -179,9 +179,14 @@ func (a *answer) close() {
 	if a.over {
 		return
 	}
+	a.drop()
+	a.c.active.Add(-1)
+	a.c.counts.cancelled.Inc()
+}
+
+// drop lets an answer go that is not the request's last word.
+func (a *answer) drop() {
 	a.over = true
 	a.k.abandon()
 	a.sealed.release()
-	a.c.active.Add(-1)
-	a.c.counts.cancelled.Inc()
 }

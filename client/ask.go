@@ -37,14 +37,14 @@ func (c *Client) ask(ctx context.Context, rq *request) (a *answer, err error) {
 		a, err = c.try(ctx, rq, l)
 		elsewhere, wait := retryable(a, err)
 		if !elsewhere || attempt == attempts || ctx.Err() != nil {
-			return a, err
+			return c.unknownKey(rq, a, err)
 		}
 		next, noneLeft := c.pick(ctx, rq, wait)
 		if noneLeft != nil {
-			return a, err
+			return c.unknownKey(rq, a, err)
 		}
 		if a != nil {
-			a.close()
+			a.drop()
 		}
 		c.counts.retried.Inc()
 		l = next

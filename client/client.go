@@ -30,6 +30,7 @@ import (
 
 	"github.com/xssnick/tonutils-go/address"
 
+	"github.com/opencocoon/cocoon/fieldcrypt"
 	"github.com/opencocoon/cocoon/wire"
 )
 
@@ -55,6 +56,7 @@ type Client struct {
 	ready    []*link       // replaced, never changed in place
 	more     chan struct{} // closed when ready grows
 	accounts map[string]*account
+	shunned  map[fieldcrypt.PublicKey]time.Time // keys that no proxy had, until when
 	started  bool
 
 	wg sync.WaitGroup // goroutines of Run
@@ -73,7 +75,7 @@ func New(cfg Config) (*Client, error) {
 	cfg.setDefaults()
 	c := &Client{
 		cfg: cfg, wallet: wallet, root: root, forwarded: forwarded, wire: wire.NewBudget(int(min(cfg.MaxMemory, 1<<30))),
-		targets: map[string]*target{}, retired: map[*target]struct{}{}, more: make(chan struct{}), accounts: map[string]*account{},
+		targets: map[string]*target{}, retired: map[*target]struct{}{}, more: make(chan struct{}), accounts: map[string]*account{}, shunned: map[fieldcrypt.PublicKey]time.Time{},
 	}
 	c.memory.limit = cfg.MaxMemory
 	c.counts = newCounts(cfg.Now)

@@ -1,14 +1,19 @@
 package client
 
 import (
+	"bytes"
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/fieldcrypt"
 	"github.com/opencocoon/cocoon/openai"
+	"github.com/opencocoon/cocoon/wire"
 )
 
 // Field encryption "v1" on behalf of the caller (current.md section 3). It comes
@@ -112,11 +117,16 @@ func (c *Client) networkKey() (key fieldcrypt.PublicKey, err error) {
 	if err := contract.Stale(c.cfg.Registry, now); err != nil {
 		return key, err
 	}
-	var best, last *contract.PublicKey
+	var best, last, shunned *contract.PublicKey
+	defer c.lockShunned(now)()
 	keys := c.cfg.Registry.Root().PublicKeys
 	for i := range keys {
 		k := &keys[i]
 		if k.Type != keyTypeV1 || len(k.Key) != len(key) || !lives(k, now.Add(leastMargin)) {
+			continue
+		}
+		if _, ok := c.shunned[fieldcrypt.PublicKey(k.Key)]; ok {
+			shunned = k
 			continue
 		}
 		if lives(k, now.Add(keyMargin)) && (best == nil || k.ExpireAt < best.ExpireAt) {
@@ -126,13 +136,53 @@ func (c *Client) networkKey() (key fieldcrypt.PublicKey, err error) {
 			last = k
 		}
 	}
-	if best == nil {
-		best = last
-	}
-	if best == nil {
+	if best = cmp.Or(best, last, shunned); best == nil {
 		return key, fmt.Errorf("the registry lists no key that can be used, of %d", len(keys))
 	}
 	return fieldcrypt.PublicKey(best.Key), nil
 }
 
 func lives(k *contract.PublicKey, at time.Time) bool { return int64(k.ExpireAt) > at.Unix() }
+
+// shunFor is how long a key is not used that no proxy had.
+const shunFor = time.Minute
+
+// lockShunned takes the lock of the shunned keys, and forgets those whose time is over.
+func (c *Client) lockShunned(now time.Time) (unlock func()) {
+	c.mu.Lock()
+	for key, until := range c.shunned {
+		if !now.Before(until) {
+			delete(c.shunned, key)
+		}
+	}
+	return c.mu.Unlock
+}
+
+// unknownKey sees whether a request failed because no proxy had the key, which
+// happens while a key manager is away. The caller had no part in choosing it, so it
+// is told to try again, and then another key is taken.
+func (c *Client) unknownKey(rq *request, a *answer, err error) (*answer, error) {
+	f, refused := err.(*failure)
+	switch {
+	case rq.opener == nil:
+		return a, err
+	case a != nil && header(a.head, headerError) == strconv.Itoa(wire.CodeError) && a.says(unknownKeyText):
+		a.drop()
+	case refused && f.code == wire.CodeError && strings.Contains(f.as.Message, unknownKeyText):
+	default:
+		return a, err
+	}
+	now := c.cfg.Now()
+	unlock := c.lockShunned(now)
+	c.shunned[rq.options.ReceiverPublicKey] = now.Add(shunFor)
+	unlock()
+	return nil, &failure{as: openai.Unavailable(codeNoKey, retryAfter, "the proxy does not have the key that the request was encrypted for; try again")}
+}
+
+// unknownKeyText is in every proxy's refusal (current.md section 3.5).
+const unknownKeyText = "unknown public key"
+
+// says looks for a text in what has come of an answer.
+func (a *answer) says(text string) bool {
+	return a.pending != nil && bytes.Contains(bytes.Join(a.pending.chunks, nil), []byte(text))
+}

@@ -207,6 +207,7 @@ func TestSealedAnswerFailsClosed(t *testing.T) {
 				answer := c.answer(openQuery(t, q))
 				s.head(q.RequestID, response200(c.kind))
 				for at := 0; at < len(answer); at += 8 << 20 {
+					s.conn.Room(context.Background())
 					s.part(q.RequestID, answer[at:min(at+8<<20, len(answer))])
 				}
 				s.last(q.RequestID, "")
@@ -383,6 +384,35 @@ func TestSealedDebugAndRetry(t *testing.T) {
 	}
 	if q := p.seen(); len(q) != 2 || !bytes.Equal(q[0].Query, q[1].Query) {
 		t.Errorf("%d queries, want the same one twice", len(q))
+	}
+}
+
+// A proxy without the key is no reason to fail twice: the next try takes another.
+func TestUnknownKeyIsShunned(t *testing.T) {
+	other := &fieldcrypt.Seed{8}
+	for _, reference := range []bool{false, true} {
+		p := &scriptedProxy{version: 4, onQuery: func(s *session, q *tl.ClientRunQueryEx) {
+			if q.PublicKey == tl.Int256(networkSeed.Public()) {
+				s.whole(q.RequestID, 200, openQuery(t, q).doc(smallAnswer))
+			} else if reference {
+				s.send(&tl.ClientQueryAnswerErrorEx{RequestID: q.RequestID, ErrorCode: 602, Error: "unknown public key 17", Flags: 1})
+			} else {
+				s.refuse(q.RequestID, 400, 602, `{"error":{"message":"unknown public key","type":"invalid_request_error"}}`)
+			}
+		}}
+		n := newNetwork(t, p)
+		n.list(other, keyTypeV1, 30*time.Minute) // it would be taken
+		client := n.startReady(sealedConfig(n, EncryptionV1))
+		res, got := chat(t, client, chatBody)
+		if code, _ := apiError(t, got); res.StatusCode != 503 || code != codeNoKey || res.Header.Get("Retry-After") == "" {
+			t.Errorf("status %d: %s", res.StatusCode, got)
+		}
+		if res, got := chat(t, client, chatBody); res.StatusCode != 200 {
+			t.Errorf("the second time: status %d: %s", res.StatusCode, got)
+		}
+		if s := client.Snapshot().Status; s.Running != 0 || s.MemoryUsed != 0 {
+			t.Errorf("%+v", s)
+		}
 	}
 }
 
