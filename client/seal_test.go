@@ -435,3 +435,51 @@ func TestSealedAnswerAbandoned(t *testing.T) {
 	res.Body.Close()
 	await(t, "the memory", func() bool { s := client.Snapshot().Status; return s.MemoryUsed == 0 && s.Running == 0 })
 }
+
+// Whatever a relay sends in the place of an answer, what reaches the caller was
+// sealed for it, or is an error.
+func FuzzUnseal(f *testing.F) {
+	app := &fieldcrypt.Seed{7}
+	seal, err := fieldcrypt.NewSealer(app, networkSeed.Public(), fieldcrypt.ToWorker)
+	if err != nil {
+		f.Fatal(err)
+	}
+	back, err := fieldcrypt.NewSealer(networkSeed, app.Public(), fieldcrypt.ToApp)
+	if err != nil {
+		f.Fatal(err)
+	}
+	good, _ := back.Seal([]byte(`{"x":"sealed"}`))
+	for framing := range 3 {
+		f.Add(framing, 5, good)
+		f.Add(framing, 100, []byte(`{"x":"clear"}`))
+		f.Add(framing, 1, []byte("data: "+string(good)+"\n\n: c\n\ndata: [DONE]\n\n"))
+		f.Add(framing, 9, []byte(`{"error":{"message":"no"}}`))
+	}
+	f.Fuzz(func(t *testing.T, framing, size int, body []byte) {
+		c := &Client{cfg: Config{MaxBuffered: 1 << 20}}
+		c.memory.limit = 1 << 30
+		u := newUnsealer(c, seal.Reply(), openai.Framing(min(max(framing, 0), 2)))
+		var got []byte
+		for rest := body; ; {
+			n := min(max(size, 1), len(rest))
+			part := taken{chunks: [][]byte{rest[:n]}, end: n == len(rest)}
+			rest = rest[n:]
+			u.rewrite(&part)
+			got = append(got, bytes.Join(part.chunks, nil)...)
+			if part.end || part.failed != nil {
+				break
+			}
+		}
+		if c.memory.used.Load() != 0 {
+			t.Fatalf("%d bytes are kept", c.memory.used.Load())
+		}
+		split := openai.NewSplitter(u.framing, 0)
+		check := func(p openai.Piece) {
+			if text := string(p.JSON); p.JSON != nil && text != `{"x":"sealed"}` && !isErrorDocument(p.JSON) {
+				t.Fatalf("%q reaches the caller", text)
+			}
+		}
+		split.Feed(got, check)
+		split.Close(check)
+	})
+}
