@@ -319,10 +319,11 @@ func TestChoiceOfKey(t *testing.T) {
 		{"lives too short", []contract.PublicKey{key(1, 1, 2*time.Minute), key(2, 1, time.Hour)}, 2},
 		{"short is better than none", []contract.PublicKey{key(1, 1, time.Minute), key(2, 1, 2*time.Minute)}, 2},
 		{"not a moment", []contract.PublicKey{key(1, 1, 10*time.Second)}, 0},
+		{"everybody's key", []contract.PublicKey{{Key: publicTestKey[:], Type: 1, ExpireAt: 2_000_000_000}}, 0},
 		{"not a key", []contract.PublicKey{{Key: []byte{1, 2}, Type: 1, ExpireAt: uint32(now.Unix()) + 9999}}, 0},
 	} {
 		n := newNetwork(t)
-		n.change(func(r *contract.Root) { r.PublicKeys = c.keys })
+		n.change(func(r *contract.Root) { r.PublicKeys, r.IsTest = c.keys, false })
 		client := &Client{cfg: Config{Registry: n.registry, Now: func() time.Time { return now }}}
 		got, err := client.networkKey()
 		if c.want == 0 && err == nil || c.want != 0 && (err != nil || got != (&fieldcrypt.Seed{c.want}).Public()) {
