@@ -200,28 +200,34 @@ func TestSealedAnswerFailsClosed(t *testing.T) {
 		{"sealed by another", "application/json", func(w *worker) string { return string(forged) }},
 		{"an error and more", "application/json", func(w *worker) string { return `{"error":{"message":"x"},"choices":["a lie"]}` }},
 		{"an error that is a text", "application/json", func(w *worker) string { return `{"error":"a lie"}` }},
-		{"too long", "text/event-stream", func(w *worker) string { return "data: {\"x\":\"" + strings.Repeat("a lie", 7<<20) + "\"}\n\n" }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := &scriptedProxy{version: 4, onQuery: func(s *session, q *tl.ClientRunQueryEx) {
 				answer := c.answer(openQuery(t, q))
 				s.head(q.RequestID, response200(c.kind))
-				for at := 0; at < len(answer); at += 8 << 20 {
-					s.conn.Room(context.Background())
-					s.part(q.RequestID, answer[at:min(at+8<<20, len(answer))])
-				}
-				s.last(q.RequestID, "")
+				s.last(q.RequestID, answer)
 			}}
 			n := newNetwork(t, p)
-			cfg := sealedConfig(n, EncryptionV1)
-			cfg.MaxBuffered = 64 << 20
-			client := n.startReady(cfg)
+			client := n.startReady(sealedConfig(n, EncryptionV1))
 			res, got := chat(t, client, streamBody)
 			if strings.Contains(got, "a lie") || !strings.Contains(got, openai.CodeBadAnswer) || strings.Contains(got, "[DONE]") {
 				t.Errorf("status %d: %.300s, want an error and nothing of the lie", res.StatusCode, got)
 			}
 			await(t, "the memory", func() bool { s := client.Snapshot().Status; return s.MemoryUsed == 0 && s.Running == 0 })
 		})
+	}
+}
+
+// A document beyond the limit is not kept, and ends the answer.
+func TestSealedDocumentTooLong(t *testing.T) {
+	c := &Client{}
+	c.memory.limit = 1 << 20
+	u := newUnsealer(c, nil, openai.SSE)
+	u.limit, u.split = 100, openai.NewSplitter(openai.SSE, 100)
+	part := taken{chunks: [][]byte{[]byte("data: {\"x\":\""), bytes.Repeat([]byte("a lie "), 100), []byte("\"}\n\n")}}
+	u.rewrite(&part)
+	if part.failed == nil || part.chunks != nil || c.memory.used.Load() != 0 {
+		t.Errorf("%v, %q, %d bytes kept", part.failed, part.chunks, c.memory.used.Load())
 	}
 }
 
