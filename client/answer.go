@@ -19,6 +19,7 @@ type answer struct {
 	k       *call
 	head    *tl.HTTPResponse
 	framing openai.Framing
+	sealed  *unsealer // nil unless the request was encrypted here
 	debug   *debugger // nil unless wished
 	begun   time.Time
 	pending *taken     // taken already and not yet returned by next
@@ -30,6 +31,10 @@ type answer struct {
 func newAnswer(c *Client, rq *request, k *call, t taken) *answer {
 	a := &answer{c: c, rq: rq, k: k, head: t.head, begun: c.cfg.Now(), pending: &t}
 	a.framing = openai.FramingOf(header(t.head, "Content-Type"))
+	if rq.opener != nil {
+		a.sealed = newUnsealer(c, rq.opener, a.framing)
+		a.open(a.pending)
+	}
 	if rq.options.Debug {
 		a.debug = newDebugger(a)
 	}
@@ -51,6 +56,9 @@ func (a *answer) setHeader(h http.Header) {
 	h["X-Cocoon-Client-Start"] = []string{unixText(a.rq.start)}
 	h["X-Cocoon-Client-End"] = []string{unixText(a.c.cfg.Now())}
 	h[headerAttestation] = []string{a.k.link.levelName()}
+	if a.sealed != nil {
+		h[headerEncryption] = []string{EncryptionV1}
+	}
 	a.setCost(h)
 }
 
@@ -70,7 +78,7 @@ func (a *answer) setCost(h http.Header) {
 var keptBack = map[string]bool{
 	"Connection": true, "Keep-Alive": true, "Proxy-Connection": true, "Proxy-Authenticate": true, "Te": true, "Trailer": true,
 	"Transfer-Encoding": true, "Upgrade": true, "Content-Length": true, "Date": true,
-	"Set-Cookie": true, "X-Request-Id": true, headerCost: true, headerAttestation: true,
+	"Set-Cookie": true, "X-Request-Id": true, headerCost: true, headerAttestation: true, headerEncryption: true,
 	"Access-Control-Allow-Origin": true, "Access-Control-Allow-Credentials": true, "Access-Control-Allow-Headers": true,
 	"Access-Control-Allow-Methods": true, "Access-Control-Expose-Headers": true, "Access-Control-Max-Age": true,
 }
@@ -97,6 +105,7 @@ func (a *answer) next(ctx context.Context) (chunks [][]byte, end bool, err error
 			return nil, false, err
 		}
 		t = &got
+		a.open(t)
 	}
 	chunks, end = t.chunks, t.end || t.failed != nil
 	if a.debug != nil {
@@ -110,6 +119,15 @@ func (a *answer) next(ctx context.Context) (chunks [][]byte, end bool, err error
 		a.finish(t)
 	}
 	return chunks, end, nil
+}
+
+// open decrypts what has come. A call whose answer cannot be opened ends: more
+// of it is of no use.
+func (a *answer) open(t *taken) {
+	a.sealed.rewrite(t)
+	if a.sealed != nil && a.sealed.failed != nil {
+		a.k.abandon()
+	}
 }
 
 func (a *answer) count(chunks [][]byte) {
@@ -162,8 +180,14 @@ func (a *answer) close() {
 	if a.over {
 		return
 	}
-	a.over = true
-	a.k.abandon()
+	a.drop()
 	a.c.active.Add(-1)
 	a.c.counts.cancelled.Inc()
+}
+
+// drop lets an answer go that is not the request's last word.
+func (a *answer) drop() {
+	a.over = true
+	a.k.abandon()
+	a.sealed.release()
 }

@@ -37,14 +37,14 @@ func (c *Client) ask(ctx context.Context, rq *request) (a *answer, err error) {
 		a, err = c.try(ctx, rq, l)
 		elsewhere, wait := retryable(a, err)
 		if !elsewhere || attempt == attempts || ctx.Err() != nil {
-			return a, err
+			return c.unknownKey(rq, a, err)
 		}
 		next, noneLeft := c.pick(ctx, rq, wait)
 		if noneLeft != nil {
-			return a, err
+			return c.unknownKey(rq, a, err)
 		}
 		if a != nil {
-			a.close()
+			a.drop()
 		}
 		c.counts.retried.Inc()
 		l = next
@@ -95,7 +95,11 @@ func (c *Client) try(ctx context.Context, rq *request, l *link) (*answer, error)
 		k.discard()
 		return nil, c.explain(ctx, rq, l, t)
 	}
-	return newAnswer(c, rq, k, t), nil
+	a := newAnswer(c, rq, k, t)
+	if p := a.pending; p.failed != nil && len(p.chunks) == 0 {
+		return nil, p.failed // it cannot be opened, and the caller has seen nothing of it
+	}
+	return a, nil
 }
 
 // explain gives a refusal its exact meaning. Proxies of the reference refuse a
@@ -177,5 +181,5 @@ func choose(ready []*link, rq *request) *link {
 }
 
 func (l *link) usable(rq *request) bool {
-	return !slices.Contains(rq.tried, l) && (!rq.options.Encrypted || l.version >= 3)
+	return !slices.Contains(rq.tried, l) && (!rq.options.Encrypted || l.version >= versionKeys)
 }

@@ -6,6 +6,7 @@
 // layers on the same steps:
 //
 //	request.go   read the caller's options, write the query
+//	seal.go      encrypt it field by field, if configured; unseal.go opens the answer
 //	ask.go       choose a proxy, go to another one if that is possible
 //	link.go      one attested, authorised connection to a proxy
 //	call.go      one running query: what arrives, limits, the end
@@ -29,6 +30,7 @@ import (
 
 	"github.com/xssnick/tonutils-go/address"
 
+	"github.com/opencocoon/cocoon/fieldcrypt"
 	"github.com/opencocoon/cocoon/wire"
 )
 
@@ -55,6 +57,7 @@ type Client struct {
 	ready    []*link       // replaced, never changed in place
 	more     chan struct{} // closed when ready grows
 	accounts map[string]*account
+	shunned  map[fieldcrypt.PublicKey]time.Time // keys that no proxy had, until when
 	started  bool
 
 	wg sync.WaitGroup // goroutines of Run
@@ -73,7 +76,7 @@ func New(cfg Config) (*Client, error) {
 	cfg.setDefaults()
 	c := &Client{
 		cfg: cfg, wallet: wallet, root: root, forwarded: forwarded, wire: wire.NewBudget(int(min(cfg.MaxMemory, 1<<30))),
-		targets: map[string]*target{}, retired: map[*target]struct{}{}, more: make(chan struct{}), look: make(chan struct{}, 1), accounts: map[string]*account{},
+		targets: map[string]*target{}, retired: map[*target]struct{}{}, more: make(chan struct{}), look: make(chan struct{}, 1), accounts: map[string]*account{}, shunned: map[fieldcrypt.PublicKey]time.Time{},
 	}
 	c.memory.limit = cfg.MaxMemory
 	c.counts = newCounts(cfg.Now)

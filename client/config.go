@@ -78,6 +78,10 @@ type Config struct {
 	// ControlToken opens the control actions. Empty closes them.
 	ControlToken string
 
+	// Encryption is [EncryptionOff], the default, [EncryptionAuto] or
+	// [EncryptionV1].
+	Encryption string
+
 	// MaxBody bounds a request body in bytes. Default 15 MiB, maximum
 	// 16 MiB − 64 KiB: a request is one frame.
 	MaxBody int64
@@ -125,6 +129,9 @@ func (cfg *Config) setDefaults() {
 	setDefault(&cfg.ProxyWait, 10*time.Second)
 	setDefault(&cfg.Stall, 30*time.Second)
 	setDefault(&cfg.Grace, 10*time.Second)
+	if cfg.Encryption == "" {
+		cfg.Encryption = EncryptionOff
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -173,6 +180,11 @@ func (cfg *Config) check() (wallet, root *address.Address, err error) {
 	problems = append(problems, named("root address", err))
 	if cfg.MaxBody > 1<<24-frameReserve {
 		problems = append(problems, fmt.Errorf("max body is %d bytes, want at most %d: a request is one frame", cfg.MaxBody, 1<<24-frameReserve))
+	}
+	switch cfg.Encryption {
+	case "", EncryptionOff, EncryptionAuto, EncryptionV1:
+	default:
+		problems = append(problems, fmt.Errorf("encryption is %q, want off, auto or v1", cfg.Encryption))
 	}
 	for _, n := range []int64{int64(cfg.Connections), cfg.MaxBody, int64(cfg.MaxBuffered), cfg.MaxMemory, int64(cfg.MaxTokens), int64(cfg.MaxCoefficient), int64(cfg.Timeout), int64(cfg.ProxyWait), int64(cfg.Stall), int64(cfg.Grace)} {
 		if n < 0 {

@@ -52,8 +52,8 @@ func TestFailover(t *testing.T) {
 			if res.StatusCode != 200 || body != smallAnswer || failed.Load() != 2 {
 				t.Errorf("%d %s after %d proxies, want an undisturbed answer from the second", res.StatusCode, body, failed.Load())
 			}
-			if c.Snapshot().Stats.Retried[0] != 1 {
-				t.Error("the retry was not counted")
+			if s := c.Snapshot(); s.Stats.Retried[0] != 1 || s.Status.Running != 0 || s.Stats.Cancelled[0] != 0 {
+				t.Errorf("%v retries, %d running, %v cancelled, want 1, 0 and 0", s.Stats.Retried[0], s.Status.Running, s.Stats.Cancelled[0])
 			}
 		})
 	}

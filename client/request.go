@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/opencocoon/cocoon/fieldcrypt"
 	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/openai"
 	"github.com/opencocoon/cocoon/tl"
@@ -43,11 +44,16 @@ type request struct {
 	key      string // of whom asks, as the tally names it
 	tried    []*link
 	client   *Client
+	opener   *fieldcrypt.Opener // of the answer, if the request was encrypted here
 }
 
 // newRequest reads and rewrites a request. Body must not change while the
 // request is in use.
 func (c *Client) newRequest(path string, h http.Header, body []byte) (*request, *openai.Error) {
+	mode, err := c.encryption(h)
+	if err != nil {
+		return nil, err
+	}
 	options, forward, err := openai.ParseOptions(h, body)
 	if err != nil {
 		return nil, err
@@ -66,6 +72,9 @@ func (c *Client) newRequest(path string, h http.Header, body []byte) (*request, 
 	}
 	rq := &request{path: path, options: options, start: c.cfg.Now(), client: c}
 	rq.deadline = rq.start.Add(options.Timeout)
+	if forward, err = rq.seal(mode, h, forward); err != nil {
+		return nil, err
+	}
 	return rq, rq.encode(h, forward)
 }
 
@@ -131,7 +140,7 @@ func (rq *request) message(l *link, id tl.Int256, left time.Duration) tl.Object 
 		Flags:            1,
 		EnableDebug:      rq.options.Debug,
 	}
-	if l.version >= 3 { // older parsers take the key for garbage behind the message
+	if l.version >= versionKeys { // older parsers take the key for garbage behind the message
 		q.Flags |= 2
 		q.PublicKey = rq.options.ReceiverPublicKey
 	}

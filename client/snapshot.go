@@ -115,6 +115,7 @@ type LocalInfo struct {
 	RootAddress  string `json:"root_address"`
 	OwnerAddress string `json:"owner_address"`
 	CheckImages  bool   `json:"check_image_hashes"`
+	Encryption   string `json:"encryption"`
 }
 
 // RootInfo is the registry snapshot in use.

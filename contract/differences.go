@@ -157,6 +157,13 @@ func (d *differences) keys(before, after *Root) {
 		return m
 	}
 	d.set("encryption key", all(before), all(after))
+	for _, a := range before.PublicKeys {
+		for _, b := range after.PublicKeys {
+			if a.Key.Equal(b.Key) && (a.Type != b.Type || a.ExpireAt != b.ExpireAt) {
+				d.add("encryption key %x: type %d until %d → type %d until %d", []byte(a.Key), a.Type, a.ExpireAt, b.Type, b.ExpireAt)
+			}
+		}
+	}
 	d.set("verified proxy", before.VerifiedProxies, after.VerifiedProxies)
 	d.set("verified worker", before.VerifiedWorkers, after.VerifiedWorkers)
 	d.set("verified key manager", before.VerifiedKeyManagers, after.VerifiedKeyManagers)

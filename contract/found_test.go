@@ -108,6 +108,7 @@ func TestDifferences(t *testing.T) {
 		{func(r *Root) { r.KeyManagerKey = public(seed(9)) }, "key manager's key "},
 		{func(r *Root) { r.KeyManagerImage = all(9) }, "key manager's image "},
 		{func(r *Root) { r.PublicKeys = nil }, "encryption key removed: "},
+		{func(r *Root) { r.PublicKeys = retyped(r.PublicKeys) }, "encryption key "},
 		{func(r *Root) { r.StructVersion = 5 }, "struct version 4 → 5"},
 		{func(r *Root) { r.VerifiedWorkers = hashes(1) }, "verified worker allowed: 0101"},
 	} {
@@ -118,4 +119,11 @@ func TestDifferences(t *testing.T) {
 			t.Errorf("got %q, want %q", got, c.want)
 		}
 	}
+}
+
+// retyped is a copy in which the first key is of another type.
+func retyped(keys []PublicKey) []PublicKey {
+	keys = slices.Clone(keys)
+	keys[0].Type++
+	return keys
 }

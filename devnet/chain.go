@@ -2,6 +2,7 @@ package devnet
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -141,7 +142,7 @@ func updateRoot(ctx context.Context, owner *payer, root *address.Address, want *
 			return false, err
 		}
 		number(have, want)
-		changes = contract.Changes(have, want)
+		changes = append(contract.Changes(have, want), managerChange(have, want)...)
 		return len(changes) == 0, nil
 	}
 	a, err := owner.chain.Account(ctx, root)
@@ -159,6 +160,18 @@ func updateRoot(ctx context.Context, owner *payer, root *address.Address, want *
 		}
 	}
 	return owner.until(ctx, root, missing)
+}
+
+// managerChange names the key manager, which has another port after each start.
+func managerChange(have, want *contract.Root) []contract.Body {
+	if have.KeyManager == want.KeyManager && have.KeyManagerImage == want.KeyManagerImage && have.KeyManagerKey.Equal(want.KeyManagerKey) {
+		return nil
+	}
+	key := want.KeyManagerKey
+	if key == nil {
+		key = make(ed25519.PublicKey, ed25519.PublicKeySize) // nobody
+	}
+	return []contract.Body{&contract.ChangeKeyManager{Key: key, Image: want.KeyManagerImage, Address: want.KeyManager}}
 }
 
 func order(ctx context.Context, owner *payer, root *address.Address, changes []contract.Body) error {

@@ -33,6 +33,7 @@ const (
 	RoleWorker = "worker"
 	RoleEngine = "engine"
 	RoleChain  = "chain"
+	RoleKeys   = "keys"
 )
 
 // Engines that [Config.Engine] can name beside URLs.
@@ -58,6 +59,8 @@ type Config struct {
 	Model string
 	// Workers and Proxies are how many of each to run; 0 means 1.
 	Workers, Proxies int
+	// Keys adds a key manager, so that requests can be encrypted field by field.
+	Keys bool
 	// Split runs every role as a process of its own.
 	Split bool
 	// Program is the cocoon binary for Split; empty means this program.
@@ -211,6 +214,8 @@ func common(r node.Role) *node.Common {
 	case *node.Proxy:
 		return &r.Common
 	case *node.Worker:
+		return &r.Common
+	case *node.Keys:
 		return &r.Common
 	}
 	return nil

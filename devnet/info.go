@@ -63,6 +63,8 @@ type NodeInfo struct {
 	// Workers and Clients are a proxy's two doors.
 	Workers string `json:"workers_address,omitempty"`
 	Clients string `json:"clients_address,omitempty"`
+	// Keys is a key manager's door.
+	Keys string `json:"keys_address,omitempty"`
 	// Liteserver is where a chain answers.
 	Liteserver string `json:"liteserver,omitempty"`
 	// Owner is the wallet that pays or is paid.

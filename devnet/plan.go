@@ -35,6 +35,7 @@ const (
 const (
 	proxyImage  = "cocoon devnet proxy"
 	workerImage = "cocoon devnet worker"
+	keysImage   = "cocoon devnet keys"
 )
 
 // Prices per adjusted token, and a stake that lets a thousand requests run at
@@ -124,6 +125,11 @@ func (n *Network) planRoles(p *plan, e *EngineInfo) error {
 	p.root = n.registry(p)
 	var ports portPicker
 	n.planChain(p, &ports)
+	if n.config.Keys {
+		if err := n.planKeys(p, &ports); err != nil {
+			return err
+		}
+	}
 	for i := 1; i <= n.config.Proxies; i++ {
 		n.planProxy(p, fmt.Sprintf("proxy-%d", i), &ports)
 	}
@@ -171,6 +177,24 @@ func (n *Network) planChain(p *plan, ports *portPicker) {
 		s.Dir = p.path(chainDir)
 	}
 	p.chain = &spec{settings: s, info: NodeInfo{Role: RoleChain, Name: RoleChain, Liteserver: s.Listen}}
+}
+
+// registerAfter is enough for proxies on this machine to ask for a new key, and
+// little for a person who waits.
+const registerAfter = node.Duration(2 * time.Second)
+
+// planKeys comes before the proxies, which ask the key manager.
+func (n *Network) planKeys(p *plan, ports *portPicker) (err error) {
+	const name = "keys-1"
+	s := &node.Keys{Common: n.common(p, name, ports.pick()), KeysListen: ports.pick(), Data: p.dataDirectory(name), RegisterAfter: registerAfter}
+	s.SimulatedImage = keysImage
+	p.root.KeyManager, p.root.KeyManagerImage = s.KeysListen, insecure.ImageHash(keysImage)
+	if p.root.KeyManagerKey, err = node.ManagerKey(s.Data); err != nil {
+		return fmt.Errorf("devnet: the key manager's key: %w", err)
+	}
+	spec := p.add(RoleKeys, name, s, s.Common)
+	spec.info.Keys = s.KeysListen
+	return nil
 }
 
 func (n *Network) planProxy(p *plan, name string, ports *portPicker) {

@@ -2,7 +2,7 @@
 // encryption "v1" of the network.
 //
 // Start with [Open] and [OpenForm] for what has come, and with [NewSealer] for
-// what leaves. Every string value of a JSON object is sealed by itself; names,
+// what leaves; who has sealed a request opens its answer with [Sealer.Reply]. Every string value of a JSON object is sealed by itself; names,
 // numbers, the structure and a few members (model, limits) stay clear, and four
 // marks in the object say between which keys. agree.go derives the secret,
 // field.go seals one string, json.go and form.go find the strings.
@@ -15,8 +15,6 @@
 package fieldcrypt
 
 import (
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -35,6 +33,8 @@ var (
 	ErrPrefix = errors.New("a field is neither encrypted nor marked as clear")
 	// ErrDamaged means a sealed text was changed, cut, or sealed with other keys.
 	ErrDamaged = errors.New("an encrypted field is damaged")
+	// ErrClear means a text is marked as clear where all must be encrypted.
+	ErrClear = errors.New("a field is clear, want all of them encrypted")
 	// ErrText means a text was sealed that is not UTF-8.
 	ErrText = errors.New("an encrypted field is not UTF-8")
 )
@@ -90,6 +90,20 @@ func readMarks(lookup func(name string) (text string, isText, found bool)) (m ma
 	return m, nil
 }
 
+func objectMarks(doc []byte) (marks, error) {
+	object, err := openai.ParseObject(doc)
+	if err != nil {
+		return marks{}, err
+	}
+	return readMarks(func(name string) (string, bool, bool) {
+		raw := object.Get(name)
+		if raw == nil || raw[0] != '"' {
+			return "", false, raw != nil
+		}
+		return string(unquote(raw)), true, true
+	})
+}
+
 // keys are the message keys of a body that own is to open.
 func (m marks) keys(own *Seed, d Direction) (*messageKeys, error) {
 	if own.Public() != m.receiver {
@@ -106,17 +120,7 @@ func (m marks) keys(own *Seed, d Direction) (*messageKeys, error) {
 // without marks and white space, and whose key it came from, which proves
 // nothing about who sent it. Other errors than the package's own blame the JSON.
 func Open(own *Seed, doc []byte, d Direction) (plain []byte, sender PublicKey, err error) {
-	object, err := openai.ParseObject(doc)
-	if err != nil {
-		return nil, sender, err
-	}
-	m, err := readMarks(func(name string) (string, bool, bool) {
-		raw := object.Get(name)
-		if raw == nil || raw[0] != '"' {
-			return "", false, raw != nil
-		}
-		return string(unquote(raw)), true, true
-	})
+	m, err := objectMarks(doc)
 	if err != nil {
 		return nil, sender, err
 	}
@@ -126,40 +130,4 @@ func Open(own *Seed, doc []byte, d Direction) (plain []byte, sender PublicKey, e
 	}
 	plain, err = rewrite(doc, make([]byte, 0, len(doc)), "{", keys.openText)
 	return plain, m.sender, err
-}
-
-// Sealer seals documents from one key for another. Safe for concurrent use.
-type Sealer struct {
-	shared    [32]byte
-	direction Direction
-	marks     string         // JSON members, up to the nonce's value
-	random    func(b []byte) // fills b; tests fix it
-}
-
-// NewSealer agrees on a secret between own and the receiver.
-func NewSealer(own *Seed, receiver PublicKey, d Direction) (*Sealer, error) {
-	shared, err := agree(own, receiver)
-	if err != nil {
-		return nil, err
-	}
-	public := own.Public()
-	return &Sealer{shared: shared, direction: d, random: fillRandom,
-		marks: fmt.Sprintf(`{%q:%q,%q:%q,%q:%q,%q:`, markVersion, version, markSender, hex.EncodeToString(public[:]),
-			markReceiver, hex.EncodeToString(receiver[:]), markNonce)}, nil
-}
-
-// Seal returns doc, which must be a JSON object, with its texts sealed under a
-// fresh nonce, on one line. The result may be many times as long, at most 64 MiB.
-func (s *Sealer) Seal(doc []byte) ([]byte, error) {
-	if _, err := openai.ParseObject(doc); err != nil {
-		return nil, err
-	}
-	var raw [32]byte
-	s.random(raw[:])
-	nonce := base64.StdEncoding.EncodeToString(raw[:])
-	keys := newMessageKeys(s.shared, nonce, s.direction)
-	head := s.marks + `"` + nonce + `"`
-	return rewrite(doc, make([]byte, 0, len(head)+2*len(doc)), head, func(dst, text []byte) ([]byte, error) {
-		return keys.sealText(dst, text, s.random), nil
-	})
 }

@@ -2,6 +2,7 @@ package fieldcrypt
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -28,11 +29,7 @@ func (p part) file() bool { return p.FileName() != "" || p.FormName() == "file" 
 // All parts are texts to it, files and numbers included; names, file names and
 // types are clear. The result has the same boundary and no marks.
 func OpenForm(own *Seed, contentType string, body []byte) (plain []byte, sender PublicKey, err error) {
-	_, params, err := mime.ParseMediaType(contentType)
-	if err != nil || params["boundary"] == "" {
-		return nil, sender, errForm
-	}
-	parts, err := readParts(multipart.NewReader(bytes.NewReader(body), params["boundary"]))
+	boundary, parts, err := readForm(contentType, body)
 	if err != nil {
 		return nil, sender, err
 	}
@@ -45,10 +42,19 @@ func OpenForm(own *Seed, contentType string, body []byte) (plain []byte, sender 
 		return nil, sender, err
 	}
 	out := bytes.NewBuffer(make([]byte, 0, len(body)))
-	if err := keys.openParts(out, params["boundary"], parts); err != nil {
+	if err := keys.openParts(out, boundary, parts); err != nil {
 		return nil, sender, err
 	}
 	return out.Bytes(), m.sender, nil
+}
+
+func readForm(contentType string, body []byte) (boundary string, parts []part, err error) {
+	_, params, err := mime.ParseMediaType(contentType)
+	if err != nil || params["boundary"] == "" {
+		return "", nil, errForm
+	}
+	parts, err = readParts(multipart.NewReader(bytes.NewReader(body), params["boundary"]))
+	return params["boundary"], parts, err
 }
 
 // readParts keeps no more than the body holds.
@@ -89,9 +95,25 @@ func formMarks(parts []part) (marks, error) {
 }
 
 func (k *messageKeys) openParts(out io.Writer, boundary string, parts []part) error {
+	w, err := writeParts(out, boundary, parts, func(p part) ([]byte, error) {
+		content, err := k.open(p.content)
+		if err == nil && !p.file() && !utf8.Valid(content) {
+			err = ErrText
+		}
+		return content, err
+	})
+	if err != nil {
+		return err
+	}
+	return w.Close()
+}
+
+// writeParts copies a form without its marks, with the content of the parts that
+// are not clear changed. The form is not closed.
+func writeParts(out io.Writer, boundary string, parts []part, change func(part) ([]byte, error)) (*multipart.Writer, error) {
 	w := multipart.NewWriter(out)
 	if w.SetBoundary(boundary) != nil {
-		return errForm
+		return nil, errForm
 	}
 	for _, p := range parts {
 		if isMark(p.FormName()) {
@@ -100,18 +122,44 @@ func (k *messageKeys) openParts(out io.Writer, boundary string, parts []part) er
 		content := p.content
 		if !clearNames[p.FormName()] {
 			var err error
-			if content, err = k.open(content); err != nil {
-				return err
-			}
-			if !p.file() && !utf8.Valid(content) {
-				return ErrText
+			if content, err = change(p); err != nil {
+				return nil, err
 			}
 		}
 		to, err := w.CreatePart(p.Header)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		to.Write(content) // into memory
 	}
-	return w.Close()
+	return w, nil
+}
+
+// SealForm returns a multipart/form-data body with its parts sealed under a
+// fresh nonce: texts, numbers and files. The boundary stays, names of parts and
+// files stay clear. The result is about twice as long, at most 64 MiB.
+func (s *Sealer) SealForm(contentType string, body []byte) ([]byte, error) {
+	boundary, parts, err := readForm(contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	keys, nonce := s.message()
+	out := bytes.NewBuffer(make([]byte, 0, 2*len(body)+1<<10))
+	w, err := writeParts(out, boundary, parts, func(p part) ([]byte, error) {
+		if out.Len()+2*len(p.content) > maxSealed {
+			return nil, errTooLong
+		}
+		sealed := keys.seal(p.content, s.random)
+		return hex.AppendEncode([]byte(prefixSealed), sealed), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range s.marks(nonce) {
+		if err := w.WriteField(m[0], m[1]); err != nil {
+			return nil, err
+		}
+	}
+	err = w.Close()
+	return out.Bytes(), err
 }

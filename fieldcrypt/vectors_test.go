@@ -143,6 +143,23 @@ func TestDocuments(t *testing.T) {
 		if json.Unmarshal(sealed, &got) != nil || err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: sealed %s (%v), want the members of %s", c.name, sealed, err, c.encrypted)
 		}
+		// The vectors sort members; so sorted, every byte is the same.
+		if again, _ := json.Marshal(got); string(again) != c.encrypted {
+			t.Errorf("%s: sealed and sorted %s, want %s", c.name, again, c.encrypted)
+		}
+	}
+}
+
+// The app that has sealed the vectors' request reads their answer, and no
+// other document of theirs.
+func TestReplyOpensTheAnswer(t *testing.T) {
+	v := readVectors(t)
+	reply := sealer(t, v.app(t), v.worker(t), ToWorker).Reply()
+	if plain, err := reply.Open([]byte(v.Answer.Encrypted)); err != nil || string(plain) != v.Answer.Clear {
+		t.Errorf("opened %s (%v), want %s", plain, err, v.Answer.Clear)
+	}
+	if plain, err := reply.Open([]byte(v.Request.Encrypted)); err == nil {
+		t.Errorf("its own request opened as an answer: %s", plain)
 	}
 }
 

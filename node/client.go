@@ -35,6 +35,9 @@ type Client struct {
 	AllowOrigins []string `json:"allow_origins,omitempty"`
 	// ForwardHeaders are request headers that travel to the engine.
 	ForwardHeaders []string `json:"forward_headers,omitempty"`
+	// Encryption says whether requests are encrypted field by field on top of
+	// TLS: off, auto or v1. Empty means off.
+	Encryption string `json:"encryption,omitempty"`
 	// MaxBody is the largest request in bytes; 0 means 15 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 	// MaxTokens is reserved for requests that name no limit; 0 means 10000.
@@ -74,6 +77,11 @@ func (s *Client) Check() error {
 			p.Add("node_wallet_address: %v", err)
 		}
 	}
+	switch s.Encryption {
+	case "", client.EncryptionOff, client.EncryptionAuto, client.EncryptionV1:
+	default:
+		p.Add("encryption %q: want off, auto or v1", s.Encryption)
+	}
 	s.Purse.check(&p, s)
 	if s.ProxyConnections < 0 || s.MaxBody < 0 || s.MaxTokens < 0 || s.MaxCoefficient < 0 || s.Timeout < 0 {
 		p.Add("proxy_connections, max_body, max_tokens, max_coefficient and timeout cannot be negative")
@@ -105,7 +113,7 @@ func (s *Client) Run(ctx context.Context, env Env) error {
 	cfg := client.Config{
 		Listen: s.Listen, Registry: b.registry, Connections: s.ProxyConnections, RATLS: b.tls, Via: s.Via, CheckImages: !s.AnyProxyImage,
 		RootAddress: s.RootAddress,
-		APIKeys:     keys, AllowOrigins: s.AllowOrigins, ForwardHeaders: s.ForwardHeaders, ControlToken: b.token,
+		APIKeys:     keys, AllowOrigins: s.AllowOrigins, ForwardHeaders: s.ForwardHeaders, ControlToken: b.token, Encryption: s.Encryption,
 		MaxBody: s.MaxBody, MaxTokens: s.MaxTokens, MaxCoefficient: s.MaxCoefficient, Timeout: time.Duration(s.Timeout), Log: env.Log,
 	}
 	if s.Data == "" {

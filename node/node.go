@@ -1,7 +1,7 @@
 // Package node turns settings into running roles.
 //
 // There is one struct of settings per role: [Client], [Proxy], [Worker],
-// [Engine] and [Chain]. Their JSON names are the keys of configuration files, so the same
+// [Keys], [Engine] and [Chain]. Their JSON names are the keys of configuration files, so the same
 // struct can be filled by a command line, written to a file for another
 // process, or run right here. Check reports all problems at once; Run builds
 // the role from the library packages and returns when it has ended.

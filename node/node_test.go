@@ -36,8 +36,10 @@ func goodWorker() *Worker {
 	return &Worker{Common: common(), Engine: "127.0.0.1:8000", Model: "a@b:c"}
 }
 
+func goodKeys() *Keys { return &Keys{Common: common(), KeysListen: ":3", Data: "d"} }
+
 func TestGoodSettings(t *testing.T) {
-	for _, r := range []Role{goodClient(), goodProxy(), goodWorker(), &Engine{Listen: "127.0.0.1:0"}} {
+	for _, r := range []Role{goodClient(), goodProxy(), goodWorker(), goodKeys(), &Engine{Listen: "127.0.0.1:0"}} {
 		if err := r.Check(); err != nil {
 			t.Errorf("%T: %v", r, err)
 		}
@@ -47,6 +49,7 @@ func TestGoodSettings(t *testing.T) {
 func TestRefusedSettings(t *testing.T) {
 	client := func(change func(*Client)) Role { c := goodClient(); change(c); return c }
 	proxy := func(change func(*Proxy)) Role { c := goodProxy(); change(c); return c }
+	keyManager := func(change func(*Keys)) Role { k := goodKeys(); change(k); return k }
 	worker := func(change func(*Worker)) Role { c := goodWorker(); change(c); return c }
 	for _, c := range []struct {
 		role Role
@@ -59,6 +62,7 @@ func TestRefusedSettings(t *testing.T) {
 		{client(func(c *Client) { c.WalletAddress = "x" }), "node_wallet_address"},
 		{client(func(c *Client) { c.Via = "router" }), "connect_to_proxy_via"},
 		{client(func(c *Client) { c.Timeout = -1 }), "cannot be negative"},
+		{client(func(c *Client) { c.Encryption = "yes" }), "encryption"},
 		{client(func(c *Client) { c.Fake, c.NoAttestation = true, true }), "exclude each other"},
 		{client(func(c *Client) { c.SimulatedImage = "x" }), "needs insecure_simulated_tdx"},
 		{proxy(func(c *Proxy) { c.WorkersListen = "" }), "workers_listen or, behind a router, workers_rpc_port"},
@@ -82,6 +86,14 @@ func TestRefusedSettings(t *testing.T) {
 		{client(func(c *Client) { onChain(&c.Common); c.Data, c.CloseAfter = "d", -1 }), "close_after"},
 		{worker(func(c *Worker) { c.PayoutIdle = "1" }), "nothing is kept without data"},
 		{worker(func(c *Worker) { c.Data, c.MaxUnpaid = "d", "-1" }), "max_unpaid"},
+		{keyManager(func(k *Keys) { k.KeysListen = "" }), "keys_listen or, behind a router, rpc_port"},
+		{keyManager(func(k *Keys) { k.RPCPort = 7 }), "exactly one"},
+		{keyManager(func(k *Keys) { k.KeysListen, k.RPCPort = "", 70000 }), "rpc_port 70000"},
+		{keyManager(func(k *Keys) { k.KeysListen = "x" }), "keys_listen"},
+		{keyManager(func(k *Keys) { k.Data = "" }), "data: missing"},
+		{keyManager(func(k *Keys) { k.Difficulty = 65 }), "pow_difficulty"},
+		{keyManager(func(k *Keys) { k.RegisterAfter = -1 }), "register_after"},
+		{proxy(func(c *Proxy) { c.Via = "router" }), "connect_to_proxy_via"},
 		{&Engine{Listen: "x"}, "listen"},
 		{&Engine{Listen: "x:1", Bench: true, ModelFile: "m"}, "exclude each other"},
 	} {

@@ -27,6 +27,9 @@ type Proxy struct {
 	// this machine that does both: ports on 127.0.0.1.
 	WorkersRPCPort int `json:"workers_rpc_port,omitempty"`
 	ClientRPCPort  int `json:"client_rpc_port,omitempty"`
+	// Via is the SOCKS5 address of a router that makes the attested connection to
+	// the key manager.
+	Via string `json:"connect_to_proxy_via,omitempty"`
 	// AnyWorkerImage believes workers whatever image and model they run.
 	AnyWorkerImage bool `json:"insecure_any_worker_image,omitempty"`
 	// Difficulty is the proof of work that callers do; 0 means 20 bits.
@@ -55,6 +58,9 @@ func (s *Proxy) Check() error {
 		case door.port == 0:
 			checkAddress(&p, door.key, door.address)
 		}
+	}
+	if s.Via != "" {
+		checkAddress(&p, "connect_to_proxy_via", s.Via)
 	}
 	if s.Difficulty < 0 || s.Difficulty > 64 {
 		p.Add("pow_difficulty %d: want 1 to 64 bits, or 0 for the network's 20", s.Difficulty)
@@ -91,6 +97,10 @@ func (s *Proxy) Run(ctx context.Context, env Env) error {
 
 // serve runs the proxy, beside what it needs as long as it runs.
 func (s *Proxy) serve(ctx context.Context, env Env, b *base, cfg proxy.Config, more ...func(context.Context) error) error {
+	held, err := s.keyFollower(env, b, s.Via, !s.AnyWorkerImage)
+	if err != nil {
+		return err
+	}
 	doors, err := s.open(b)
 	if err != nil {
 		return err
@@ -98,7 +108,7 @@ func (s *Proxy) serve(ctx context.Context, env Env, b *base, cfg proxy.Config, m
 	cfg.WorkersListener, cfg.ClientsListener, cfg.HTTPListener = doors.workers, doors.clients, doors.http
 	cfg.Registry, cfg.OwnerAddress, cfg.RootAddress = b.registry, s.OwnerAddress, s.RootAddress
 	cfg.CheckImages, cfg.QueueLimit, cfg.QueueWait = !s.AnyWorkerImage, s.QueueLimit, time.Duration(s.QueueWait)
-	cfg.ControlToken, cfg.Seed, cfg.Log = b.token, mrand.Uint64(), env.Log
+	cfg.ControlToken, cfg.Seed, cfg.Log, cfg.Keys = b.token, mrand.Uint64(), env.Log, held
 	p, err := proxy.New(cfg)
 	if err != nil {
 		return errors.Join(err, doors.close())
@@ -106,7 +116,7 @@ func (s *Proxy) serve(ctx context.Context, env Env, b *base, cfg proxy.Config, m
 	if env.Ready != nil {
 		env.Ready("http://" + doors.http.Addr().String())
 	}
-	return b.run(ctx, p.Run, more...)
+	return b.run(ctx, p.Run, append(more, held.Run)...)
 }
 
 // freshKey is the proxy's key on this run, where nothing is settled. The ledger is in memory, so

@@ -238,7 +238,12 @@ func (o *Options) readModel(v value) (err *Error) {
 	return err
 }
 
+// readStream takes a form's word only if it is clear: what an app has encrypted
+// itself is for the worker.
 func (o *Options) readStream(v value) (err *Error) {
+	if v.text && strings.HasPrefix(string(v.raw), "ENC_") {
+		return nil
+	}
 	o.Stream, err = v.bool()
 	return err
 }

@@ -83,6 +83,7 @@ func (p *Proxy) page() *stats.Page {
 			{Name: "registry version", Value: s.Root.Version}, {Name: "price per token, nanoTON", Value: int64(s.Root.PricePerToken)},
 			{Name: "worker fee per token, nanoTON", Value: int64(s.Root.WorkerFeePerToken)}, {Name: "images are checked", Value: s.Local.CheckImages},
 			{Name: "running", Value: s.Running}, {Name: "waiting", Value: s.Waiting}, {Name: "client connections", Value: s.ClientConn},
+			{Name: "encryption keys", Value: s.Local.Keys},
 		}, moneyFacts(s)...),
 		Tables: []stats.Table{
 			stats.Rates("Requests",

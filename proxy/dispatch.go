@@ -25,7 +25,11 @@ func (r *request) dispatch(l *later) {
 }
 
 func (r *request) want() market.Want {
-	return market.Want{Model: r.model, MaxCoefficient: r.ceiling, Exclude: r.tried, Client: r.client.account}
+	want := market.Want{Model: r.model, MaxCoefficient: r.ceiling, Exclude: r.tried, Client: r.client.account}
+	if r.encrypted {
+		want.MinVersion = versionKeys
+	}
+	return want
 }
 
 // give hands the request to one worker. False means that it could not be sent
@@ -43,7 +47,11 @@ func (r *request) give(offer *market.Offer, l *later) bool {
 		err, r.failure = errNoRoom, queueFull()
 	}
 	if err == nil {
-		err = w.conn.Send(w.runQuery(r, s.Payment))
+		message := w.runQuery(r, s.Payment)
+		err = w.conn.Send(message) // it is encoded then
+		if q, ok := message.(*tl.ProxyRunQueryEx); ok {
+			clear(q.PrivateKey[:])
+		}
 	}
 	if err == nil {
 		r.given = true
@@ -86,8 +94,9 @@ func (w *worker) runQuery(r *request, payment []byte) tl.Object {
 	}
 	q := &tl.ProxyRunQueryEx{Query: r.query, SignedPayment: signed(payment), Coefficient: price, Timeout: timeout, RequestID: r.workerID,
 		Flags: 1, EnableDebug: r.debug}
-	if w.version >= 3 {
-		q.Flags |= 2 // with a key of zeros: not encrypted
+	if w.version >= versionKeys {
+		q.Flags |= 2
+		q.PrivateKey = r.private // zeros: not encrypted
 	}
 	return q
 }

@@ -157,6 +157,7 @@ func (r *request) close(success bool, booked int64, how market.Outcome, l *later
 func (r *request) forgetQuery() {
 	r.p.held.Add(-int64(len(r.query)))
 	r.query = nil
+	clear(r.private[:])
 }
 
 // owed is the state of the worker's account. The ledger may have dropped one

@@ -67,6 +67,9 @@ type Config struct {
 	Registrar Registrar
 	// Settler moves money on the chain. Nil is the mode without one.
 	Settler Settler
+	// Keys are those of field encryption. Nil knows none, and encrypted requests
+	// are refused.
+	Keys Keys
 	// QueueLimit is how many requests may wait per model; 0 is 256, negative none.
 	QueueLimit int
 	// QueueWait is how long a request waits for a free worker; 0 is 10 s.

@@ -30,19 +30,21 @@ const (
 // requests (type later). Under mu the locks of tables, market, ledger and connections
 // are taken, one at a time; none of them ever takes mu.
 type request struct {
-	p        *Proxy
-	client   *client
-	id       tl.Int256 // the client's
-	model    string
-	ceiling  uint32
-	debug    bool
-	started  time.Time
-	deadline time.Time
+	p         *Proxy
+	client    *client
+	id        tl.Int256 // the client's
+	model     string
+	ceiling   uint32
+	debug     bool
+	started   time.Time
+	encrypted bool // only workers with room for its key will do
+	deadline  time.Time
 
 	mu       sync.Mutex // guards all below
 	state    state
-	query    []byte // until the first answer
-	most     int64  // what it can cost, 0 if nothing bounds it
+	query    []byte    // until the first answer
+	private  tl.Int256 // of the key that it is encrypted for, as long as query
+	most     int64     // what it can cost, 0 if nothing bounds it
 	hold     *ledger.Hold
 	timer    *time.Timer // the whole
 	patience *time.Timer // the queue
@@ -131,6 +133,7 @@ func (c *client) run(q *tl.ClientRunQueryEx) {
 		if why := r.admit(q); why != nil {
 			r.p.stats.rejected.Inc()
 			r.state = ended
+			clear(r.private[:])
 			c.requests.remove(r.id)
 			r.refuse(why)
 			return
@@ -156,8 +159,11 @@ func (r *request) admit(q *tl.ClientRunQueryEx) *refusal {
 		return &refusal{wire.CodeError, openai.Unavailable(openai.CodeNoProxy, retrySoon, "active config version is too low: the proxy has %d, the client wants %d", p.terms.Load().Version, uint32(q.MinConfigVersion))}
 	case account.State != ledger.Open:
 		return &refusal{wire.CodeNotReady, openai.PaymentRequired("client is closing")}
-	case q.Flags&2 != 0 && q.PublicKey != tl.Int256{}:
-		return &refusal{wire.CodeError, openai.BadRequest("receiver_public_key", openai.CodeInvalidValue, "unknown public key")}
+	}
+	if why := r.takeKey(q); why != nil {
+		return why
+	}
+	switch {
 	case !(q.Timeout > 0):
 		return badRequest("timeout is %v, want more than 0 seconds", q.Timeout)
 	case r.client.requests.len() > p.cfg.MaxPerClient:

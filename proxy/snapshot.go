@@ -79,6 +79,8 @@ type LocalInfo struct {
 	OwnerAddress string `json:"owner_address"`
 	CheckImages  bool   `json:"check_image_hashes"`
 	PublicKey    string `json:"public_key"`
+	// Keys is how many keys encrypted requests may use now.
+	Keys int `json:"encryption_keys"`
 }
 
 // ContractInfo is the proxy's contract.
@@ -151,7 +153,7 @@ func (p *Proxy) Snapshot() Snapshot {
 		Status:    StatusInfo{WalletBalance: money.Wallet.Balance, Enabled: takes, ActualImageHash: true, Closing: why},
 		Stats:     p.stats.info(),
 		Wallet:    money.Wallet,
-		Local:     LocalInfo{p.text(p.root), p.cfg.OwnerAddress, t.check, hex.EncodeToString(p.public())},
+		Local:     LocalInfo{p.text(p.root), p.cfg.OwnerAddress, t.check, hex.EncodeToString(p.public()), p.keyCount()},
 		Contract:  ContractInfo{p.text(t.proxy), t.ParamsVersion, int64(money.Account), int64(money.Ready), int64(money.Deposits)},
 		Old:       append([]OldInstance{}, money.Old...),
 		Root:      t.Root,

@@ -29,6 +29,7 @@ func devnetVerb() *cobra.Command {
 	f.StringVarP(&c.Model, "model", "m", "", "`model` of the engine to serve (default its first)")
 	f.IntVar(&c.Workers, "workers", 1, "number of workers")
 	f.IntVar(&c.Proxies, "proxies", 1, "number of proxies")
+	f.BoolVar(&c.Keys, "keys", false, "run a key manager, so that requests can be encrypted field by field")
 	f.BoolVar(&c.Split, "split", false, "run each role as a process of its own")
 	asJSON := f.Bool("json", false, "print one JSON object when ready")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

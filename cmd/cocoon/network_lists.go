@@ -174,7 +174,7 @@ var fullModel = regexp.MustCompile(`^[^\s@]+@[^\s@:]+:[0-9a-f]{64}$`)
 
 func keyManagerVerb() *cobra.Command {
 	return group("key-manager", "who signs the keys of field encryption", "Registries of struct version 4 and up have one.",
-		keyManagerSetVerb(), keyManagerClearVerb())
+		keyManagerSetVerb(), keyManagerClearVerb(), keyManagerRevokeVerb())
 }
 
 func keyManagerSetVerb() *cobra.Command {
@@ -225,3 +225,33 @@ func keyManagerClearVerb() *cobra.Command {
 	})
 	return cmd
 }
+
+func keyManagerRevokeVerb() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "revoke KEY", Short: "strike one key of field encryption", Args: positional("KEY"),
+		Long: "The key stays in the registry until it expires, under a type that nobody uses, so that the key manager's signature cannot bring " +
+			"it back. The key manager erases its private half, and proxies forget it within seconds. To revoke all keys at once, name the " +
+			"key manager with a new key.",
+		Example: "  cocoon network key-manager revoke 4efe780a1231e2f56d8d58018d8ed0688c0195d3983b9570aeaf511103663bf1 --data ./net",
+	}
+	d := newDesk(cmd, withKey, withSpend)
+	var key [32]byte
+	d.change(func(p *problems, args []string) {
+		var err error
+		if key, err = parseHash(args[0]); err != nil {
+			p.add("key %v", err)
+		}
+	}, func(b *book, _ *wallet.Wallet, _ []string) (*change, error) {
+		for _, k := range b.PublicKeys {
+			if [32]byte(k.Key) == key {
+				k.Type = revokedType
+				return &change{title: fmt.Sprintf("revoke key %x", key), bodies: []contract.Body{&contract.AddKey{Key: k}}}, nil
+			}
+		}
+		return nil, refusedError{fmt.Errorf("the registry lists no key %x", key)}
+	})
+	return cmd
+}
+
+// revokedType is a type of key that no part of the network uses.
+const revokedType = 0

@@ -20,7 +20,7 @@ func TestEverySettingIsAFlagOrSecret(t *testing.T) {
 	for _, c := range []struct {
 		verb func() *cobra.Command
 		role any
-	}{{clientVerb, node.Client{}}, {proxyVerb, node.Proxy{}}, {workerVerb, node.Worker{}}, {engineVerb, node.Engine{}}} {
+	}{{clientVerb, node.Client{}}, {proxyVerb, node.Proxy{}}, {workerVerb, node.Worker{}}, {keysVerb, node.Keys{}}, {engineVerb, node.Engine{}}} {
 		cmd := c.verb()
 		for _, key := range keys(reflect.TypeOf(c.role)) {
 			name := strings.ReplaceAll(key, "_", "-")

@@ -20,6 +20,9 @@ type figures struct {
 		NotBecause []string `json:"not_enabled_because"`
 		Active     int      `json:"active_requests"`
 		Running    int      `json:"running_queries"`
+		// Of a key manager: how many keys apps can encrypt for, and what is wrong.
+		Usable  *int `json:"usable_keys"`
+		Trouble string
 	}
 	Stats struct {
 		Queries, Failed [7]float64
@@ -104,8 +107,10 @@ func (f *figures) role(base string) (string, error) {
 		return devnet.RoleClient, nil
 	case f.Localconfig.Root != "":
 		return devnet.RoleWorker, nil
+	case f.Status.Usable != nil:
+		return devnet.RoleKeys, nil
 	}
-	return "", fmt.Errorf("%s/jsonstats is not that of a client, proxy or worker", base)
+	return "", fmt.Errorf("%s/jsonstats is not that of a client, proxy, worker or key manager", base)
 }
 
 func (f *figures) running() int { return f.Running + f.Status.Active + f.Status.Running }
@@ -117,6 +122,9 @@ func (f *figures) tokens() float64 {
 
 // state says in a few words whether a node can do its work.
 func (f *figures) state(role string) string {
+	if role == devnet.RoleKeys {
+		return f.keysState()
+	}
 	count, what := 0, "proxies ready"
 	switch role {
 	case devnet.RoleProxy:
@@ -147,6 +155,19 @@ func (f *figures) state(role string) string {
 		}
 	}
 	return state
+}
+
+func (f *figures) keysState() string {
+	switch usable := f.Status.Usable; {
+	case f.Status.Trouble != "":
+		return "trouble: see its page"
+	case usable == nil || *usable == 0:
+		return "no key is registered"
+	case *usable == 1:
+		return "1 key registered"
+	default:
+		return fmt.Sprintf("%d keys registered", *usable)
+	}
 }
 
 // peerStatus is a connection of a node, and what is known about its other end.

@@ -57,7 +57,7 @@ func TestStatusOfWhatIsNoNode(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"--url", pages(t, `{}`)}, exitFailure, "not that of a client, proxy or worker"},
+		{[]string{"--url", pages(t, `{}`)}, exitFailure, "not that of a client, proxy, worker or key manager"},
 		{[]string{"--url", pages(t, `<html>`)}, exitFailure, "is not JSON"},
 		{[]string{"--url", "http://127.0.0.1:1"}, exitFailure, "nothing answers at http://127.0.0.1:1"},
 		{[]string{"--data", dead}, exitFailure, "no node of the devnet in " + dead + " answers"},

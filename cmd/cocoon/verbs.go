@@ -8,7 +8,7 @@ import (
 // verbs are the commands, in the order in which help lists them.
 func verbs() []*cobra.Command {
 	return []*cobra.Command{
-		devnetVerb(), clientVerb(), proxyVerb(), workerVerb(), routerVerb(), engineVerb(), chainVerb(),
+		devnetVerb(), clientVerb(), proxyVerb(), workerVerb(), routerVerb(), keysVerb(), engineVerb(), chainVerb(),
 		chatVerb(), modelsVerb(), statusVerb(), benchVerb(), walletVerb(), networkVerb(), attestVerb(), versionVerb(),
 	}
 }

@@ -23,7 +23,11 @@ func newClient(t *testing.T) (openai.Client, string) {
 	if base == "" {
 		t.Skip("OPENAI_BASE_URL is not set: start `cocoon devnet` and set it to the printed base URL")
 	}
-	c := openai.NewClient(option.WithBaseURL(base), option.WithAPIKey("unused"), option.WithMaxRetries(0))
+	options := []option.RequestOption{option.WithBaseURL(base), option.WithAPIKey("unused"), option.WithMaxRetries(0)}
+	if mode := os.Getenv("COCOON_TEST_ENCRYPTION"); mode != "" { // v1: the same through field encryption
+		options = append(options, option.WithHeader("X-Cocoon-Encryption", mode))
+	}
+	c := openai.NewClient(options...)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	models, err := c.Models.List(ctx)
