@@ -33,6 +33,7 @@ var arrows = map[string][]string{
 	"attest":            {"attest/evidence", "attest/tdx"}, // Judge calls the vendors' parsers and verifiers
 	"attest/evidence":   {},                                // what the vendors' findings have in common
 	"attest/tdx":        {"attest/evidence"},
+	"attest/measure":    {"attest/evidence"},
 	"attest/insecure":   {"attest", "attest/tdx"},
 	"ratls":             {"attest", "tl", "wire"}, // peer-info strings are TL strings; the proof of work is wire's
 	"coin":              {},

@@ -3,9 +3,7 @@ package model_test
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -229,24 +227,4 @@ func TestCheckFindsAnyBit(t *testing.T) {
 			t.Errorf("bit at %d: %v, want block %d", at, err, at/4096)
 		}
 	}
-}
-
-func FuzzTree(f *testing.F) {
-	data := content("fuzz", 130*model.BlockSize)
-	tree, root := model.TreeOf(f, data)
-	f.Add(tree, hex.EncodeToString(root[:]))
-	f.Add([]byte{}, "")
-	f.Fuzz(func(t *testing.T, tree []byte, _ string) {
-		dir := t.TempDir()
-		must(t, os.WriteFile(filepath.Join(dir, "d"), data, 0o600))
-		must(t, os.WriteFile(filepath.Join(dir, "d.verity"), tree, 0o600))
-		err := check(t, filepath.Join(dir, "d"), root)
-		var mismatch *model.MismatchError
-		if err != nil && !errors.As(err, &mismatch) {
-			t.Fatal(err)
-		}
-		if mismatch != nil && (mismatch.Got != root || mismatch.Blocks != 0) {
-			t.Fatal(fmt.Errorf("good data was called bad: %w", err))
-		}
-	})
 }

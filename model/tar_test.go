@@ -1,6 +1,7 @@
 package model
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"testing"
@@ -30,4 +31,23 @@ func TestAppendExtra(t *testing.T) {
 			t.Fatalf("a path of %d bytes takes %d", n, len(b))
 		}
 	}
+}
+
+// Whatever is in a hash tree's file, it is believed only if it is the tree.
+func FuzzTree(f *testing.F) {
+	const blocks = 130
+	genuine, root := TreeOf(f, make([]byte, blocks*BlockSize))
+	f.Add(genuine)
+	f.Add(genuine[:len(genuine)-1])
+	f.Add(writeSuperblock(blocks))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, tree []byte) {
+		wrong, err := checkTree(bytes.NewReader(tree), blocks, root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wrong == "" && !bytes.Equal(tree[treeStart:len(genuine)], genuine[treeStart:]) {
+			t.Fatal("another tree was believed")
+		}
+	})
 }
