@@ -27,7 +27,7 @@ var arrows = map[string][]string{
 	"engine":            {"openai"},
 	"engine/builtin":    {"openai"},
 	"engine/enginetest": {"engine", "openai"},
-	"market":            {},
+	"market":            {"model"}, // which offers a pinned revision fits
 	"model":             {},
 	"wire":              {"tl"},
 	"attest":            {"attest/evidence", "attest/tdx"}, // Judge calls the vendors' parsers and verifiers
@@ -46,7 +46,7 @@ var arrows = map[string][]string{
 	"ledger/postgres":   {"ledger"},
 	"ledger/storetest":  {"coin", "ledger"},                              // the suite that every store passes
 	"settlement":        {"coin", "contract", "ledger", "ton", "wallet"}, // the roles' side of the chain; node brings it to them
-	"client":            {"attest", "coin", "contract", "ledger", "openai", "ratls", "stats", "tl", "wire"},
+	"client":            {"attest", "coin", "contract", "ledger", "model", "openai", "ratls", "stats", "tl", "wire"},
 	"proxy":             {"attest", "coin", "contract", "ledger", "market", "openai", "ratls", "stats", "tl", "wire"},
 	"worker":            {"attest", "contract", "engine", "fieldcrypt", "ledger", "openai", "ratls", "stats", "tl", "wire"},
 }

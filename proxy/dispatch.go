@@ -25,7 +25,7 @@ func (r *request) dispatch(l *later) {
 }
 
 func (r *request) want() market.Want {
-	return market.Want{Model: r.model, MaxCoefficient: r.ceiling, Exclude: r.tried, Client: r.client.account}
+	return market.Want{Model: r.model, Pin: r.pin, MaxCoefficient: r.ceiling, Exclude: r.tried, Client: r.client.account}
 }
 
 // give hands the request to one worker. False means that it could not be sent
