@@ -27,7 +27,7 @@ var arrows = map[string][]string{
 	"engine":             {"openai"},
 	"engine/builtin":     {"openai"},
 	"engine/enginetest":  {"engine", "openai"},
-	"market":             {},
+	"market":             {"model"}, // which offers a pinned revision fits
 	"wire":               {"tl"},
 	"attest":             {"attest/evidence", "attest/tdx"}, // Judge calls the vendors' parsers and verifiers
 	"attest/evidence":    {},                                // what the vendors' findings have in common
@@ -46,13 +46,15 @@ var arrows = map[string][]string{
 	"ledger/postgres":    {"ledger"},
 	"ledger/storetest":   {"coin", "ledger"},                              // the suite that every store passes
 	"settlement":         {"coin", "contract", "ledger", "ton", "wallet"}, // the roles' side of the chain; node brings it to them
-	"client":             {"attest", "coin", "contract", "fieldcrypt", "ledger", "openai", "ratls", "stats", "tl", "wire"},
+	"client":             {"attest", "coin", "contract", "fieldcrypt", "ledger", "model", "openai", "ratls", "stats", "tl", "wire"},
 	"proxy":              {"attest", "coin", "contract", "ledger", "market", "openai", "ratls", "stats", "tl", "wire"},
 	"worker":             {"attest", "contract", "engine", "fieldcrypt", "ledger", "openai", "ratls", "stats", "tl", "wire"},
 	"attest/nvidia":      {"attest/evidence"},
 	"attest/nvidia/nvml": {"attest/nvidia"},                                                                      // links dynamically: only cmd/cocoon-gpu may import it
 	"router":             {"attest", "attest/tdx", "ratls", "stats"},                                             // tdx for Intel's root key id, which lists name
 	"keys":               {"attest", "coin", "contract", "fieldcrypt", "ratls", "stats", "tl", "wallet", "wire"}, // the key manager, and who asks it
+	"model":              {},
+	"attest/measure":     {"attest/evidence"},
 }
 
 // Wiring and tools may import everything: that is what they are for.

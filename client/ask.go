@@ -95,6 +95,10 @@ func (c *Client) try(ctx context.Context, rq *request, l *link) (*answer, error)
 		k.discard()
 		return nil, c.explain(ctx, rq, l, t)
 	}
+	if !rq.fulfilled(t.head) {
+		k.abandon()
+		return nil, &failure{as: openai.BadGateway(openai.CodeBadAnswer, "the answer is not of the model '%s' but of '%.200s'", rq.options.Pin, header(t.head, headerModel))}
+	}
 	a := newAnswer(c, rq, k, t)
 	if p := a.pending; p.failed != nil && len(p.chunks) == 0 {
 		return nil, p.failed // it cannot be opened, and the caller has seen nothing of it
@@ -113,8 +117,8 @@ func (c *Client) explain(ctx context.Context, rq *request, l *link, t taken) *fa
 		ctx, cancel := context.WithTimeout(ctx, rq.left())
 		l.refresh(ctx, tableFresh)
 		cancel()
-		if !l.table.has(rq.options.Model) {
-			f.as, f.elsewhere = openai.ModelNotFound(rq.options.Model), true
+		if rq.options.Pin != "" || !l.table.has(rq.options.Model) { // proxies of the reference know no revisions
+			f.as, f.elsewhere = openai.ModelNotFound(rq.model()), true
 		}
 	}
 	return &f

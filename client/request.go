@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/textproto"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/opencocoon/cocoon/fieldcrypt"
 	"github.com/opencocoon/cocoon/ledger"
+	"github.com/opencocoon/cocoon/model"
 	"github.com/opencocoon/cocoon/openai"
 	"github.com/opencocoon/cocoon/tl"
 )
@@ -127,10 +129,23 @@ func (rq *request) release() {
 
 func (rq *request) left() time.Duration { return rq.deadline.Sub(rq.client.cfg.Now()) }
 
+// model is what is asked of a proxy: a revision, if the caller pinned one.
+func (rq *request) model() string { return cmp.Or(rq.options.Pin, rq.options.Model) }
+
+// fulfilled says whether an answer is of the revision that was asked for, as
+// the worker names it. Errors may be anybody's.
+func (rq *request) fulfilled(head *tl.HTTPResponse) bool {
+	return rq.options.Pin == "" || head.StatusCode >= 400 || model.Pins(rq.options.Pin, header(head, headerModel))
+}
+
+// headerModel is how a worker names the model that answered, with its commit
+// and hash.
+const headerModel = "X-Cocoon-Model"
+
 // message is the query in the words that the link's version knows.
 func (rq *request) message(l *link, id tl.Int256, left time.Duration) tl.Object {
 	q := &tl.ClientRunQueryEx{
-		ModelName:        rq.options.Model,
+		ModelName:        rq.model(),
 		Query:            rq.query,
 		MaxCoefficient:   rq.options.MaxCoefficient,
 		MaxTokens:        int32(rq.options.MaxTokens),

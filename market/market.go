@@ -90,8 +90,9 @@ func New(cfg Config) *Market {
 
 // Terms of an offer.
 type Terms struct {
-	// Model is the base name that callers use.
-	Model string
+	// Model is the base name that callers use, FullModel the whole identity,
+	// name@commit:hash, by which they may ask for a revision.
+	Model, FullModel string
 	// Coefficient is the price in thousandths.
 	Coefficient uint32
 	// Limit is how many requests may run at once, at least 1.

@@ -1,13 +1,18 @@
 package market
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+
+	"github.com/opencocoon/cocoon/model"
 )
 
 // Want is what a request asks for.
 type Want struct {
 	Model string
+	// Pin is the revision asked for, as model.Pins reads it; empty is any.
+	Pin string
 	// MaxCoefficient is the dearest price accepted, in thousandths.
 	MaxCoefficient uint32
 	// MinVersion is the lowest protocol version of the worker that will do.
@@ -82,7 +87,7 @@ func (m *Market) Pick(w Want) (*Offer, Decision) {
 }
 
 func (m *Market) pick(w *Want) (*Offer, Decision) {
-	d := Decision{Model: w.Model, Ceiling: w.MaxCoefficient}
+	d := Decision{Model: cmp.Or(w.Pin, w.Model), Ceiling: w.MaxCoefficient}
 	p, ok := m.models[w.Model]
 	if !ok {
 		d.Verdict = UnknownModel
@@ -109,8 +114,11 @@ func (m *Market) pick(w *Want) (*Offer, Decision) {
 }
 
 func (w *Want) accepts(o *Offer) bool {
-	return o.Version >= w.MinVersion && !slices.Contains(w.Exclude, o)
+	return o.Version >= w.MinVersion && w.fits(o) && !slices.Contains(w.Exclude, o)
 }
+
+// fits says whether the offer is of the revision asked for.
+func (w *Want) fits(o *Offer) bool { return w.Pin == "" || model.Pins(w.Pin, o.FullModel) }
 
 // lastResort tries an offer that rests after failing when every offer does:
 // a request that may fail is better than one that must. It is used alone, so
@@ -132,7 +140,11 @@ func (p *pool) lastResort(w *Want) *Offer {
 // would do is merely busy, so that is looked at first.
 func (p *pool) refuse(w *Want, d *Decision) {
 	d.Verdict = NoWorker
-	if dear := p.offers.freeFrom(d.Within); dear != nil {
+	if w.Pin != "" && !slices.ContainsFunc(p.offers.sorted, w.fits) {
+		d.Verdict = UnknownModel // nobody waits for a revision that no worker has
+		return
+	}
+	if dear := p.offers.freeFrom(d.Within); dear != nil && w.fits(dear) {
 		d.Verdict, d.Cheapest = TooDear, dear.Coefficient
 	}
 	for i, o := range p.offers.sorted {

@@ -16,6 +16,7 @@ import (
 	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/attest/insecure"
 	"github.com/opencocoon/cocoon/attest/tdx"
+	"github.com/opencocoon/cocoon/model"
 )
 
 const (
@@ -75,6 +76,8 @@ func TestRefusedSettings(t *testing.T) {
 		{worker(func(c *Worker) { c.Engine = "ftp://x" }), "engine: address"},
 		{worker(func(c *Worker) { c.Model = "a" }), "name@commit:hash"},
 		{worker(func(c *Worker) { c.Coefficient = -1 }), "coefficient -1"},
+		{worker(func(c *Worker) { c.ModelFile = "m.tar" }), "model_file or model_dir are checked"},
+		{worker(func(c *Worker) { c.Model, c.ModelFile, c.ModelDir = goodModel, "m.tar", "m" }), "exclude each other"},
 		{worker(func(c *Worker) { c.MaxActiveRequests = -1 }), "cannot be negative"},
 		{worker(func(c *Worker) { c.Via = "router" }), "connect_to_proxy_via"},
 		{client(func(c *Client) { c.Data = "d" }), "data: there is nothing to pay"},
@@ -104,6 +107,46 @@ func TestRefusedSettings(t *testing.T) {
 	}
 	if err := (&Worker{}).Check(); err == nil || strings.Count(err.Error(), "; ") != 5 {
 		t.Errorf("an empty worker: %v, want all six problems at once", err)
+	}
+}
+
+var goodModel = "a@b:" + strings.Repeat("00", 32)
+
+// A worker whose files are not those of its model's name announces nothing.
+func TestWorkerRefusesOtherWeights(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "weights"), []byte("0123456789"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	a, err := model.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed, err := model.Pack(t.Context(), a, "a", "b", t.TempDir(), false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		change func(*Worker)
+		want   string
+	}{
+		{func(c *Worker) { c.ModelDir = dir }, "not served"},
+		{func(c *Worker) { c.ModelFile = packed.Tar }, "not served"},
+		{func(c *Worker) { c.ModelFile = packed.Sum }, "not a packed archive"},
+		{func(c *Worker) { c.ModelFile = "absent" }, "no such file"},
+		// The right files get past, to the registry that is not there.
+		{func(c *Worker) { c.Model, c.ModelDir = packed.ID.String(), dir }, "registry"},
+		{func(c *Worker) { c.Model, c.ModelFile = packed.ID.String(), packed.Tar }, "registry"},
+	} {
+		w := goodWorker()
+		w.Model, w.Registry = goodModel, filepath.Join(dir, "registry.absent")
+		c.change(w)
+		if err := w.Check(); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Run(t.Context(), Env{}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s%s: %v, want an error with %q", w.ModelFile, w.ModelDir, err, c.want)
+		}
 	}
 }
 

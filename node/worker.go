@@ -23,6 +23,11 @@ type Worker struct {
 	EngineKey string `json:"engine_key,omitempty"`
 	// Model is the full name, name@commit:hash.
 	Model string `json:"model"`
+	// ModelFile is the model's archive, a file or a block device, and ModelDir
+	// the folder that was packed. Either is read before the worker serves, and
+	// must have the hash in Model; without both the hash is only claimed.
+	ModelFile string `json:"model_file,omitempty"`
+	ModelDir  string `json:"model_dir,omitempty"`
 	// Coefficient is the price in thousandths of the network's.
 	Coefficient int32 `json:"coefficient"`
 	// MaxActiveRequests is how many run at a time; 0 means 60.
@@ -80,6 +85,7 @@ func (s *Worker) Check() error {
 	if name, _, full := strings.Cut(s.Model, "@"); name == "" || !full {
 		p.Add("model %q: want name@commit:hash, as the registry lists it", s.Model)
 	}
+	s.checkWeights(&p)
 	if s.Coefficient < 0 {
 		p.Add("coefficient %d: want 0 or more (1000 is the network's price)", s.Coefficient)
 	}
@@ -95,6 +101,9 @@ func (s *Worker) Check() error {
 
 // Run implements [Role].
 func (s *Worker) Run(ctx context.Context, env Env) error {
+	if err := s.verifyWeights(ctx, env); err != nil {
+		return err
+	}
 	images := (*contract.Root).AllowsProxyImage
 	if s.AnyProxyImage {
 		images = nil

@@ -42,6 +42,9 @@ func (o *Options) readForm(boundary string, body []byte) ([]byte, *Error) {
 			}
 		}
 	}
+	if o.Pin != "" {
+		return nil, BadRequest("model", CodeInvalidValue, "a form cannot ask for a revision of a model: want the name before @ alone")
+	}
 	return forward, nil
 }
 

@@ -33,6 +33,10 @@ const (
 type Options struct {
 	// Model is the model's base name, never empty.
 	Model string
+	// Pin is the model as it was asked for if that names a revision
+	// (name@commit or name@commit:hash); empty if any will do. The body asks for
+	// Model then, which is the name that engines know.
+	Pin string
 	// MaxTokens is max_completion_tokens, else max_tokens, if HasMaxTokens.
 	// Both stay in the body.
 	MaxTokens    int64
@@ -158,6 +162,13 @@ func (o *Options) readJSON(body []byte) ([]byte, *Error) {
 			doc.Remove(f.name)
 		}
 	}
+	if o.Pin != "" {
+		base, err := json.Marshal(o.Model)
+		if err != nil {
+			return nil, BadRequest("model", CodeInvalidValue, "invalid value for 'model': %v", err)
+		}
+		doc.Set("model", base)
+	}
 	return doc.Bytes(), nil
 }
 
@@ -234,8 +245,13 @@ func (v value) bool() (bool, *Error) {
 }
 
 func (o *Options) readModel(v value) (err *Error) {
-	o.Model, err = v.string(MaxModelName)
-	return err
+	if o.Model, err = v.string(MaxModelName); err != nil {
+		return err
+	}
+	if base, _, pinned := strings.Cut(o.Model, "@"); pinned {
+		o.Model, o.Pin = base, o.Model
+	}
+	return nil
 }
 
 // readStream takes a form's word only if it is clear: what an app has encrypted

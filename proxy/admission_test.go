@@ -311,7 +311,7 @@ func TestRequestAdmission(t *testing.T) {
 		{"disabled", func(r *rig, q *tl.ClientRunQueryEx) { r.p.SetEnabled(false) }, 503, "651", "no_proxy"},
 		{"reservation above the balance", func(r *rig, q *tl.ClientRunQueryEx) { q.MaxTokens, q.MaxCoefficient = 400_000_000, 4000 }, 402, "602", "insufficient_quota"},
 		{"unknown model", func(r *rig, q *tl.ClientRunQueryEx) { q.ModelName = "x" }, 404, "621", "model_not_found"},
-		{"full model name", func(r *rig, q *tl.ClientRunQueryEx) { q.ModelName = modelText }, 404, "621", "model_not_found"},
+		{"another revision", func(r *rig, q *tl.ClientRunQueryEx) { q.ModelName = modelText + "0" }, 404, "621", "model_not_found"},
 		{"too dear", func(r *rig, q *tl.ClientRunQueryEx) { q.MaxCoefficient = 999 }, 409, "651", "price_above_ceiling"},
 		{"not HTTP", func(r *rig, q *tl.ClientRunQueryEx) { q.Query = []byte("nonsense") }, 400, "621", "invalid_value"},
 		{"empty", func(r *rig, q *tl.ClientRunQueryEx) { q.Query = nil }, 400, "621", "invalid_value"},

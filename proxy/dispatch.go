@@ -25,7 +25,7 @@ func (r *request) dispatch(l *later) {
 }
 
 func (r *request) want() market.Want {
-	want := market.Want{Model: r.model, MaxCoefficient: r.ceiling, Exclude: r.tried, Client: r.client.account}
+	want := market.Want{Model: r.model, Pin: r.pin, MaxCoefficient: r.ceiling, Exclude: r.tried, Client: r.client.account}
 	if r.encrypted {
 		want.MinVersion = versionKeys
 	}

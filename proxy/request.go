@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/market"
 	"github.com/opencocoon/cocoon/openai"
@@ -33,12 +34,13 @@ type request struct {
 	p         *Proxy
 	client    *client
 	id        tl.Int256 // the client's
-	model     string
+	model     string    // its base name
+	pin       string    // the revision asked for, if one is
 	ceiling   uint32
 	debug     bool
 	started   time.Time
-	encrypted bool // only workers with room for its key will do
 	deadline  time.Time
+	encrypted bool // only workers with room for its key will do
 
 	mu       sync.Mutex // guards all below
 	state    state
@@ -122,8 +124,11 @@ func (r *request) event(f func(l *later)) {
 
 // run takes a question of a client that is ready.
 func (c *client) run(q *tl.ClientRunQueryEx) {
-	r := &request{p: c.p, client: c, id: q.RequestID, model: q.ModelName, ceiling: uint32(q.MaxCoefficient),
+	r := &request{p: c.p, client: c, id: q.RequestID, model: contract.BaseModel(q.ModelName), ceiling: uint32(q.MaxCoefficient),
 		debug: q.Flags&1 != 0 && q.EnableDebug, started: c.p.now(), query: q.Query, bytesIn: len(q.Query)}
+	if r.model != q.ModelName {
+		r.pin = q.ModelName
+	}
 	r.event(func(l *later) {
 		if !c.requests.add(r.id, r) { // under mu: whoever finds it there finds all of it
 			r.state = ended

@@ -166,7 +166,7 @@ func (w *worker) finish(q *wire.Query) *denied {
 	limit := (int64(w.params.MaxActiveRequests) + int64(w.params.ProxyCnt) - 1) / int64(w.params.ProxyCnt)
 	w.price = uint32(w.params.Coefficient)
 	w.offer = w.p.market.Add(market.Terms{
-		Model: contract.BaseModel(w.params.Model), Coefficient: w.price, Limit: int(limit), Version: w.version,
+		Model: contract.BaseModel(w.params.Model), FullModel: w.params.Model, Coefficient: w.price, Limit: int(limit), Version: w.version,
 		Key: w.account + " " + w.params.Model, Ref: w,
 	})
 	w.timer.Stop()

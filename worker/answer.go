@@ -108,7 +108,7 @@ func (j *job) fail(r *refusal) {
 // head is the http.response in front. The client chunks the body anew unless
 // it is complete, and must be told which.
 func (j *job) head(status int, header []tl.HTTPHeader, body []byte, complete bool) []byte {
-	header = append(header, tl.HTTPHeader{Name: "X-Cocoon-Worker-Start", Value: stamp(j.started)},
+	header = append(header, tl.HTTPHeader{Name: "X-Cocoon-Model", Value: j.w.cfg.Model}, tl.HTTPHeader{Name: "X-Cocoon-Worker-Start", Value: stamp(j.started)},
 		tl.HTTPHeader{Name: "X-Cocoon-Worker-End", Value: stamp(j.w.cfg.Now())})
 	if complete {
 		header = append(header, tl.HTTPHeader{Name: "Content-Length", Value: strconv.Itoa(len(body))})

@@ -190,6 +190,9 @@ func TestAnswerHeaders(t *testing.T) {
 	if a.header["X-Request-Id"] != "7" || a.header["Content-Type"] != "application/json" {
 		t.Errorf("headers %v lack the engine's own", a.header)
 	}
+	if a.header["X-Cocoon-Model"] != fullModel {
+		t.Errorf("model %q, want %q: which revision answered", a.header["X-Cocoon-Model"], fullModel)
+	}
 	stampForm := regexp.MustCompile(`^\d{9,}\.\d{6}$`)
 	if !stampForm.MatchString(a.header["X-Cocoon-Worker-Start"]) || !stampForm.MatchString(a.header["X-Cocoon-Worker-End"]) {
 		t.Errorf("times %q %q, want unix seconds with six decimals", a.header["X-Cocoon-Worker-Start"], a.header["X-Cocoon-Worker-End"])

@@ -111,6 +111,8 @@ func workerSettings(cmd *cobra.Command, c *node.Worker) *settings {
 	commonFlags(f, &c.Common, "127.0.0.1:12000")
 	f.StringVar(&c.Engine, "engine", "", "base `URL` of the engine")
 	f.StringVarP(&c.Model, "model", "m", "", "`model` to serve: name@commit:hash")
+	f.StringVar(&c.ModelFile, "model-file", "", "archive `file` or device whose hash must be that in the model's name (default none is checked)")
+	f.StringVar(&c.ModelDir, "model-dir", "", "`folder` of the model's files, checked the same way")
 	f.Int32Var(&c.Coefficient, "coefficient", 1000, "price in thousandths of the network's")
 	f.IntVar(&c.MaxActiveRequests, "max-active-requests", 0, "requests to run at a time (default 60)")
 	f.IntVar(&c.ProxyConnections, "proxy-connections", 0, "proxies to work for (default 1)")

@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"ready": ready, "post": post, "kill-process": killProcess, "works": works, "gone": gone, "terminate": terminate, "terminate-twice": terminateTwice, "settled": settled, "appears": appears, "member": jsonMember,
+			"ready": ready, "post": post, "kill-process": killProcess, "works": works, "gone": gone, "terminate": terminate, "terminate-twice": terminateTwice, "settled": settled, "appears": appears, "member": jsonMember, "unhex": unhex,
 			"free-port": freePort, "reaches": reaches, "misses": misses, "scrape": scrape, "hangup": hangup,
 		},
 	})
