@@ -132,13 +132,23 @@ type Finding struct {
 	Status     string
 	Advisories []string // known weaknesses of this firmware
 
-	// Parts are the findings of the boards, where evidence comes from several;
-	// Checks then sum them up, and Platform and Registers are theirs.
-	Parts []*Finding
-
 	Insecure bool      // the root is a test root
 	Passing  bool      // a part of the answer did not come: ask again for the next peer
 	Expires  time.Time // when the first thing it rests on ends; zero: never
+
+	// Parts are the findings of the boards, where evidence comes from several;
+	// Checks then sum them up, and Platform and Registers are theirs.
+	Parts []*Finding
+}
+
+// Unknown is the status of a platform that nobody was asked about.
+const Unknown = "unknown"
+
+// Verifier judges one kind of evidence. Verify returns a finding in any case,
+// never panics on a peer's bytes, asks the network only for collateral and no
+// longer than ctx allows, and may be called from several goroutines.
+type Verifier interface {
+	Verify(ctx context.Context, evidence []byte, now time.Time) *Finding
 }
 
 // Platforms are the processors or boards that the evidence comes from.
@@ -150,14 +160,4 @@ func (f *Finding) Platforms() (ids []string) {
 		ids = append(ids, part.Platforms()...)
 	}
 	return ids
-}
-
-// Unknown is the status of a platform that nobody was asked about.
-const Unknown = "unknown"
-
-// Verifier judges one kind of evidence. Verify returns a finding in any case,
-// never panics on a peer's bytes, asks the network only for collateral and no
-// longer than ctx allows, and may be called from several goroutines.
-type Verifier interface {
-	Verify(ctx context.Context, evidence []byte, now time.Time) *Finding
 }

@@ -70,13 +70,13 @@ func TestUnknown(t *testing.T) {
 	for _, allow := range []bool{true, false} {
 		src.down.Store(true)
 		f := (&nvidia.Verifier{Test: anchors, AllowUnknown: allow}).Verify(t.Context(), blob, time.Now())
-		if got := failed(f) == nil; got != allow || !f.Passing || f.Status == nvidia.StatusMatches {
+		if got := failed(f) == nil; got != allow || !f.Passing || f.Status == nvidia.UpToDate {
 			t.Errorf("down, AllowUnknown %t: failed %v, passing %t, status %s", allow, failed(f), f.Passing, f.Status)
 		}
 		src.down.Store(false)
 		a.Publish(insecure.GPUCollateral{Missing: "DRIVER"})
 		f = (&nvidia.Verifier{Test: anchors, AllowUnknown: allow}).Verify(t.Context(), blob, time.Now())
-		if got := failed(f) == nil; got != allow || f.Passing || f.Status == nvidia.StatusMatches {
+		if got := failed(f) == nil; got != allow || f.Passing || f.Status == nvidia.UpToDate {
 			t.Errorf("no manifest, AllowUnknown %t: failed %v, passing %t, status %s", allow, failed(f), f.Passing, f.Status)
 		}
 	}
