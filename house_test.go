@@ -55,6 +55,8 @@ var arrows = map[string][]string{
 	"keys":               {"attest", "coin", "contract", "fieldcrypt", "ratls", "stats", "tl", "wallet", "wire"}, // the key manager, and who asks it
 	"model":              {},
 	"attest/measure":     {"attest/evidence"},
+
+	// Whoever imports it is linked dynamically: only cmd/cocoon-gpu may.
 }
 
 // Wiring and tools may import everything: that is what they are for.

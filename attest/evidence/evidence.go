@@ -135,13 +135,13 @@ type Finding struct {
 	Reason     string   // why the status is Unknown, for people
 	Advisories []string // known weaknesses of this firmware
 
-	// Parts are the findings of the boards, where evidence comes from several;
-	// Checks then sum them up, and Platform and Registers are theirs.
-	Parts []*Finding
-
 	Insecure bool      // the root is a test root
 	Passing  bool      // a part of the answer did not come: ask again for the next peer
 	Expires  time.Time // when the first thing it rests on ends; zero: never
+
+	// Parts are the findings of the boards, where evidence comes from several;
+	// Checks then sum them up, and Platform and Registers are theirs.
+	Parts []*Finding
 }
 
 // Statuses that mean the same for every vendor.

@@ -49,12 +49,13 @@ func (j *judgement) judge(b Board) {
 	j.checkRevocation(evidence.CheckRevocation, j.device.certs[1:])
 	j.checkManifests()
 	if _, failed := j.Checks.Failed(); !failed && !j.unknown {
-		j.Status = StatusMatches
+		j.Status = UpToDate
 	}
 }
 
 // register names all that the report and the certificates state.
 func (j *judgement) register() {
+	j.Registers = make([]evidence.Register, 0, 6+len(j.report.Measurements))
 	add := func(name string, value []byte) {
 		j.Registers = append(j.Registers, evidence.Register{Name: name, Value: value})
 	}
@@ -63,7 +64,7 @@ func (j *judgement) register() {
 	add("driver", []byte(j.report.Driver))
 	add("vbios", []byte(j.report.VBIOS))
 	add("mode", []byte(j.report.Mode))
-	add("fwid", j.report.FWID)
+	add("fwid", bytes.Clone(j.report.FWID)) // the finding must not keep the whole report
 	for i := range j.report.Measurements {
 		add("measurement"+strconv.Itoa(i), j.report.Measurements[i][:])
 	}
@@ -78,7 +79,7 @@ func (j *judgement) checkChain(chain []byte) bool {
 		j.anchors.Manifest = ManifestRoot()
 	}
 	certs := j.device.certs
-	if t := j.v.Test; t != nil && t.Device != nil && t.Device.Equal(certs[len(certs)-1]) {
+	if t := j.v.Test; t != nil && t.Device != nil && t.Manifest != nil && t.Device.Equal(certs[len(certs)-1]) {
 		j.anchors, j.Insecure = *t, true
 	}
 	_, err := j.v.memo.get("chain", j.anchors.Device, chain, func() (any, error) { return nil, verifyChain(certs, j.anchors.Device) })

@@ -141,7 +141,7 @@ func (v *TokenVerifier) verify(ctx context.Context, token []byte, nonce *[32]byt
 	v.checkGPUs(f, modules)
 	checkTokenNonce(f, w, modules, nonce)
 	if _, failed := f.Checks.Failed(); !failed {
-		f.Status = StatusMatches
+		f.Status = UpToDate
 	}
 	return f
 }

@@ -27,9 +27,9 @@ const (
 	CheckMeasurements    = "measurements"     // are what the manifests say
 )
 
-// StatusMatches is the status of GPUs whose measurements are those that NVIDIA
-// published, with nothing revoked.
-const StatusMatches = "matches"
+// UpToDate is the status of GPUs whose measurements are those that NVIDIA
+// published, with nothing revoked: what TDX calls so too.
+const UpToDate = "UpToDate"
 
 // Anchors are what a judgement rests on.
 type Anchors struct {
@@ -62,7 +62,8 @@ type Verifier struct {
 	// Struck are versions of driver or VBIOS that are refused.
 	Struck []string
 	// AllowUnknown lets GPUs pass for which no manifest or no revocation status
-	// is to be had; their status is Unknown. Whatever is had must be right.
+	// is to be had; their status is Unknown, for a policy to look at. Whatever
+	// is had must be right.
 	AllowUnknown bool
 
 	memo memo
@@ -123,7 +124,7 @@ func sum(f *evidence.Finding) {
 				answers[c.Name] = c
 			}
 		}
-		matches = matches && part.Status == StatusMatches
+		matches = matches && part.Status == UpToDate
 		f.Expires = earlier(f.Expires, part.Expires)
 		f.Insecure, f.Passing = f.Insecure || part.Insecure, f.Passing || part.Passing
 	}
@@ -135,7 +136,7 @@ func sum(f *evidence.Finding) {
 		f.Registers = nil // each part has its own
 	}
 	if matches {
-		f.Status = StatusMatches
+		f.Status = UpToDate
 	}
 }
 

@@ -23,7 +23,7 @@ func TestSimulatedGuest(t *testing.T) {
 	if c, bad := f.Checks.Failed(); bad {
 		t.Fatalf("%s: %s, want %s", c.Name, c.Got, c.Want)
 	}
-	if f.Status != nvidia.StatusMatches || !f.Insecure || len(f.Platforms()) != 2 || f.Expires.IsZero() || f.Passing {
+	if f.Status != nvidia.UpToDate || !f.Insecure || len(f.Platforms()) != 2 || f.Expires.IsZero() || f.Passing {
 		t.Errorf("status %q, insecure %t, platforms %v, expires %s, passing %t", f.Status, f.Insecure, f.Platforms(), f.Expires, f.Passing)
 	}
 	// Nobody believes it by accident.
@@ -221,7 +221,7 @@ func TestRefusals(t *testing.T) {
 				}
 			}
 		}
-		if f.Status != evidence.Unknown && len(f.Parts) > 0 && f.Parts[0].Status != nvidia.StatusMatches {
+		if f.Status != evidence.Unknown && len(f.Parts) > 0 && f.Parts[0].Status != nvidia.UpToDate {
 			t.Errorf("%s: status is %q", r.name, f.Status)
 		}
 	}
