@@ -3,17 +3,23 @@ package main
 import (
 	"encoding/json"
 	"encoding/pem"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/opencocoon/cocoon/attest/insecure"
+	"github.com/opencocoon/cocoon/attest/tdx"
 )
 
 // evidenceFiles are quotes and reports of genuine machines, with what their
 // vendors published about them.
-func evidenceFiles(t *testing.T) (tdx, amd string) {
+func evidenceFiles(t *testing.T) (intel, amd string) {
 	t.Helper()
-	tdx, amd = filepath.Join("..", "..", "attest", "tdx", "testdata"), t.TempDir()
+	intel, amd = filepath.Join("..", "..", "attest", "tdx", "testdata"), t.TempDir()
 	source := filepath.Join("..", "..", "attest", "snp", "testdata")
 	for _, name := range []string{"milan", "milan-debug", "genoa"} {
 		report, err := os.ReadFile(filepath.Join(source, name+"-report.bin"))
@@ -29,12 +35,12 @@ func evidenceFiles(t *testing.T) (tdx, amd string) {
 			t.Fatal(err)
 		}
 	}
-	return tdx, amd
+	return intel, amd
 }
 
 // Real evidence, offline, at the date of its collateral.
 func TestAttestRealEvidence(t *testing.T) {
-	tdx, amd := evidenceFiles(t)
+	intel, amd := evidenceFiles(t)
 	const milan = "c4400e2404e0c2ca5cc5be8986731cf9c8795bb52103b55dcfcd8f4be5b44265"
 	const mrtd = "7357a10d2e2724dffe68813e3cc4cfcde6814d749f2fb62e3953e54f6e0b50a219786afe2cd478f684b52c61837e1114"
 	at2026 := " --collateral TDX/collateral-2026-02 --at 2026-03-01T00:00:00Z"
@@ -66,7 +72,7 @@ func TestAttestRealEvidence(t *testing.T) {
 		{"verify TDX/quote.dat --require high --collateral TDX/none --register x --snp-minimum Rome:snp=1 --snp-image 1", exitUsage, ""},
 	} {
 		var out, errOut strings.Builder
-		args := strings.Fields("attest " + strings.NewReplacer("TDX", tdx, "AMD", amd).Replace(c.args))
+		args := strings.Fields("attest " + strings.NewReplacer("TDX", intel, "AMD", amd).Replace(c.args))
 		code := run(t.Context(), args, strings.NewReader(""), &out, &errOut)
 		if code != c.code {
 			t.Errorf("%s: exit %d, want %d\n%s%s", c.args, code, c.code, &out, &errOut)
@@ -91,9 +97,9 @@ func spaces(s string) string {
 
 // What scripts rely on.
 func TestAttestVerifyJSON(t *testing.T) {
-	tdx, _ := evidenceFiles(t)
+	intel, _ := evidenceFiles(t)
 	var out, errOut strings.Builder
-	args := strings.Fields("attest verify " + tdx + "/quote.dat --any-image --json --collateral " + tdx + "/collateral-2026-02 --at 2026-03-01T00:00:00Z")
+	args := strings.Fields("attest verify " + intel + "/quote.dat --any-image --json --collateral " + intel + "/collateral-2026-02 --at 2026-03-01T00:00:00Z")
 	if code := run(t.Context(), args, strings.NewReader(""), &out, &errOut); code != exitOK {
 		t.Fatalf("exit %d: %s", code, &errOut)
 	}
@@ -123,6 +129,61 @@ func TestAttestVerifyJSON(t *testing.T) {
 	for _, c := range v.Checks {
 		if !c.OK || c.Name == "" || c.Got == "" || c.Want == "" {
 			t.Errorf("check %+v", c)
+		}
+	}
+}
+
+// A caching service with Intel's paths fills the directory that verify reads.
+func TestAttestCollateral(t *testing.T) {
+	authority, err := insecure.NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		part, header := tdx.RootCRL, ""
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/tcb"):
+			part, header = tdx.TCBInfo([6]byte{0xc0, 0xc0}), "Tcb-Info-Issuer-Chain"
+		case strings.HasSuffix(r.URL.Path, "/identity"):
+			part, header = tdx.QEIdentity, "Sgx-Enclave-Identity-Issuer-Chain"
+		case strings.HasSuffix(r.URL.Path, "/pckcrl"):
+			part = tdx.PCKCRLPlatform
+		}
+		s, err := authority.Get(r.Context(), part)
+		if err != nil {
+			t.Error(err)
+		}
+		if header != "" {
+			w.Header().Set(header, url.QueryEscape(string(s.Chain)))
+		}
+		w.Write(s.Body)
+	}))
+	defer service.Close()
+	dir := t.TempDir()
+	if err := authority.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := authority.Machine("x").Quote(t.Context(), [64]byte{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	quote := filepath.Join(dir, "quote")
+	if err := os.WriteFile(quote, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args string
+		code int
+	}{
+		{"collateral QUOTE", exitUsage},
+		{"collateral QUOTE --to DIR/here --from http://127.0.0.1:1", exitFailure},
+		{"collateral QUOTE --to DIR/here --from " + service.URL, exitOK},
+		{"verify QUOTE --any-image --insecure-test-root DIR/root.pem --collateral DIR/here", exitOK},
+	} {
+		var out, errOut strings.Builder
+		args := strings.Fields("attest " + strings.NewReplacer("QUOTE", quote, "DIR", dir).Replace(c.args))
+		if code := run(t.Context(), args, strings.NewReader(""), &out, &errOut); code != c.code {
+			t.Errorf("%s: exit %d, want %d\n%s%s", c.args, code, c.code, &out, &errOut)
 		}
 	}
 }
