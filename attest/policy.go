@@ -177,8 +177,13 @@ func (p *Policy) conclude(v *Verdict) (*Verdict, error) {
 	failed, refused := v.Failed()
 	if v.Kind == KindNone || refused && p.AllowNone {
 		p.unattested(v, failed)
-		failed, refused = v.Failed()
 	}
+	return p.decide(v)
+}
+
+// decide looks at the level, which is known last, and at what has failed.
+func (p *Policy) decide(v *Verdict) (*Verdict, error) {
+	failed, refused := v.Failed()
 	if !refused && !v.check(CheckLevel, v.Level >= p.Require, v.Level.Name(), p.Require.Name()+" or higher") {
 		failed, refused = v.Failed()
 	}

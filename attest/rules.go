@@ -15,6 +15,10 @@ import (
 type Rules struct {
 	// Require is the lowest level that is good enough.
 	Require Level `json:"require,omitzero"`
+	// RequireFresh refuses peers that show only a certificate and no evidence
+	// made for the connection; see [Policy.JudgeSession]. Peers of the reference
+	// cannot make any.
+	RequireFresh bool `json:"require_fresh,omitempty"`
 	// AllowUnknownTCB accepts platforms whose state is unknown, because there
 	// is no collateral or it does not answer. A platform that is known to be bad
 	// stays refused.

@@ -31,6 +31,7 @@ type Verdict struct {
 	TCB        string   // the vendor's word for the platform's state, or "unknown"
 	Advisories []string // known weaknesses of the platform
 	Checks     Checks
+	GPU        *Finding // about the peer's GPUs; nil without evidence, or if nobody asked
 
 	At      time.Time
 	Expires time.Time // when it should be judged anew

@@ -54,7 +54,7 @@ func (t *target) info() ConnectionInfo {
 	}
 	if l := t.link; l != nil {
 		info.Contract, info.Version, info.CanCancel = l.proxy.String(), l.version, l.canCancel
-		info.Running, info.Attestation, info.Verdict = l.outstanding.Load(), l.level(), l.peer.Verdict
+		info.Running, info.Attestation, info.Verdict = l.outstanding.Load(), l.level(), l.peer.Judged()
 		info.Since = l.upSince.Unix()
 	}
 	return info

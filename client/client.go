@@ -45,8 +45,9 @@ type Client struct {
 	counts *counts
 	debug  debugStore
 	models modelClock
-	active atomic.Int64 // requests now in ask or being answered
-	closed atomic.Bool  // Run is ending: no new requests
+	active atomic.Int64  // requests now in ask or being answered
+	closed atomic.Bool   // Run is ending: no new requests
+	look   chan struct{} // wakes keepTargets
 
 	mu       sync.Mutex // guards below; taken before link.mu
 	targets  map[string]*target
@@ -72,7 +73,7 @@ func New(cfg Config) (*Client, error) {
 	cfg.setDefaults()
 	c := &Client{
 		cfg: cfg, wallet: wallet, root: root, forwarded: forwarded, wire: wire.NewBudget(int(min(cfg.MaxMemory, 1<<30))),
-		targets: map[string]*target{}, retired: map[*target]struct{}{}, more: make(chan struct{}), accounts: map[string]*account{},
+		targets: map[string]*target{}, retired: map[*target]struct{}{}, more: make(chan struct{}), look: make(chan struct{}, 1), accounts: map[string]*account{},
 	}
 	c.memory.limit = cfg.MaxMemory
 	c.counts = newCounts(cfg.Now)

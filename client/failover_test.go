@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -450,6 +451,52 @@ func TestStruckOffImage(t *testing.T) {
 	}
 	if len(p.seen()) != 0 {
 		t.Error("an unwanted proxy got a prompt")
+	}
+}
+
+// What was asked of a proxy before it lost its trust may end; nothing is asked
+// of it any more.
+func TestDistrustedProxyFinishes(t *testing.T) {
+	for name, begin := range map[string]func(*network, *Client){
+		"image left the registry": func(n *network, _ *Client) {
+			n.change(func(r *contract.Root) { r.ProxyImages = map[[32]byte]struct{}{{8}: {}} })
+		},
+		"judged anew": func(_ *network, c *Client) {
+			ready, _ := c.readyLinks()
+			c.distrust(ready[0], errors.New("struck off"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			release := make(chan bool)
+			a := &scriptedProxy{version: 4, image: attest.Hash{7}, onQuery: func(s *session, q *tl.ClientRunQueryEx) {
+				go func() { <-release; s.whole(q.RequestID, 200, smallAnswer) }()
+			}}
+			n := newNetwork(t, a)
+			n.change(func(r *contract.Root) { r.ProxyImages = map[[32]byte]struct{}{{7}: {}} })
+			cfg := n.config()
+			cfg.CheckImages = true
+			c := n.startReady(cfg)
+			s := <-a.conns
+			running := make(chan string)
+			go func() { _, body := chat(t, c, chatBody); running <- body }()
+			await(t, "the request", func() bool { return len(a.seen()) == 1 })
+			before, _ := c.readyLinks()
+			begin(n, c)
+			await(t, "no more requests for it", func() bool {
+				ready, _ := c.readyLinks()
+				return !slices.Contains(ready, before[0])
+			})
+			select {
+			case <-s.conn.Done():
+				t.Error("the connection ended before what ran on it")
+			default:
+			}
+			close(release)
+			if body := <-running; body != smallAnswer {
+				t.Errorf("the running request got %s, want to be finished first", body)
+			}
+			<-s.conn.Done()
+		})
 	}
 }
 

@@ -50,11 +50,12 @@ type link struct {
 	outstanding atomic.Int64
 	big         chan struct{} // full while a big query is queued
 
-	mu     sync.Mutex // guards below
-	calls  map[tl.Int256]*call
-	left   map[tl.Int256]*call // nobody waits for them any more, but they cost
-	idle   chan struct{}       // if not nil, closed when calls becomes empty
-	closed bool
+	mu       sync.Mutex // guards below
+	calls    map[tl.Int256]*call
+	left     map[tl.Int256]*call // nobody waits for them any more, but they cost
+	idle     chan struct{}       // if not nil, closed when calls becomes empty
+	closed   bool
+	unwanted error // why the proxy is not trusted any more, nil if it is
 }
 
 func newLink(c *Client, addr string, conn *wire.Conn) *link {
@@ -71,7 +72,13 @@ func (l *link) level() string {
 	if l.peer.Verdict == nil {
 		return "not judged"
 	}
-	return l.peer.Verdict.Level.String()
+	return l.peer.Judged().Level.String()
+}
+
+func (l *link) distrusted() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unwanted
 }
 
 func (l *link) isClosed() bool {

@@ -19,7 +19,12 @@ const (
 	replaceAfter = 30 * time.Second
 	// drainLimit bounds how long a retired connection serves what it has begun.
 	drainLimit = 2 * time.Minute
-	tickEvery  = time.Second
+	// distrustGrace is the same for a proxy that is no longer trusted: it has
+	// the prompts of what it is asked already.
+	distrustGrace = 30 * time.Second
+	// renewal is how long a verdict may take to be renewed.
+	renewal   = time.Minute
+	tickEvery = time.Second
 )
 
 // target is a proxy that we want to be connected to.
@@ -46,6 +51,7 @@ func (c *Client) keepTargets(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-changed:
+		case <-c.look:
 		case <-tick.C:
 		}
 	}
@@ -56,8 +62,8 @@ func (c *Client) reconcile(ctx context.Context, root *contract.Root) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for addr, t := range c.targets {
-		if reason := c.unfit(t, wanted, root); reason != nil {
-			c.retire(addr, t, reason)
+		if limit, reason := c.unfit(t, wanted, root); reason != nil {
+			c.retire(addr, t, reason, limit)
 		}
 	}
 	for _, i := range rand.Perm(len(wanted)) {
@@ -88,29 +94,49 @@ func unique(addrs []string) []string {
 	return slices.Compact(addrs)
 }
 
-// unfit says why a target should go, or nil. A proxy whose image was struck
-// off the registry loses its connection at once, requests and all.
-func (c *Client) unfit(t *target, wanted []string, root *contract.Root) error {
+// unfit says why a target should go, or nil, and how long what was begun there
+// may take to end.
+func (c *Client) unfit(t *target, wanted []string, root *contract.Root) (time.Duration, error) {
 	switch {
 	case !slices.Contains(wanted, t.addr):
-		return fmt.Errorf("proxy %s has left the registry", t.addr)
+		return drainLimit, fmt.Errorf("proxy %s has left the registry", t.addr)
 	case t.link == nil:
 		if len(wanted) > len(c.targets) && c.cfg.Now().Sub(t.notSince) > replaceAfter {
-			return fmt.Errorf("proxy %s was not ready for %v, trying another one", t.addr, replaceAfter)
+			return drainLimit, fmt.Errorf("proxy %s was not ready for %v, trying another one", t.addr, replaceAfter)
 		}
-		return nil
+		return 0, nil
 	}
-	if err := c.checkImage(root, t.link.peer); err != nil {
-		t.link.conn.Close(err)
-		return err
+	if err := c.mistrust(t.link, root); err != nil {
+		return distrustGrace, err
 	}
 	if root.ParamsVersion > t.link.root.ParamsVersion {
-		return fmt.Errorf("contract parameters changed to version %d", root.ParamsVersion)
+		return drainLimit, fmt.Errorf("contract parameters changed to version %d", root.ParamsVersion)
 	}
-	if v := t.link.peer.Verdict; v != nil && !v.Expires.IsZero() && c.cfg.Now().After(v.Expires) {
-		return fmt.Errorf("verdict about proxy %s has expired", t.addr)
+	return 0, nil
+}
+
+// mistrust says why a proxy that is connected is not trusted any more, or nil.
+func (c *Client) mistrust(l *link, root *contract.Root) error {
+	if why := l.distrusted(); why != nil {
+		return why
 	}
-	return nil
+	// Where verdicts are renewed this one was, unless nobody could.
+	if v := l.peer.Judged(); v != nil && !v.Expires.IsZero() && c.cfg.Now().After(v.Expires.Add(renewal)) {
+		return fmt.Errorf("verdict about proxy %s has expired", l.addr)
+	}
+	return c.checkImage(root, l.peer)
+}
+
+// distrust lets a connection end whose proxy, judged anew, is refused: it gets
+// no more prompts, and what it was asked before may end.
+func (c *Client) distrust(l *link, why error) {
+	l.mu.Lock()
+	l.unwanted = why
+	l.mu.Unlock()
+	select {
+	case c.look <- struct{}{}:
+	default:
+	}
 }
 
 // connect starts a target. The caller holds mu.
@@ -118,11 +144,15 @@ func (c *Client) connect(ctx context.Context, addr string) {
 	ctx, stop := context.WithCancelCause(ctx)
 	t := &target{addr: addr, stop: stop, notSince: c.cfg.Now()}
 	t.dialer = &wire.Dialer{
-		Target:           "proxy " + addr,
-		Dial:             func(ctx context.Context) (net.Conn, any, error) { return c.dialJudged(ctx, addr) },
-		Handler:          handler{},
-		Config:           wire.Config{Budget: c.wire, MaxQueued: maxQueued, Log: c.cfg.Log},
-		Setup:            func(conn *wire.Conn) { conn.Data = newLink(c, addr, conn) },
+		Target:  "proxy " + addr,
+		Dial:    func(ctx context.Context) (net.Conn, any, error) { return c.dialJudged(ctx, addr) },
+		Handler: handler{},
+		Config:  wire.Config{Budget: c.wire, MaxQueued: maxQueued, Log: c.cfg.Log},
+		Setup: func(conn *wire.Conn) {
+			l := newLink(c, addr, conn)
+			conn.Data = l
+			l.peer.OnRefused(func(why error) { c.distrust(l, why) })
+		},
 		OnUp:             func(ctx context.Context, conn *wire.Conn) error { return conn.Data.(*link).handshake(ctx) },
 		OnState:          func(s wire.State) { c.changed(ctx, t, s) },
 		HandshakeTimeout: handshakeLimit(c.cfg.Registrar),
@@ -201,7 +231,7 @@ func (c *Client) unready(l *link) {
 }
 
 // retire ends a target after what it has begun. The caller holds mu.
-func (c *Client) retire(addr string, t *target, reason error) {
+func (c *Client) retire(addr string, t *target, reason error, limit time.Duration) {
 	c.cfg.Log.Info("leaving proxy", "proxy", addr, "reason", reason)
 	delete(c.targets, addr)
 	if t.link == nil {
@@ -212,7 +242,7 @@ func (c *Client) retire(addr string, t *target, reason error) {
 	c.retired[t] = struct{}{}
 	l := t.link
 	c.wg.Go(func() {
-		l.drained(drainLimit)
+		l.drained(limit)
 		t.stop(reason)
 	})
 }

@@ -144,7 +144,7 @@ func (c *Common) identify(ctx context.Context, env Env, b *base, guest bool, ima
 	if err != nil {
 		return err
 	}
-	b.tls = &ratls.Config{Identity: identity, Policy: policy, Log: env.Log}
+	b.tls = &ratls.Config{Identity: identity, Policy: policy, Log: env.Log, Sessions: ratls.NewSessions(ratls.SessionsOptions{Log: env.Log})}
 	return nil
 }
 
@@ -156,13 +156,16 @@ func (b *base) close() {
 }
 
 // run runs the role beside what it needs as long as it runs: the registry's
-// watch and the renewal of the certificate end after the role, because a role
-// that finishes its work still needs them.
+// watch, the renewal of the certificate and the judging anew of connected peers
+// end after the role, because a role that finishes its work still needs them.
 func (b *base) run(ctx context.Context, role func(context.Context) error, more ...func(context.Context) error) error {
 	needed, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var beside sync.WaitGroup
-	for _, f := range append(more, b.tls.Identity.Run, func(ctx context.Context) error { return b.registry.Run(ctx, 0) }) {
+	more = append(more, b.tls.Identity.Run,
+		func(ctx context.Context) error { return b.registry.Run(ctx, 0) },
+		func(ctx context.Context) error { return b.tls.Sessions.Run(ctx, b.registry.Changed) })
+	for _, f := range more {
 		beside.Go(func() { _ = f(needed) }) // they end with their context only
 	}
 	err := role(ctx)

@@ -135,6 +135,7 @@ func (d doors) close() error {
 func (s *Proxy) open(b *base) (d doors, err error) {
 	clients := *b.tls
 	clients.Policy = &attest.Policy{AllowNone: true, AnyImage: true}
+	clients.Sessions = nil // there is nothing to judge anew
 	if d.workers, err = listen(s.WorkersListen, s.WorkersRPCPort, b.tls); err != nil {
 		return d, err
 	}

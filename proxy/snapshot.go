@@ -206,7 +206,8 @@ func (p *Proxy) workerConns(workers []*worker, running map[string]int) []WorkerC
 			info.Description = w.params.MachineDescriptionJson
 		}
 		if w.peer != nil && w.peer.Verdict != nil {
-			info.Verdict, info.Insecure = w.peer.Verdict.Level.String(), w.peer.Verdict.Insecure
+			v := w.peer.Judged()
+			info.Verdict, info.Insecure = v.Level.String(), v.Insecure
 		}
 		list = append(list, info)
 	}

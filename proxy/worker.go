@@ -78,6 +78,9 @@ func (p *Proxy) greetWorker(ctx context.Context, nc net.Conn) error {
 		return err
 	}
 	w.conn = conn
+	if w.peer != nil {
+		w.peer.OnRefused(w.distrust)
+	}
 	w.timer = handshakeTimer(conn, workerHandshakeLimit)
 	p.mu.Lock()
 	p.workers[w] = struct{}{}
@@ -180,6 +183,15 @@ func (w *worker) retire(why error) {
 		return
 	}
 	time.AfterFunc(w.p.cfg.DrainLimit, func() { w.conn.CloseAfterFlush(w.retireWhy) })
+}
+
+// distrust lets a worker go that, judged anew, is refused.
+func (w *worker) distrust(why error) {
+	if !w.ready.Load() {
+		w.conn.Close(why)
+		return
+	}
+	w.retire(why)
 }
 
 // release forgets a request, and closes a retired connection after its last.

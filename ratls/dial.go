@@ -35,12 +35,16 @@ func dialTLS(ctx context.Context, nc net.Conn, cfg *Config) (*Conn, error) {
 	if err := wire.Solve(ctx, nc, cfg.MaxDifficulty); err != nil {
 		return nil, err
 	}
-	peer := &Peer{Addr: nc.RemoteAddr()}
-	tc := tls.Client(nc, cfg.tlsConfig(ctx, peer, oidServerAuth))
+	begun, peer := cfg.Sessions.begun(), &Peer{Addr: nc.RemoteAddr()}
+	settings := cfg.tlsConfig(ctx, peer, oidServerAuth)
+	tc := tls.Client(nc, settings)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("tls: %w", err)
 	}
-	return &Conn{tc, peer}, nil
+	if err := cfg.prove(ctx, tc, &settings.Certificates[0], peer, dialer); err != nil {
+		return nil, err
+	}
+	return cfg.keep(ctx, &Conn{tc, peer}, begun, cfg.anew(tc, peer))
 }
 
 // why names what ended ctx, if it has ended: the error of the call that it

@@ -101,7 +101,9 @@ func TestSNPCertificateRefuses(t *testing.T) {
 		{"report that is long", func(e []pkix.Extension) []pkix.Extension { e[1].Value = append(e[1].Value, 0); return e }, "report of 1185 bytes"},
 		{"report that is empty", func(e []pkix.Extension) []pkix.Extension { e[1].Value = nil; return e }, "report of 0 bytes"},
 		{"two reports", func(e []pkix.Extension) []pkix.Extension { return append(e, e[1]) }, "occurs twice"},
-		{"a quote besides", func(e []pkix.Extension) []pkix.Extension { return append(e, pkix.Extension{Id: ours(1), Value: []byte{4}}) }, "two vendors"},
+		{"a quote besides", func(e []pkix.Extension) []pkix.Extension {
+			return append(e, pkix.Extension{Id: ours(1), Value: []byte{4}})
+		}, "two vendors"},
 		{"an extension that nobody knows", func(e []pkix.Extension) []pkix.Extension {
 			return append(e, pkix.Extension{Id: ours(103), Critical: true})
 		}, "unknown critical extension"},

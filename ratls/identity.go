@@ -20,6 +20,7 @@ import (
 type Identity struct {
 	platform attest.Platform
 	opts     IdentityOptions
+	quotes   chan struct{} // a place for each that is being made for a connection
 	current  atomic.Pointer[tls.Certificate]
 }
 
@@ -44,7 +45,7 @@ const (
 // NewIdentity makes a key, lets platform quote it and signs a certificate.
 // opts may be nil. Call Run to keep it fresh.
 func NewIdentity(ctx context.Context, platform attest.Platform, opts *IdentityOptions) (*Identity, error) {
-	id := &Identity{platform: platform}
+	id := &Identity{platform: platform, quotes: make(chan struct{}, maxSessionQuotes)}
 	if opts != nil {
 		id.opts = *opts
 	}

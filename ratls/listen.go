@@ -48,12 +48,16 @@ func (c *Config) negotiateTLS(ctx context.Context, nc net.Conn) (*Conn, error) {
 	if err := wire.Challenge(ctx, nc, c.Difficulty); err != nil {
 		return nil, err
 	}
-	peer := &Peer{Addr: nc.RemoteAddr()}
-	tc := tls.Server(nc, c.tlsConfig(ctx, peer, oidClientAuth))
+	begun, peer := c.Sessions.begun(), &Peer{Addr: nc.RemoteAddr()}
+	settings := c.tlsConfig(ctx, peer, oidClientAuth)
+	tc := tls.Server(nc, settings)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("tls: %w", err)
 	}
-	return &Conn{tc, peer}, nil
+	if err := c.prove(ctx, tc, &settings.Certificates[0], peer, listener); err != nil {
+		return nil, err
+	}
+	return c.keep(ctx, &Conn{tc, peer}, begun, c.anew(tc, peer))
 }
 
 func listen(address string, cfg *Config, negotiate func(context.Context, net.Conn) (*Conn, error)) (*Listener, error) {
@@ -193,6 +197,7 @@ func (l *Listener) serve(ctx context.Context, nc net.Conn) {
 			return
 		case <-ctx.Done():
 			err = ctx.Err()
+			conn.Peer.life.end()
 		}
 	}
 	if l.ctx.Err() == nil {

@@ -11,10 +11,12 @@
 // dialer sees Dial succeed and the stream end; read the peer's first byte
 // before believing to be accepted.
 //
-// A quote carries no clock, so freshness comes from short certificate lives;
-// an [Identity] renews itself and connections that exist go on. A peer is judged
-// once, when it connects. What is said over a connection, roles and money are
-// none of this package's business.
+// A quote carries no clock. Peers of ours therefore prove themselves anew for
+// each connection, see session.go; with others freshness comes from short
+// certificate lives. An [Identity] renews itself and connections that exist go
+// on. A peer is judged when it connects and, if its Config has [Sessions],
+// again whenever something changes. What is said over a connection, roles and
+// money are none of this package's business.
 //
 // Specification: wire.md 3, current.md 6.
 package ratls
@@ -39,6 +41,11 @@ type Config struct {
 	// Policy decides whom to believe. Nil is the zero Policy, which believes
 	// nobody.
 	Policy *attest.Policy
+	// GPU makes evidence of this machine's GPUs, for peers that want evidence
+	// made for the connection. Nil: there are none to show.
+	GPU GPU
+	// Sessions, if not nil, keeps the connections, to judge them anew.
+	Sessions *Sessions
 	// Difficulty is the proof of work that a listener demands, 1 to 64 leading
 	// zero bits. Zero means 20, about a million hashes; below zero it is free.
 	Difficulty int
@@ -92,6 +99,16 @@ func or[T comparable](v, fallback T) T {
 	return v
 }
 
+// policy is the one in force.
+func (c *Config) policy() *attest.Policy {
+	if c.Sessions != nil {
+		if p := c.Sessions.replaced.Load(); p != nil {
+			return p
+		}
+	}
+	return c.Policy
+}
+
 // within limits ctx to the time for a negotiation.
 func (c *Config) within(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, c.HandshakeTimeout, errSlow)
@@ -100,8 +117,11 @@ func (c *Config) within(ctx context.Context) (context.Context, context.CancelFun
 // Peer is who is at the other end, and why we believe it.
 type Peer struct {
 	Key     ed25519.PublicKey // of the certificate; new with every certificate
-	Verdict *attest.Verdict   // trusted, or there would be no connection
+	Verdict *attest.Verdict   // trusted, or there would be no connection; see Judged for later ones
 	Addr    net.Addr          // as seen from here or, behind a router, by the router
+
+	session *attest.Session // what it proved for the connection; nil if it does not know how
+	life    *life           // nil without Sessions
 }
 
 // Conn is a connection to a judged peer. The embedded net.Conn is a *tls.Conn

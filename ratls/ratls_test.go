@@ -145,7 +145,7 @@ func TestBothSidesJudge(t *testing.T) {
 		t.Fatalf("the connection is a %T, want it to be TLS without a layer of ours", c.Conn)
 	}
 	state := tc.ConnectionState()
-	if state.Version != tls.VersionTLS13 || state.DidResume || state.NegotiatedProtocol != "" || state.ServerName != "" {
+	if state.Version != tls.VersionTLS13 || state.DidResume || state.NegotiatedProtocol != ratls.SessionProtocol || state.ServerName != "" {
 		t.Errorf("version %x, resumed %v, protocol %q, name %q", state.Version, state.DidResume, state.NegotiatedProtocol, state.ServerName)
 	}
 }
@@ -172,8 +172,8 @@ func TestHelloNamesNobody(t *testing.T) {
 	}()
 	ratls.Dial(t.Context(), l.Addr().String(), node(t, insecure.Fake{}, nil))
 	h := <-hello
-	if h.ServerName != "" || len(h.SupportedProtos) != 0 {
-		t.Errorf("server name %q, protocols %q, want neither", h.ServerName, h.SupportedProtos)
+	if h.ServerName != "" || len(h.SupportedProtos) != 1 || h.SupportedProtos[0] != ratls.SessionProtocol {
+		t.Errorf("server name %q, protocols %q, want none and ours", h.ServerName, h.SupportedProtos)
 	}
 	if len(h.SupportedVersions) != 1 || h.SupportedVersions[0] != tls.VersionTLS13 {
 		t.Errorf("versions %x, want TLS 1.3 alone", h.SupportedVersions)

@@ -30,7 +30,7 @@ func DialVia(ctx context.Context, socks5, address string, cfg *Config) (net.Conn
 	var conn *Conn
 	err = interruptible(ctx, nc, func() (err error) {
 		if err = socksConnect(nc, target); err == nil {
-			conn, err = cfg.readPeer(nc)
+			conn, err = cfg.readPeer(ctx, nc, target)
 		}
 		return err
 	})
@@ -38,8 +38,7 @@ func DialVia(ctx context.Context, socks5, address string, cfg *Config) (net.Conn
 		nc.Close()
 		return nil, nil, fmt.Errorf("ratls: dial %s via router %s: %w", address, socks5, err)
 	}
-	conn.Peer.Addr = net.TCPAddrFromAddrPort(target)
-	return nc, conn.Peer, nil
+	return conn, conn.Peer, nil
 }
 
 // ListenBehindRouter accepts what a router on this machine forwards: plain
@@ -52,25 +51,38 @@ func ListenBehindRouter(address string, cfg *Config) (*Listener, error) {
 	cfg = cfg.withDefaults()
 	return listen(address, cfg, func(ctx context.Context, nc net.Conn) (conn *Conn, err error) {
 		err = interruptible(ctx, nc, func() error {
-			conn, err = cfg.readPeer(nc)
+			conn, err = cfg.readPeer(ctx, nc, netip.AddrPort{})
 			return err
 		})
 		return conn, err
 	})
 }
 
-// readPeer reads the record that a router writes first, and judges it.
-func (c *Config) readPeer(nc net.Conn) (*Conn, error) {
+// readPeer reads the record that a router writes first, and judges it. Without
+// a dialed address the peer's is in the record. What a router does to know that
+// evidence is fresh, it does not say.
+func (c *Config) readPeer(ctx context.Context, nc net.Conn, dialed netip.AddrPort) (*Conn, error) {
 	info, err := ReadPeerInfo(nc)
 	if err != nil {
 		return nil, err
 	}
-	verdict, err := c.Policy.JudgeRelayed(&info.Relayed, c.Now())
+	begun := c.Sessions.begun()
+	judge := func(ctx context.Context, _ *attest.Verdict, now time.Time) (*attest.Verdict, error) {
+		v, err := c.policy().JudgeRelayed(&info.Relayed, now)
+		if err != nil {
+			return v, err
+		}
+		return c.policy().JudgeSession(ctx, v, nil, now)
+	}
+	verdict, err := judge(ctx, nil, c.Now())
 	if err != nil {
 		return nil, err
 	}
-	peer := &Peer{Key: ed25519.PublicKey(info.Key), Verdict: verdict, Addr: net.TCPAddrFromAddrPort(info.Source)}
-	return &Conn{nc, peer}, nil
+	if !dialed.IsValid() {
+		dialed = info.Source
+	}
+	peer := &Peer{Key: ed25519.PublicKey(info.Key), Verdict: verdict, Addr: net.TCPAddrFromAddrPort(dialed)}
+	return c.keep(ctx, &Conn{nc, peer}, begun, judge)
 }
 
 // rememberQuotes gives the policy a cache if it has none, in a copy.

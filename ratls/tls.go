@@ -7,6 +7,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/opencocoon/cocoon/attest"
 )
@@ -23,7 +24,8 @@ func (c *Config) tlsConfig(ctx context.Context, peer *Peer, usage asn1.ObjectIde
 		GetClientCertificate:   func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return show, nil },
 		ClientAuth:             tls.RequireAnyClientCert,
 		InsecureSkipVerify:     true,
-		SessionTicketsDisabled: true,
+		SessionTicketsDisabled: true, // trust is not resumed: each connection proves itself
+		NextProtos:             []string{sessionProtocol},
 		Time:                   c.Now,
 		VerifyConnection: func(state tls.ConnectionState) (err error) {
 			peer.Key, peer.Verdict, err = c.judge(ctx, state, usage)
@@ -50,6 +52,22 @@ func (c *Config) judge(ctx context.Context, state tls.ConnectionState, usage asn
 	if err := cert.usableFor(usage, now); err != nil {
 		return nil, nil, err
 	}
-	verdict, err := c.Policy.Judge(ctx, cert.evidence, cert.key, now)
+	if state.NegotiatedProtocol == sessionProtocol {
+		verdict, err := c.policy().JudgeCertificate(ctx, cert.evidence, cert.key, now)
+		return cert.key, verdict, err // prove has the rest
+	}
+	verdict, err := c.policy().JudgeConnection(ctx, cert.evidence, cert.key, nil, now)
 	return cert.key, verdict, err
+}
+
+// anew judges the peer of a connection that lives. Validity and purpose of its
+// certificate concern handshakes and were judged there.
+func (c *Config) anew(tc *tls.Conn, peer *Peer) judgement {
+	return func(ctx context.Context, old *attest.Verdict, now time.Time) (*attest.Verdict, error) {
+		cert, err := parseCertificate(tc.ConnectionState().PeerCertificates[0].Raw)
+		if err != nil {
+			return old, err
+		}
+		return c.policy().Rejudge(ctx, old, cert.evidence, cert.key, peer.session, now)
+	}
 }

@@ -69,6 +69,7 @@ func (s *session) begin(q *tl.ProxyRunQueryEx) error {
 	}
 	j.admitted = true
 	s.w.crew.run(s.w.live, &s.w.background, func() {
+		defer s.ended()
 		defer s.w.slots.end()
 		defer j.leave()
 		defer cancel(nil)
@@ -112,6 +113,8 @@ func (s *session) admit(q *tl.ProxyRunQueryEx) *refusal {
 		return &refusal{wire.CodeNotReady, "worker: takes no requests now"}
 	case s.owing() != nil: // it was told, and news travels
 		return &refusal{wire.CodeNotReady, "worker: waits for what it has earned"}
+	case s.distrusted() != nil: // likewise
+		return &refusal{wire.CodeNotReady, "worker: takes no more requests here"}
 	case !(q.Timeout > 0): // also when it is no number
 		return &refusal{wire.CodeTimeout, "worker: no time left"}
 	case !s.w.slots.take():
@@ -129,6 +132,7 @@ func (s *session) enlist(id tl.Int256, cancel context.CancelCauseFunc) error {
 		return errors.New("request id is in use")
 	}
 	s.jobs[id] = cancel
+	s.running++
 	return nil
 }
 

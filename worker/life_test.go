@@ -9,8 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/engine/enginetest"
+	"github.com/opencocoon/cocoon/ratls"
 	"github.com/opencocoon/cocoon/tl"
 	"github.com/opencocoon/cocoon/wire"
 )
@@ -391,5 +393,52 @@ func TestConfigProblemsAreReportedTogether(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q lacks %q", err, want)
 		}
+	}
+}
+
+// A proxy that is no longer trusted gets no more work, and the answers it has
+// asked for; then its connection ends.
+func TestDistrustedProxy(t *testing.T) {
+	for name, begin := range map[string]func(*stand, *contract.Memory){
+		"judged anew": func(s *stand, _ *contract.Memory) {
+			s.w.mu.Lock()
+			defer s.w.mu.Unlock()
+			for session := range s.w.sessions {
+				go session.distrust(errors.New("struck off"))
+			}
+		},
+		"image left the registry": func(s *stand, r *contract.Memory) {
+			root := *r.Root()
+			root.ProxyImages = nil
+			r.Set(&root)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newProxy(t)
+			p.peer = &ratls.Peer{Verdict: &attest.Verdict{ImageHash: attest.Hash{7}}}
+			p.root.ProxyImages = map[[32]byte]struct{}{{7}: {}}
+			registry := contract.NewMemory(p.root)
+			goOn := make(chan struct{})
+			s := start(t, p, func(w http.ResponseWriter, q *enginetest.Request) {
+				<-goOn
+				enginetest.Chunks(4, 0)(w, q)
+			}, func(c *Config) { c.Registry, c.CheckImages = registry, true })
+			h := s.connected()
+			q := query(post(pathChat, chat(`,"stream":true`)))
+			h.send(q)
+			s.next()
+			begin(s, registry)
+			h.wantDisabled(1)
+			late := query(post(pathChat, chat("")))
+			h.send(late)
+			if m, ok := h.next().(*tl.ProxyQueryAnswerErrorEx); !ok || m.RequestID != late.RequestID || m.ErrorCode != wire.CodeNotReady {
+				t.Errorf("a request after the news: %+v, want to be refused for now", m)
+			}
+			close(goOn)
+			if a := h.collect(q.RequestID); !strings.Contains(a.body(), "[DONE]") {
+				t.Errorf("the running request was not finished: %q", a.body())
+			}
+			<-h.closed
+		})
 	}
 }

@@ -97,6 +97,7 @@ type proxy struct {
 	comparing int32    // error code of the comparison
 	refuse    string   // name of the function it refuses
 	cfg       wire.Config
+	peer      *ratls.Peer // how it was judged
 
 	conns chan *proxyConn
 
@@ -176,7 +177,7 @@ func (p *proxy) dial(_ context.Context, to string) (net.Conn, *ratls.Peer, error
 		h.c = c
 		c.Start()
 	}()
-	return here, nil, nil
+	return here, p.peer, nil
 }
 
 func (h *proxyConn) Closed(_ *wire.Conn, err error) { h.closed <- err }

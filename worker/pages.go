@@ -126,7 +126,7 @@ func (w *Worker) metrics() []stats.Metric {
 // verdict is how far the proxy has proven itself, nil if nobody judged it.
 func (s *session) verdict() *attest.Verdict {
 	if peer, _ := s.c.Peer().(*ratls.Peer); peer != nil {
-		return peer.Verdict
+		return peer.Judged()
 	}
 	return nil
 }

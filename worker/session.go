@@ -33,7 +33,11 @@ type session struct {
 	open bool       // handshake far enough for requests
 	up   bool       // and complete
 	owes error      // why the proxy gets no more work, nil if it does
-	said struct {   // what the proxy knows of us
+	// unwanted is why it never will again, nil if it may.
+	unwanted error
+	running  int           // requests, to the very end
+	quiet    chan struct{} // if not nil, closed when none runs
+	said     struct {      // what the proxy knows of us
 		disabled    bool
 		coefficient int32
 	}
@@ -60,7 +64,7 @@ func (s *session) join() (disabled bool, coefficient int32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open = true
-	return s.w.idle != 0 || s.owes != nil, s.said.coefficient
+	return s.w.idle != 0 || s.owes != nil || s.unwanted != nil, s.said.coefficient
 }
 
 // judge looks whether the proxy is behind with what it owes, and tells it that
@@ -108,7 +112,7 @@ func (s *session) tell(disabled bool, coefficient int32) {
 	if !s.up {
 		return
 	}
-	disabled = disabled || s.owes != nil
+	disabled = disabled || s.owes != nil || s.unwanted != nil
 	if s.said.coefficient != coefficient {
 		s.said.coefficient, s.floor = coefficient, min(s.floor, coefficient)
 		s.c.Send(&tl.WorkerNewCoefficient{NewCoefficient: coefficient})

@@ -2,8 +2,10 @@ package worker
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -41,6 +43,7 @@ func (w *Worker) keepTargets(ctx context.Context) {
 		renewed := root.ParamsVersion != params
 		params = root.ParamsVersion
 		w.dropTargets(func(t *target) bool { return renewed || w.outdated(t, root) })
+		w.dropDistrusted(ctx, root)
 		w.fillTargets(ctx, root)
 		timer := time.NewTimer(scanTargets)
 		select {
@@ -56,7 +59,7 @@ func (w *Worker) keepTargets(ctx context.Context) {
 }
 
 // outdated says whether a target should be given up: the registry has dropped
-// it or its image, or it was away for too long.
+// it, or it was away for too long.
 func (w *Worker) outdated(t *target, root *contract.Root) bool {
 	listed := false
 	for _, p := range root.Proxies {
@@ -64,7 +67,7 @@ func (w *Worker) outdated(t *target, root *contract.Root) bool {
 	}
 	if c := t.dialer.Conn(); c != nil {
 		t.missing = time.Time{}
-		return !listed || w.checkImage(c, root) != nil
+		return !listed
 	}
 	if t.missing.IsZero() {
 		t.missing = time.Now()
@@ -90,6 +93,20 @@ func (w *Worker) dropTargets(drop func(*target) bool) {
 	}
 }
 
+// dropDistrusted leaves the targets whose image the registry has dropped.
+func (w *Worker) dropDistrusted(ctx context.Context, root *contract.Root) {
+	w.mu.Lock()
+	targets := slices.Collect(maps.Values(w.targets))
+	w.mu.Unlock()
+	for _, t := range targets {
+		if c := t.dialer.Conn(); c != nil {
+			if err := w.checkImage(c, root); err != nil {
+				w.leaveDistrusted(ctx, t, c, err)
+			}
+		}
+	}
+}
+
 // fillTargets draws proxies at random, so that workers spread over them.
 func (w *Worker) fillTargets(ctx context.Context, root *contract.Root) {
 	for _, i := range rand.Perm(len(root.Proxies)) {
@@ -107,8 +124,12 @@ func (w *Worker) newTarget(ctx context.Context, address string) *target {
 	t := &target{address: address, stop: stop, done: make(chan struct{}), missing: time.Now()}
 	t.dialer = &wire.Dialer{
 		Target: address, Handler: w, Config: w.cfg.Wire, Log: w.cfg.Log,
-		Dial:    func(ctx context.Context) (net.Conn, any, error) { return w.dial(ctx, address) },
-		Setup:   func(c *wire.Conn) { c.Data = newSession(w, c, address) },
+		Dial: func(ctx context.Context) (net.Conn, any, error) { return w.dial(ctx, address) },
+		Setup: func(c *wire.Conn) {
+			s := newSession(w, c, address)
+			c.Data = s
+			s.watch(c)
+		},
 		OnUp:    func(ctx context.Context, c *wire.Conn) error { return c.Data.(*session).handshake(ctx) },
 		OnState: func(s wire.State) { t.note(s) },
 	}

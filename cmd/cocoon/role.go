@@ -92,6 +92,7 @@ func commonFlags(f *pflag.FlagSet, c *node.Common, listen string) {
 	f.StringVar(&c.ControlTokenFile, "control-token-file", "", "`file` with the token for control actions; made if missing (default no control)")
 	f.StringVar(&c.Collateral, "collateral", "", "`directory` with the vendors' statements about platforms, or https address of a service with Intel's (default the vendors' services)")
 	rulesFlags(f, &c.Rules, &c.SNP)
+	f.BoolVar(&c.RequireFresh, "require-fresh", false, "refuse peers that show only a certificate and no evidence made for the connection, as those of the reference")
 	f.StringVar(&c.SimulatedTDX, "insecure-simulated-tdx", "", "believe machines simulated by the vendor in this `directory`")
 	f.StringVar(&c.SimulatedImage, "insecure-simulated-image", "", "be such a machine, running the image of this `name`")
 	f.BoolVar(&c.Fake, "insecure-fake-tdx", false, "show and believe evidence that is a mere hash of the key")
