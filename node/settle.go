@@ -14,7 +14,6 @@ import (
 	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ledger"
-	"github.com/opencocoon/cocoon/ledger/disk"
 	"github.com/opencocoon/cocoon/proxy"
 	"github.com/opencocoon/cocoon/settlement"
 	"github.com/opencocoon/cocoon/stats"
@@ -36,6 +35,7 @@ type Settlement struct {
 	// NoteEvery is the least time between two notes that commit the ledger to
 	// the chain, about 0.003 TON each; 0 means 45 s.
 	NoteEvery Duration `json:"note_every,omitempty"`
+	Ledger
 }
 
 func (s *Settlement) check(p *Problems, chain bool) {
@@ -51,6 +51,7 @@ func (s *Settlement) check(p *Problems, chain bool) {
 	if s.NoteEvery < 0 {
 		p.Add("note_every: cannot be negative")
 	}
+	s.Ledger.check(p, s.Data)
 }
 
 func (s *Settlement) rules() (ledger.Rules, error) {
@@ -112,7 +113,7 @@ func (s *Proxy) openHouse(env Env, b *base) (h *house, err error) {
 	if err != nil {
 		return h, err
 	}
-	store, err := disk.Open(filepath.Join(s.Data, "ledger"), disk.Options{})
+	store, err := s.Ledger.open(s.Data, h.key)
 	if err != nil {
 		return h, err
 	}
