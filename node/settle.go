@@ -32,6 +32,9 @@ type Settlement struct {
 	ChargeFrom   string `json:"charge_from,omitempty"`
 	PayoutFrom   string `json:"payout_from,omitempty"`
 	WithdrawFrom string `json:"withdraw_from,omitempty"`
+	// LastPayoutFrom is the amount from which on a worker that was never paid
+	// is paid when parameters change, which costs about 0.03; empty means 0.05.
+	LastPayoutFrom string `json:"last_payout_from,omitempty"`
 	// NoteEvery is the least time between two notes that commit the ledger to
 	// the chain, about 0.003 TON each; 0 means 45 s.
 	NoteEvery Duration `json:"note_every,omitempty"`
@@ -42,8 +45,8 @@ func (s *Settlement) check(p *Problems, chain bool) {
 	if s.Data != "" && !chain {
 		p.Add("data: there is nothing to settle without ton_config")
 	}
-	if s.Data == "" && (s.ChargeFrom != "" || s.PayoutFrom != "" || s.WithdrawFrom != "" || s.NoteEvery != 0) {
-		p.Add("charge_from, payout_from, withdraw_from and note_every: nothing is settled without data")
+	if s.Data == "" && (s.ChargeFrom != "" || s.PayoutFrom != "" || s.WithdrawFrom != "" || s.LastPayoutFrom != "" || s.NoteEvery != 0) {
+		p.Add("charge_from, payout_from, withdraw_from, last_payout_from and note_every: nothing is settled without data")
 	}
 	if _, err := s.rules(); err != nil {
 		p.Add("%v", err)
@@ -60,7 +63,7 @@ func (s *Settlement) rules() (ledger.Rules, error) {
 	for _, x := range []struct {
 		key, text string
 		v         *coin.Nano
-	}{{"charge_from", s.ChargeFrom, &rules.Charge}, {"payout_from", s.PayoutFrom, &rules.Payout}, {"withdraw_from", s.WithdrawFrom, &rules.Withdraw}} {
+	}{{"charge_from", s.ChargeFrom, &rules.Charge}, {"payout_from", s.PayoutFrom, &rules.Payout}, {"withdraw_from", s.WithdrawFrom, &rules.Withdraw}, {"last_payout_from", s.LastPayoutFrom, &rules.LastPayout}} {
 		if x.text == "" {
 			continue
 		}

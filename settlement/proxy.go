@@ -260,6 +260,9 @@ func (p *Proxy) begin(ctx context.Context, lg ledger.Generation) {
 		p.fail("generation", fmt.Errorf("settlement: %w", err))
 		return
 	}
+	if ours(g.contracts) {
+		p.cfg.Ledger.KeepsDeposits(lg.Number)
+	}
 	ctx, g.stop = context.WithCancel(ctx)
 	p.generations[lg.Number] = g
 	p.doubtAll(g)

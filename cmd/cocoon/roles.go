@@ -81,6 +81,7 @@ func proxySettings(cmd *cobra.Command, c *node.Proxy) *settings {
 	f.StringVar(&c.ChargeFrom, "charge-from", "", "charge a client from this `amount` of TON on (default 1)")
 	f.StringVar(&c.PayoutFrom, "payout-from", "", "pay a worker from this `amount` of TON on (default 10)")
 	f.StringVar(&c.WithdrawFrom, "withdraw-from", "", "send the owner the proxy's income from this `amount` of TON on (default 10)")
+	f.StringVar(&c.LastPayoutFrom, "last-payout-from", "", "pay a worker that was never paid from this `amount` of TON on when parameters change (default 0.05)")
 	durationFlag(f, &c.NoteEvery, "note-every", "least time between notes that commit the ledger to the chain (default 45s)")
 	f.StringVar(&c.Store, "ledger", "", "keep the ledger in this `store`: disk, which is the data directory, or postgres (default disk)")
 	f.StringVar(&c.URLFile, "ledger-url-file", "", "`file` with the connection string of the ledger's database")

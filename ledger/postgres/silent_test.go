@@ -19,7 +19,7 @@ import (
 )
 
 // impatient is what a silent server may take in these tests, within what a test waits.
-const impatient, within = 700*time.Millisecond, time.Minute
+const impatient, within = 700 * time.Millisecond, time.Minute
 
 // line is a connection to the server that can be made silent: what is sent
 // then arrives nowhere, and nothing comes back.
