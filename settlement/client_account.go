@@ -10,6 +10,7 @@ import (
 	"github.com/xssnick/tonutils-go/tlb"
 	"github.com/xssnick/tonutils-go/tvm/cell"
 
+	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ton"
 )
@@ -76,8 +77,10 @@ type clientAccount struct {
 	opened  bool // its proxy has been there since the program started
 	known   bool // the chain has been read
 	state   *contract.ClientState
+	own     coin.Nano // what the contract holds
+	pool    pool
 	block   uint32 // the masterchain block that state is of, or must not be older than
-	over    bool   // closed on the chain, and in the statement
+	over    bool   // closed on the chain and in the statement, with nothing to be had
 	asked   wishes
 	busy    string // what is under way
 	trouble string // why the next step cannot be taken
@@ -162,7 +165,7 @@ func (a *clientAccount) take(account *ton.Account) (state *contract.ClientState,
 	defer a.c.mu.Unlock()
 	switch {
 	case account.At.Seqno >= a.block:
-		a.known, a.state, a.block = true, state, account.At.Seqno
+		a.known, a.state, a.own, a.block = true, state, account.Balance, account.At.Seqno
 		a.tell()
 	case !a.known:
 		return nil, errBehind
@@ -242,8 +245,9 @@ func (a *clientAccount) written(account *ton.Account) {
 	}
 	state, err := clientState(account)
 	if err == nil && state != nil && state.State == contract.Closed {
+		rest := a.ours() && (state.Balance >= leastPart || account.Balance >= leastLeftOver)
 		a.c.mu.Lock()
-		a.over = true
+		a.over = !rest
 		a.c.mu.Unlock()
 	}
 	a.kick()
