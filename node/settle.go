@@ -22,7 +22,7 @@ import (
 
 // Settlement is how a proxy settles on the chain.
 type Settlement struct {
-	// Data is the directory of what must survive: the proxy's key and the node
+	// Data, required with a chain, is the directory of what must survive: the proxy's key and the node
 	// wallet's, both made at the first start, the ledger, and the wallet's
 	// queue. Keep copies of the keys; restore the ledger's newest or none.
 	Data string `json:"data,omitempty"`
@@ -42,10 +42,13 @@ type Settlement struct {
 }
 
 func (s *Settlement) check(p *Problems, chain bool) {
-	if s.Data != "" && !chain {
+	switch {
+	case s.Data != "" && !chain:
 		p.Add("data: there is nothing to settle without ton_config")
+	case s.Data == "" && chain:
+		p.Add("data: missing: with ton_config a proxy settles on the chain: name the directory for its keys, ledger and wallet queue")
 	}
-	if s.Data == "" && (s.ChargeFrom != "" || s.PayoutFrom != "" || s.WithdrawFrom != "" || s.LastPayoutFrom != "" || s.NoteEvery != 0) {
+	if s.Data == "" && !chain && (s.ChargeFrom != "" || s.PayoutFrom != "" || s.WithdrawFrom != "" || s.LastPayoutFrom != "" || s.NoteEvery != 0) {
 		p.Add("charge_from, payout_from, withdraw_from, last_payout_from and note_every: nothing is settled without data")
 	}
 	if _, err := s.rules(); err != nil {
@@ -54,7 +57,9 @@ func (s *Settlement) check(p *Problems, chain bool) {
 	if s.NoteEvery < 0 {
 		p.Add("note_every: cannot be negative")
 	}
-	s.Ledger.check(p, s.Data)
+	if s.Data != "" || !chain {
+		s.Ledger.check(p, s.Data)
+	}
 }
 
 func (s *Settlement) rules() (ledger.Rules, error) {

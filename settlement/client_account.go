@@ -27,6 +27,8 @@ type accountRecord struct {
 	// Leave says that the operator wants it closed, Disputed why the proxy is not trusted any more.
 	Leave    bool   `json:"leave,omitempty"`
 	Disputed string `json:"disputed,omitempty"`
+	// Registered is when registrations were sent in the last day, Unix seconds.
+	Registered []int64 `json:"registered,omitempty"`
 	// Intent is the message that is under way, Messages how many there were.
 	Intent   *intent `json:"intent,omitempty"`
 	Messages uint64  `json:"messages"`

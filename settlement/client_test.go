@@ -484,6 +484,50 @@ func TestClientTakesItsPart(t *testing.T) {
 	}
 }
 
+// A proxy that demands registration after registration, each of which costs a
+// fee, gets a few in a day.
+func TestClientRegistersAFewTimes(t *testing.T) {
+	s, at := found(t, 30*coin.TON)
+	s.awaitState(at, "the deposit", func(c *contract.ClientState) bool { return c.Balance == stake })
+	said := func() (n int) {
+		t.Helper()
+		a := s.account(s.proxy.at)
+		list, err := s.client.Transactions(s.ctx, s.proxy.at, a.Last, ton.TxID{}, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tx := range list {
+			if body, err := contract.ParseBody(tx.In.Body); err == nil {
+				if m, ok := body.(*contract.ClientRequest); ok && m.Part != nil && m.Part.Kind == contract.PartRegister {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	for i := range int64(maxRegistrations) {
+		if err := s.Register(s.ctx, at, s.proxy.at, 100+i); err != nil {
+			t.Fatalf("registration %d: %v", i+1, err)
+		}
+	}
+	if err := s.Register(s.ctx, at, s.proxy.at, 100); err != nil {
+		t.Errorf("the same again: %v", err)
+	}
+	s.restart()
+	s.open()
+	if err := s.Register(s.ctx, at, s.proxy.at, 99); err == nil || !strings.Contains(err.Error(), "5 registrations") {
+		t.Errorf("one too many: %v", err)
+	}
+	s.await("all arrive", func() bool { return said() == maxRegistrations })
+	if _, err := s.chain.Advance(25 * time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Register(s.ctx, at, s.proxy.at, 98); err != nil {
+		t.Errorf("a day later: %v", err)
+	}
+	s.await("it arrives", func() bool { return said() == maxRegistrations+1 })
+}
+
 // A status is for programs too: amounts are decimal strings.
 func TestClientStatusJSON(t *testing.T) {
 	s, at := found(t, 30*coin.TON)
