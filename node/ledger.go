@@ -13,6 +13,7 @@ import (
 	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/ledger/disk"
 	"github.com/opencocoon/cocoon/ledger/postgres"
+	"github.com/opencocoon/cocoon/wallet"
 )
 
 // Stores that a ledger can be kept in.
@@ -32,7 +33,8 @@ type Ledger struct {
 	URLFile string `json:"ledger_url_file,omitempty"`
 }
 
-func (l *Ledger) check(p *Problems, data string) {
+// Check adds what is wrong with the settings.
+func (l *Ledger) Check(p *Problems, data string) {
 	named := l.URL != "" || l.URLFile != ""
 	switch l.Store {
 	case "", OnDisk:
@@ -53,8 +55,8 @@ func (l *Ledger) check(p *Problems, data string) {
 
 // open opens the store of the proxy with this key. It fails with
 // [ledger.ErrHeld] while another process has it.
-func (l *Ledger) open(data string, key ed25519.PrivateKey) (ledger.Store, error) {
-	here := filepath.Join(data, "ledger")
+func (l *Ledger) open(data string, key ed25519.PublicKey) (ledger.Store, error) {
+	here := filepath.Join(data, ledgerDir)
 	if l.Store != InPostgres {
 		return disk.Open(here, disk.Options{})
 	}
@@ -63,16 +65,67 @@ func (l *Ledger) open(data string, key ed25519.PrivateKey) (ledger.Store, error)
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	url := l.URL
-	if l.URLFile != "" {
-		var err error
-		if url, err = Secret(l.URLFile); err != nil {
-			return nil, fmt.Errorf("ledger_url_file: %w", err)
-		}
+	url, err := l.url()
+	if err != nil {
+		return nil, err
 	}
-	s, err := postgres.Open(context.Background(), url, postgres.Options{Ledger: hex.EncodeToString(key.Public().(ed25519.PublicKey))})
+	s, err := postgres.Open(context.Background(), url, l.options(key))
 	if err != nil {
 		return nil, err // not s: a nil *Store in an interface is not nil
 	}
 	return s, nil
+}
+
+// Look opens the store for reading, beside the proxy that writes it or without one.
+func (l *Ledger) Look(data string, key ed25519.PublicKey) (ledger.Store, error) {
+	if l.Store != InPostgres {
+		s, err := disk.Look(filepath.Join(data, ledgerDir), disk.Options{})
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
+	url, err := l.url()
+	if err != nil {
+		return nil, err
+	}
+	s, err := postgres.Look(url, l.options(key))
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (l *Ledger) options(key ed25519.PublicKey) postgres.Options {
+	return postgres.Options{Ledger: hex.EncodeToString(key)}
+}
+
+func (l *Ledger) url() (string, error) {
+	if l.URLFile == "" {
+		return l.URL, nil
+	}
+	url, err := Secret(l.URLFile)
+	if err != nil {
+		return "", fmt.Errorf("ledger_url_file: %w", err)
+	}
+	return url, nil
+}
+
+// What lies in a proxy's data directory.
+const (
+	ledgerDir    = "ledger"
+	proxyKeyFile = "proxy.key"
+)
+
+// ProxyKey is the public key of the proxy whose data directory this is.
+func ProxyKey(data string) (ed25519.PublicKey, error) {
+	path := filepath.Join(data, proxyKeyFile)
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("%s is no data directory of a proxy: %w", data, err)
+	}
+	key, err := wallet.NodeKey(path)
+	if err != nil {
+		return nil, err
+	}
+	return key.Public(), nil
 }

@@ -134,7 +134,7 @@ func TestLedgerSettings(t *testing.T) {
 		{Ledger{Store: "redis"}, "d", `"redis": want disk or postgres`}, {Ledger{URL: "SECRET"}, "d", "with ledger postgres"}, {Ledger{Store: "disk"}, "", "without data"},
 	} {
 		var p Problems
-		x.l.check(&p, x.data)
+		x.l.Check(&p, x.data)
 		if got := p.Error(); (got == "") != (x.want == "") || !strings.Contains(got, x.want) || strings.Contains(got, "SECRET") {
 			t.Errorf("%+v: %q, want %q", x.l, got, x.want)
 		}

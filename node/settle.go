@@ -58,7 +58,7 @@ func (s *Settlement) check(p *Problems, chain bool) {
 		p.Add("note_every: cannot be negative")
 	}
 	if s.Data != "" || !chain {
-		s.Ledger.check(p, s.Data)
+		s.Ledger.Check(p, s.Data)
 	}
 }
 
@@ -112,7 +112,7 @@ func (s *Proxy) openHouse(env Env, b *base) (h *house, err error) {
 	if err := os.MkdirAll(s.Data, 0o700); err != nil {
 		return h, err
 	}
-	key, err := wallet.NodeKey(filepath.Join(s.Data, "proxy.key"))
+	key, err := wallet.NodeKey(filepath.Join(s.Data, proxyKeyFile))
 	if err != nil {
 		return h, err
 	}
@@ -121,7 +121,7 @@ func (s *Proxy) openHouse(env Env, b *base) (h *house, err error) {
 	if err != nil {
 		return h, err
 	}
-	store, err := s.Ledger.open(s.Data, h.key)
+	store, err := s.Ledger.open(s.Data, key.Public())
 	if err != nil {
 		return h, err
 	}

@@ -59,6 +59,7 @@ func proxyVerb() *cobra.Command {
 	}
 	var c node.Proxy
 	roleVerb(cmd, proxySettings(cmd, &c), &c)
+	cmd.AddCommand(ledgerVerb())
 	return cmd
 }
 

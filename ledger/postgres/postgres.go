@@ -66,6 +66,7 @@ type Options struct {
 type Store struct {
 	cfg   *pgx.ConnConfig
 	opt   Options
+	looks bool // nothing is written
 	epoch int64
 
 	mu     sync.Mutex // guards all below; held while a record is written
@@ -77,9 +78,19 @@ type Store struct {
 
 var _ ledger.Store = (*Store)(nil)
 
-// Open takes the ledger in the database that the connection string names.
-// It fails with [ledger.ErrHeld] while another proxy has it.
-func Open(ctx context.Context, connection string, o Options) (*Store, error) {
+// Look opens a ledger for reading, beside the proxy that writes it or without
+// one. Appending and compacting fail.
+func Look(connection string, o Options) (*Store, error) {
+	s, err := prepare(connection, o)
+	if err == nil {
+		s.looks, s.err = true, errLooks
+	}
+	return s, err
+}
+
+var errLooks = errors.New("the ledger was opened for reading")
+
+func prepare(connection string, o Options) (*Store, error) {
 	if o.Ledger == "" {
 		o.Ledger = "proxy"
 	}
@@ -90,10 +101,19 @@ func Open(ctx context.Context, connection string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.New("ledger: the connection string of the database is malformed") // not err: it may hold a password
 	}
-	s := &Store{cfg: cfg, opt: o}
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	return &Store{cfg: cfg, opt: o}, nil
+}
+
+// Open takes the ledger in the database that the connection string names.
+// It fails with [ledger.ErrHeld] while another proxy has it.
+func Open(ctx context.Context, connection string, o Options) (*Store, error) {
+	s, err := prepare(connection, o)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
 	defer cancel()
-	writer := cfg.Copy()
+	writer := s.cfg.Copy()
 	writer.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
 		if n.SeverityUnlocalized == "WARNING" {
 			s.warned = n.Message
@@ -103,7 +123,7 @@ func Open(ctx context.Context, connection string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("ledger: database: %w", err)
 	}
 	if err := s.take(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("ledger %q: %w", o.Ledger, err), s.Close())
+		return nil, errors.Join(fmt.Errorf("ledger %q: %w", s.opt.Ledger, err), s.Close())
 	}
 	return s, nil
 }
@@ -301,6 +321,9 @@ const sweeping = 30
 
 // Compact puts the snapshot in the place of what it sums up, in one transaction.
 func (s *Store) Compact(upto uint64, snapshot iter.Seq2[ledger.Record, error]) error {
+	if s.looks {
+		return errLooks
+	}
 	x, err := s.session()
 	if err != nil {
 		return err

@@ -38,6 +38,14 @@ func (p place) Open() (ledger.Store, error) {
 	return s, nil
 }
 
+func (p place) Look() (ledger.Store, error) {
+	s, err := postgres.Look(p.s.Connection(), postgres.Options{Ledger: p.name})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
 func (p place) must(t *testing.T) ledger.Store {
 	t.Helper()
 	s, err := p.Open()
