@@ -73,6 +73,7 @@ type tallied struct {
 	heard                time.Time  // when
 	until                time.Time  // doubt cannot end before
 	fresh                []doubtful // of doubt: requests that somebody may be at work on
+	ripened              time.Time  // what is not in fresh any more was until then
 	requests             int        // running
 	changes              uint64     // beginnings and ends of requests
 	allowed              int64      // as saved
@@ -93,7 +94,15 @@ func (a *tallied) wonder(tokens int64, until, now time.Time) {
 	if until.After(a.until) {
 		a.until = until
 	}
-	a.fresh = slices.DeleteFunc(a.fresh, func(d doubtful) bool { return !d.until.After(now) })
+	a.fresh = slices.DeleteFunc(a.fresh, func(d doubtful) bool {
+		if d.until.After(now) {
+			return false
+		}
+		if d.until.After(a.ripened) {
+			a.ripened = d.until
+		}
+		return true
+	})
 	if n := len(a.fresh); n >= maxFresh {
 		last := &a.fresh[n-1]
 		last.tokens = add(last.tokens, tokens)
@@ -105,8 +114,12 @@ func (a *tallied) wonder(tokens int64, until, now time.Time) {
 	a.fresh = append(a.fresh, doubtful{tokens, until})
 }
 
-// ripe is the part of the doubt that nobody was at work on at that time.
+// ripe is the part of the doubt that nobody was at work on at that time, none
+// if that was too long ago to tell.
 func (a *tallied) ripe(at time.Time) int64 {
+	if at.Before(a.ripened) {
+		return 0
+	}
 	n := a.doubt
 	for _, d := range a.fresh {
 		if d.until.After(at) {

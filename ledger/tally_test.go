@@ -167,6 +167,20 @@ func TestTallyDoubtUnderLoad(t *testing.T) {
 	}
 }
 
+// A total that was long on its way says nothing about answers that broke off meanwhile.
+func TestTallyLateAnswer(t *testing.T) {
+	r := newTallyRig(t, Limits{})
+	r.Adopt("c", 0, 0)
+	r.reserve("", 10, 40).Lost()
+	asked := r.Ask("c") // nothing is booked yet, and somebody may be at work
+	r.now = r.now.Add(2 * time.Minute)
+	r.reserve("", 10, 40).Lost()
+	r.reserve("", 10, 1000)
+	r.Answered("c", 0, asked)
+	r.claims(1080, true)
+	r.claims(1081, false)
+}
+
 // However many answers break off, they are remembered in little room.
 func TestTallyManyDoubts(t *testing.T) {
 	r := newTallyRig(t, Limits{})
