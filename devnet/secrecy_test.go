@@ -1,6 +1,8 @@
 package devnet
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"io"
 	"io/fs"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/opencocoon/cocoon/engine/enginetest"
+	"github.com/opencocoon/cocoon/wallet"
 )
 
 // What people say, and what opens doors, is in memory and on the wire only:
@@ -73,7 +76,18 @@ func TestNothingSaidIsKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	keys := secretsIn(t, n.net.Info().Data)
 	for where, text := range seen {
+		for file, forms := range keys {
+			if filepath.Ext(where) == ".key" || where == file {
+				continue
+			}
+			for _, form := range forms {
+				if strings.Contains(text, form) {
+					t.Errorf("%s holds the secret of %s", where, file)
+				}
+			}
+		}
 		for _, marker := range []string{prompt, reply, key, strings.TrimSpace(string(token))} {
 			if strings.Contains(text, marker) {
 				i := strings.Index(text, marker)
@@ -81,6 +95,53 @@ func TestNothingSaidIsKept(t *testing.T) {
 			}
 		}
 	}
+}
+
+// secretsIn are the secrets of the key files in a network's directory, in the
+// forms in which they could be written. Every role must have left something to look at.
+func secretsIn(t *testing.T, dir string) map[string][]string {
+	t.Helper()
+	secrets := map[string][]string{}
+	for _, pattern := range []string{"*/*.key", "*/*/*.key", "data/*/secret"} {
+		list, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range list {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if filepath.Base(path) == "secret" {
+				secrets[path] = []string{strings.TrimSpace(string(text))}
+				continue
+			}
+			key, err := wallet.ParseKey(string(text))
+			if err != nil {
+				var file *wallet.KeyFile
+				if file, err = wallet.LoadKeyFile(path, nil); err == nil {
+					key = file.Key
+				}
+			}
+			if err != nil {
+				t.Fatalf("%s: %v", path, err)
+			}
+			seed := key.Private().Seed()
+			secrets[path] = []string{string(seed), hex.EncodeToString(seed), strings.ToUpper(hex.EncodeToString(seed)),
+				base64.StdEncoding.EncodeToString(seed)[:42], base64.URLEncoding.EncodeToString(seed)[:42]}
+		}
+	}
+	for _, file := range []string{"chain/faucet.key", "data/proxy-1/proxy.key", "data/proxy-1/wallet.key", "data/client-1/wallet.key", "data/client-1/secret", "data/worker-1/wallet.key"} {
+		if secrets[filepath.Join(dir, file)] == nil {
+			t.Errorf("no %s: this test does not see what it is about", file)
+		}
+	}
+	for _, file := range []string{"data/proxy-1/ledger/log-00000000000000000001", "data/proxy-1/wallet", "data/client-1/settlement.json", "data/client-1/statement.jsonl", "data/worker-1/worker.json"} {
+		if info, err := os.Stat(filepath.Join(dir, file)); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v: nothing was written there", file, err)
+		}
+	}
+	return secrets
 }
 
 func (n *testNet) page(url string) string {

@@ -54,6 +54,7 @@ func (t *Tally) said(account string, total int64) *tallied {
 type Asked struct {
 	at      time.Time
 	changes uint64
+	used    int64 // counted by then
 }
 
 // Ask is to be called before the proxy is asked.
@@ -62,22 +63,31 @@ func (t *Tally) Ask(account string) Asked {
 	defer t.mu.Unlock()
 	asked := Asked{at: t.cfg.Now()}
 	if a := t.accounts[account]; a != nil {
-		asked.changes = a.changes
+		asked.changes, asked.used = a.changes, a.used
 	}
 	return asked
 }
 
 // Answered takes the total that a proxy gives when it is asked. It ends a doubt
 // that it lies within, if it holds all that was counted here: no request
-// has begun or ended since it was asked for.
+// has begun or ended since it was asked for. Otherwise it bounds the doubt about
+// requests that had ended by then: whatever they cost is in the total, and so is
+// all that was counted when it was asked for.
 func (t *Tally) Answered(account string, total int64, asked Asked) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	a := t.said(account, total)
-	if a == nil || a.doubt == 0 || a.requests > 0 || a.changes != asked.changes || asked.at.Before(a.until) || total > add(a.used, a.doubt) {
+	if a == nil || a.doubt == 0 {
 		return
 	}
-	a.used, a.doubt = max(a.used, total), 0
+	ripe := a.ripe(asked.at)
+	switch most := max(0, total-asked.used); {
+	case most >= ripe && total > add(a.used, a.doubt):
+	case a.requests > 0 || a.changes != asked.changes || asked.at.Before(a.until):
+		a.doubt -= max(0, ripe-most)
+	default:
+		a.used, a.doubt, a.fresh = max(a.used, total), 0, nil
+	}
 }
 
 // Counted is an account as counted here, in adjusted tokens.

@@ -3,6 +3,7 @@ package ledger
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -13,10 +14,14 @@ import (
 // at 1 TON and pays out and withdraws at 10. Source: contracts.md section 18.3.
 type Rules struct {
 	Charge, Payout, Withdraw coin.Nano
+	// LastPayout is what the last payout of a worker that was never paid must bring: it
+	// makes the worker's contract first, and the proxy pays for that. Less is
+	// left to the worker, whose promise stays good.
+	LastPayout coin.Nano
 }
 
-// DefaultRules are those of the network's own proxy.
-var DefaultRules = Rules{Charge: coin.TON, Payout: 10 * coin.TON, Withdraw: 10 * coin.TON}
+// DefaultRules are those of the network's own proxy; a last payout costs it some 0.03 TON.
+var DefaultRules = Rules{Charge: coin.TON, Payout: 10 * coin.TON, Withdraw: 10 * coin.TON, LastPayout: coin.TON / 20}
 
 // OrderKind says what a transaction is to do.
 type OrderKind int
@@ -70,7 +75,8 @@ type sent struct {
 }
 
 // Due lists what should be done on chain, the most valuable first within a kind. An order goes away when
-// the chain shows what it was for, never because it was sent.
+// the chain shows what it was for, never because it was sent. Nothing is due before the chain has
+// shown this session's first note: this ledger could be an old copy.
 func (l *Ledger) Due(r Rules, now time.Time) []Order {
 	list := l.unsorted(r, now) // nobody's request waits for the sorting
 	slices.SortFunc(list, func(a, b Order) int {
@@ -82,13 +88,13 @@ func (l *Ledger) Due(r Rules, now time.Time) []Order {
 func (l *Ledger) unsorted(r Rules, now time.Time) []Order {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.lied || !l.begun {
+	if l.lied || !l.begun || l.opening() {
 		return nil
 	}
 	list := []Order{}
 	for _, g := range l.state.generations {
 		if !g.chainless() {
-			list = g.due(r, now, list)
+			list = l.due(g, r, now, list)
 		}
 	}
 	for key, s := range l.sent {
@@ -96,6 +102,7 @@ func (l *Ledger) unsorted(r Rules, now time.Time) []Order {
 			delete(l.sent, key)
 		}
 	}
+	maps.DeleteFunc(l.short, func(key sentKey, _ struct{}) bool { return l.state.generation(key.generation) == nil })
 	return slices.DeleteFunc(list, func(o Order) bool { _, waits := l.sent[o.key()]; return waits })
 }
 
@@ -105,7 +112,32 @@ func (l *Ledger) Submitted(o Order, until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sent[o.key()] = sent{until, o.Tokens}
+	delete(l.short, o.key())
 }
+
+// Short says that the proxy's contract holds too little for the order. It stays
+// due. But an old generation is not kept open by it for ever; see [Ledger.KeepsDeposits].
+func (l *Ledger) Short(o Order) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.short[o.key()] = struct{}{}
+}
+
+// KeepsDeposits says that the generation's contract keeps what belongs to clients
+// and workers when it is closed, and pays it to whoever claims it. Then it is closed in
+// the end although it holds too little for some of them: no order of ours can
+// change that, and what there is they can still take.
+func (l *Ledger) KeepsDeposits(generation uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if g := l.state.generation(generation); g != nil {
+		g.keeps = true
+	}
+}
+
+// shortPatience is how long, beyond the network's own delay, a contract that is
+// short is kept open: somebody may raise its stake.
+const shortPatience = 7 * 24 * time.Hour
 
 // effected says that the chain shows so many tokens for the account, so that a
 // later order need not wait for an earlier one. mu is held.
@@ -118,17 +150,23 @@ func (l *Ledger) effected(kind OrderKind, generation uint32, account string, tok
 
 func (o *Order) key() sentKey { return sentKey{o.Kind, o.Generation.Number, o.Account} }
 
-func (g *generation) due(r Rules, now time.Time, list []Order) []Order {
+func (l *Ledger) due(g *generation, r Rules, now time.Time, list []Order) []Order {
 	add := func(kind OrderKind, account string, tokens int64, worth coin.Nano) {
 		list = append(list, Order{kind, g.Generation, account, tokens, worth})
 	}
 	left := 0 // that keep an old contract open
+	last := func(kind OrderKind, account string, tokens int64, worth coin.Nano) {
+		add(kind, account, tokens, worth)
+		_, short := l.short[list[len(list)-1].key()]
+		if !short || !g.keeps || now.Unix() < g.proxy.Unlock+int64(shortPatience/time.Second) {
+			left++
+		}
+	}
 	for c := range g.owingClients {
 		worth := g.Price.Times(max(0, c.used.chain-c.seen.Charged)) // less than was charged if a deposit was returned
 		switch leaves := g.closing || c.seen.State == Closing; {
 		case leaves && c.running == 0 && c.used.chain == c.used.db:
-			add(Grant, c.name, c.used.chain, worth)
-			left++
+			last(Grant, c.name, c.used.chain, worth)
 		case leaves:
 			if left++; c.running > 0 && worth >= r.Charge && worth > 0 { // it may force its refund before its last request has ended
 				add(Charge, c.name, c.used.chain, worth)
@@ -140,11 +178,11 @@ func (g *generation) due(r Rules, now time.Time, list []Order) []Order {
 	for w := range g.owingWorkers {
 		worth := g.Fee.Times(w.earned.chain - w.seen.Paid)
 		switch {
-		case g.closing && w.coming == 0 && w.earned.chain == w.earned.db:
-			add(LastPayout, w.name, w.earned.chain, worth)
+		case g.closing && (w.coming > 0 || w.earned.chain < w.earned.db):
 			left++
+		case g.closing && w.worthLast(worth, r):
+			last(LastPayout, w.name, w.earned.chain, worth)
 		case g.closing:
-			left++
 		case worth >= r.Payout && worth > 0:
 			add(Payout, w.name, w.earned.chain, worth)
 		}
@@ -160,12 +198,20 @@ func (g *generation) due(r Rules, now time.Time, list []Order) []Order {
 	return list
 }
 
+// worthLast says whether a last payout is worth its gas. One that was paid
+// before costs little, and gets back what its contract holds of its own.
+func (w *worker) worthLast(worth coin.Nano, r Rules) bool {
+	return w.g.Fee > 0 && (w.seen.Paid > 0 || worth > 0 && worth >= r.LastPayout)
+}
+
 // track keeps the account among those that may have something due. An account
 // the chain has never shown has no contract that could be closed, unless it moved something.
+// One that has nothing and asks for nothing costs nobody gas, nor does one that
+// came when the contract was closing: it can leave by itself.
 func (c *client) track() {
 	owes := c.used.chain > c.seen.Charged || c.seen.State == Closing ||
-		c.g.closing && c.seen.State != Closed && (c.used.db > 0 || c.seen != ClientState{})
-	if owes && c.seen.State != Closed {
+		c.g.closing && (c.used.db > 0 || c.seen.Balance > 0)
+	if owes && c.seen.State != Closed && !c.late {
 		c.g.owingClients[c] = struct{}{}
 	} else {
 		delete(c.g.owingClients, c)
@@ -173,7 +219,7 @@ func (c *client) track() {
 }
 
 func (w *worker) track() {
-	if w.seen.State != Closed && (w.earned.chain > w.seen.Paid || w.g.closing && w.earned.db > w.seen.Paid) {
+	if w.seen.State != Closed && (w.earned.chain > w.seen.Paid || w.g.closing && (w.earned.db > w.seen.Paid || w.seen.Paid > 0)) {
 		w.g.owingWorkers[w] = struct{}{}
 	} else {
 		delete(w.g.owingWorkers, w)
@@ -202,11 +248,13 @@ func (l *Ledger) SignOrder(o Order) ([]byte, error) {
 			committed, complete = w.earned.chain, w.earned.chain == w.earned.db && w.coming == 0
 		}
 	}
-	lied := l.lied
+	lied, opening := l.lied, l.begun && l.opening()
 	l.mu.Unlock()
 	switch {
 	case lied:
 		return nil, why
+	case opening:
+		return nil, ErrOpening
 	case committed < 0:
 		return nil, fmt.Errorf("%w: %s %s of generation %d", ErrAccount, side, o.Account, o.Generation.Number)
 	case o.Tokens > committed || final && !complete:

@@ -77,7 +77,8 @@ const (
 
 	// The rest appear in snapshots only.
 
-	// CarriedClient and CarriedWorker are a counter. Generation, Client or Worker, Tokens, Chain; Reported is what a client was returned, LT the last time.
+	// CarriedClient and CarriedWorker are a counter. Generation, Client or Worker, Tokens, Chain; Reported is what a client was returned, LT the last time;
+	// State is not open if the client came when the contract was closing already.
 	CarriedClient
 	CarriedWorker
 	// CarriedSession says which notes a session has prepared: Session, Note to Last.

@@ -247,6 +247,18 @@ func (l *Ledger) Workers() []Worker {
 	return l.state.current().workerList()
 }
 
+// Everyone lists the accounts of the current generation as of one moment, in no
+// order: what clients used in it is what workers earned.
+func (l *Ledger) Everyone() ([]Client, []Worker) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.begun {
+		return []Client{}, []Worker{}
+	}
+	g := l.state.current()
+	return g.clientList(), g.workerList()
+}
+
 // Accounts lists those of any generation, in no order; none if it is unknown.
 func (l *Ledger) Accounts(generation uint32) ([]Client, []Worker) {
 	l.mu.Lock()

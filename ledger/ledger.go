@@ -47,6 +47,7 @@ import (
 //     error the booking must be durable; with any other error than ErrSpent, ErrAccount and ErrAmount, the
 //     hold has ended and the store may or may not hold the booking, for both sides alike.
 //   - Status must return a payment for the amount that is committed to the chain, no more.
+//   - Everyone must list the accounts as of one moment.
 //   - Health must be nil or say why no work is taken.
 //   - Run must look after the store until ctx ends, and return.
 //   - All must be safe for concurrent use. Reserve, Extend and Release must not wait for a disk or a
@@ -63,6 +64,7 @@ type Book interface {
 	WorkerStatus(owner string) (Status, error)
 	Clients() []Client
 	Workers() []Worker
+	Everyone() ([]Client, []Worker)
 	Health() error
 	Run(ctx context.Context) error
 }

@@ -44,9 +44,10 @@ type Ledger struct {
 	begun bool // Begin was called
 	shown bool // the chain has shown a note of this session
 	holds map[*Hold]struct{}
-	sent  map[sentKey]sent // orders that were submitted
-	why   error            // no work is taken; never goes back to nil
-	lied  bool             // why is a rollback: nothing is signed
+	sent  map[sentKey]sent     // orders that were submitted
+	short map[sentKey]struct{} // orders that the proxy's contract holds too little for
+	why   error                // no work is taken; never goes back to nil
+	lied  bool                 // why is a rollback: nothing is signed
 
 	queue   []*booking // to be written
 	writing bool
@@ -70,7 +71,7 @@ func New(cfg Config) (*Ledger, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	l := &Ledger{cfg: cfg, holds: map[*Hold]struct{}{}, sent: map[sentKey]sent{}, state: newState()}
+	l := &Ledger{cfg: cfg, holds: map[*Hold]struct{}{}, sent: map[sentKey]sent{}, short: map[sentKey]struct{}{}, state: newState()}
 	rand.Read(l.session[:])
 	if cfg.Store == nil {
 		return l, nil
@@ -192,7 +193,6 @@ func (l *Ledger) Health() error {
 }
 
 func (l *Ledger) healthLocked() error {
-	g := l.state.current()
 	switch {
 	case l.why != nil:
 		return l.why
@@ -200,10 +200,16 @@ func (l *Ledger) healthLocked() error {
 		return errors.New("ledger: no terms yet")
 	case !l.storing.IsZero() && time.Since(l.storing) > slowStore:
 		return errSlow
-	case !l.shown && !g.chainless() && l.cfg.Store != nil: // of a ledger that forgets there are no copies
+	case l.opening():
 		return ErrOpening
 	}
 	return nil
+}
+
+// opening says whether the chain has yet to show that this ledger is the
+// newest. Of one that forgets there are no copies. mu is held, terms are there.
+func (l *Ledger) opening() bool {
+	return !l.shown && !l.state.current().chainless() && l.cfg.Store != nil
 }
 
 // slowStore is how long a write may take before no more work is taken that

@@ -202,27 +202,3 @@ func (l *Ledger) forgot(side Side, account string, theirs, ours int64, verb stri
 	l.mu.Unlock()
 	return err
 }
-
-// Prove takes a payment that the caller has found to be signed by the proxy's own key, for
-// this account of the current generation. Only what was committed here is ever signed, so one for more is a [RollbackError].
-// A bare claim proves nothing; see [Worker.Overclaim].
-func (l *Ledger) Prove(side Side, account string, tokens int64) error {
-	l.mu.Lock()
-	g, err := l.accounts()
-	if err != nil {
-		l.mu.Unlock()
-		return err
-	}
-	committed := int64(0)
-	if c := g.clients[account]; c != nil && side == ClientSide {
-		committed = c.used.chain
-	}
-	if w := g.workers[account]; w != nil && side == WorkerSide {
-		committed = w.earned.chain
-	}
-	if tokens > committed {
-		return l.forgot(side, account, tokens, committed, "holds a signed payment of")
-	}
-	l.mu.Unlock()
-	return nil
-}

@@ -44,6 +44,7 @@ func (c *counter) levels() Levels { return Levels{Max: c.db, DB: c.db, Chain: c.
 type generation struct {
 	Generation
 	closing bool
+	keeps   bool // its contract keeps deposits when it is closed; not durable
 	proxy   ProxyState
 	clients map[string]*client
 	workers map[string]*worker
@@ -63,6 +64,7 @@ type client struct {
 	// in its contract all the same; returnedLT is the last such transaction.
 	returned   int64
 	returnedLT uint64
+	late       bool // it came when the contract was closing already
 
 	// Not durable: what runs now, and the last payment signed.
 	reserved int64
@@ -199,6 +201,7 @@ func (s *state) applyTo(g *generation, e *Event) error {
 		return s.settled(g, e)
 	case ClientSeen:
 		c := g.keptClient(e.Client)
+		c.late = c.late || g.closing && g.proxy.State != Open && c.used.db == 0 && c.seen == ClientState{}
 		c.seen = ClientState{State: e.State, Balance: e.Balance, Stake: e.Stake, Debt: e.Debt, Charged: e.Tokens, LT: e.LT}
 		s.shown(&c.used, e.Tokens)
 		c.track()
@@ -348,7 +351,7 @@ func (s *state) carried(g *generation, e *Event) error {
 	var c *counter
 	if e.Kind == CarriedClient {
 		account := g.keptClient(e.Client)
-		account.returned, account.returnedLT = e.Reported, e.LT
+		account.returned, account.returnedLT, account.late = e.Reported, e.LT, e.State != Open
 		c = &account.used
 	} else {
 		account := g.keptWorker(e.Worker)
@@ -435,8 +438,11 @@ func (g *generation) carry(yield func(Event) bool) bool {
 		if _, idle := g.idleClients[name]; idle {
 			continue
 		}
-		if !yield(Event{Kind: CarriedClient, Generation: g.Number, Client: name, Tokens: c.used.db, Chain: c.used.chain, Reported: c.returned, LT: c.returnedLT}) ||
-			c.seen != (ClientState{}) && !yield(c.seen.event(g.Number, name)) {
+		e := Event{Kind: CarriedClient, Generation: g.Number, Client: name, Tokens: c.used.db, Chain: c.used.chain, Reported: c.returned, LT: c.returnedLT}
+		if c.late {
+			e.State = Closing
+		}
+		if !yield(e) || c.seen != (ClientState{}) && !yield(c.seen.event(g.Number, name)) {
 			return false
 		}
 	}

@@ -3,6 +3,7 @@ package ledger
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,7 +18,8 @@ import (
 // good if the end was never heard (a connection lost in mid-answer, a crash),
 // the proxy may claim anything up to the request's own bound, but no more. That
 // doubt ends when nobody can be at work on such a request any more and the proxy,
-// asked then, states a total within it: the total then is believed.
+// asked then, states a total within it: the total then is believed. While
+// others run, what it states beyond the count bounds the doubt.
 //
 // Safe for concurrent use.
 type Tally struct {
@@ -67,12 +69,64 @@ type Spent struct {
 
 type tallied struct {
 	used, doubt, running int64
-	said                 int64     // last stated by the proxy
-	heard                time.Time // when
-	until                time.Time // doubt cannot end before
-	requests             int       // running
-	changes              uint64    // beginnings and ends of requests
-	allowed              int64     // as saved
+	said                 int64      // last stated by the proxy
+	heard                time.Time  // when
+	until                time.Time  // doubt cannot end before
+	fresh                []doubtful // of doubt: requests that somebody may be at work on
+	ripened              time.Time  // what is not in fresh any more was until then
+	requests             int        // running
+	changes              uint64     // beginnings and ends of requests
+	allowed              int64      // as saved
+}
+
+// doubtful is a part of a doubt.
+type doubtful struct {
+	tokens int64
+	until  time.Time // somebody may be at work on it
+}
+
+// maxFresh bounds how many parts of a doubt are told apart.
+const maxFresh = 1000
+
+// wonder adds a doubt.
+func (a *tallied) wonder(tokens int64, until, now time.Time) {
+	a.doubt = add(a.doubt, tokens)
+	if until.After(a.until) {
+		a.until = until
+	}
+	a.fresh = slices.DeleteFunc(a.fresh, func(d doubtful) bool {
+		if d.until.After(now) {
+			return false
+		}
+		if d.until.After(a.ripened) {
+			a.ripened = d.until
+		}
+		return true
+	})
+	if n := len(a.fresh); n >= maxFresh {
+		last := &a.fresh[n-1]
+		last.tokens = add(last.tokens, tokens)
+		if until.After(last.until) {
+			last.until = until
+		}
+		return
+	}
+	a.fresh = append(a.fresh, doubtful{tokens, until})
+}
+
+// ripe is the part of the doubt that nobody was at work on at that time, none
+// if that was too long ago to tell.
+func (a *tallied) ripe(at time.Time) int64 {
+	if at.Before(a.ripened) {
+		return 0
+	}
+	n := a.doubt
+	for _, d := range a.fresh {
+		if d.until.After(at) {
+			n -= min(n, d.tokens)
+		}
+	}
+	return n
 }
 
 func (a *tallied) ceiling() int64 { return add(add(a.used, a.doubt), a.running) }
@@ -87,7 +141,9 @@ func NewTally(cfg TallyConfig, s TallyState) *Tally {
 	}
 	t := &Tally{cfg: cfg, accounts: map[string]*tallied{}, spent: map[int64]map[string]coin.Nano{}, reserved: map[string]coin.Nano{}}
 	for name, a := range s.Accounts {
-		t.accounts[name] = &tallied{used: a.Used, doubt: max(0, a.Allowed-a.Used), allowed: a.Allowed, until: cfg.Now().Add(crashDoubt)}
+		kept := &tallied{used: a.Used, allowed: a.Allowed}
+		kept.wonder(max(0, a.Allowed-a.Used), cfg.Now().Add(crashDoubt), cfg.Now())
+		t.accounts[name] = kept
 	}
 	for _, x := range s.Spent {
 		t.spend(x.Minute, x.Key, x.Amount)
@@ -256,10 +312,8 @@ func (s *Spend) end(used int64, lost bool) {
 	}
 	amount := s.s.Price.Times(used)
 	if lost {
-		a.doubt, amount = add(a.doubt, s.s.Most), s.worth
-		if s.s.Until.After(a.until) {
-			a.until = s.s.Until
-		}
+		a.wonder(s.s.Most, s.s.Until, t.cfg.Now())
+		amount = s.worth
 	}
 	a.used = add(a.used, used)
 	if amount > 0 {

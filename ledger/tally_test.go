@@ -63,8 +63,8 @@ func TestTallyLateWord(t *testing.T) {
 	r.reserve("", 10, 40).End(30)
 	r.Answered("c", 20, asked)
 	r.Said("c", 20)
-	r.claims(50, true)
-	r.claims(70, true)
+	r.claims(50, true) // but bounds it: all that was in doubt is in the 20
+	r.claims(51, false)
 	r.answered(50)
 	r.claims(50, true)
 	r.claims(51, false)
@@ -109,14 +109,15 @@ func TestTallyDoubt(t *testing.T) {
 	other := r.reserve("", 10, 40)
 	r.now = r.now.Add(2 * time.Minute)
 	r.answered(25) // while another runs: it might count that one
-	r.claims(80, true)
+	r.claims(65, true)
+	r.claims(66, false)
 	other.End(5)
-	if got := r.Count("c"); got != (Counted{Used: 5, Doubt: 40, Said: 25, Heard: r.now}) {
+	if got := r.Count("c"); got != (Counted{Used: 5, Doubt: 25, Said: 25, Heard: r.now}) {
 		t.Errorf("%+v", got)
 	}
-	r.answered(46)
-	r.claims(45, true)
-	r.claims(46, false)
+	r.answered(31)
+	r.claims(30, true)
+	r.claims(31, false)
 	r.answered(25)
 	r.claims(25, true)
 	r.claims(26, false)
@@ -128,6 +129,67 @@ func TestTallyDoubt(t *testing.T) {
 	r.answered(10) // it has forgotten some; we have not
 	if got := r.Count("c"); got != (Counted{Used: 25, Said: 10, Heard: r.now}) {
 		t.Errorf("%+v", got)
+	}
+}
+
+// Under a load that never ends, with answers that break off now and then, what
+// the proxy may claim stays near what was used, and is never less.
+func TestTallyDoubtUnderLoad(t *testing.T) {
+	r := newTallyRig(t, Limits{})
+	r.Adopt("c", 0, 0)
+	truth := int64(0) // the proxy's total
+	running := r.reserve("", 10, 1000)
+	for i := range int64(50) {
+		next := r.reserve("", 10, 1000)
+		if truth += 10 + i%3; i%5 == 0 {
+			running.Lost()
+		} else {
+			running.End(10 + i%3)
+		}
+		running = next
+		r.claims(truth, true)
+		asked := r.Ask("c")
+		r.now = r.now.Add(20 * time.Second)
+		r.Answered("c", truth, asked)
+		r.claims(truth, true)
+		// Those of the last minute are in doubt in full, those before by what they cost.
+		if got := r.Count("c"); got.Used+got.Doubt-truth > 1000 || got.Running != 1000 {
+			t.Fatalf("round %d: %+v, and %d were used", i, got, truth)
+		}
+	}
+	r.now = r.now.Add(2 * time.Minute)
+	r.answered(truth)
+	r.claims(truth+1000, true)
+	r.claims(truth+1001, false)
+	running.End(1)
+	if r.answered(truth + 1); r.Count("c").Doubt != 0 {
+		t.Errorf("%+v at rest", r.Count("c"))
+	}
+}
+
+// A total that was long on its way says nothing about answers that broke off meanwhile.
+func TestTallyLateAnswer(t *testing.T) {
+	r := newTallyRig(t, Limits{})
+	r.Adopt("c", 0, 0)
+	r.reserve("", 10, 40).Lost()
+	asked := r.Ask("c") // nothing is booked yet, and somebody may be at work
+	r.now = r.now.Add(2 * time.Minute)
+	r.reserve("", 10, 40).Lost()
+	r.reserve("", 10, 1000)
+	r.Answered("c", 0, asked)
+	r.claims(1080, true)
+	r.claims(1081, false)
+}
+
+// However many answers break off, they are remembered in little room.
+func TestTallyManyDoubts(t *testing.T) {
+	r := newTallyRig(t, Limits{})
+	r.Adopt("c", 0, 0)
+	for range 3 * maxFresh {
+		r.reserve("", 1, 2).Lost()
+	}
+	if a := r.accounts["c"]; a.doubt != 6*maxFresh || len(a.fresh) != maxFresh || a.ripe(r.now) != 0 || a.ripe(r.now.Add(time.Minute)) != a.doubt {
+		t.Errorf("a doubt of %d in %d parts", a.doubt, len(a.fresh))
 	}
 }
 

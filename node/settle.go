@@ -14,7 +14,6 @@ import (
 	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ledger"
-	"github.com/opencocoon/cocoon/ledger/disk"
 	"github.com/opencocoon/cocoon/proxy"
 	"github.com/opencocoon/cocoon/settlement"
 	"github.com/opencocoon/cocoon/stats"
@@ -23,7 +22,7 @@ import (
 
 // Settlement is how a proxy settles on the chain.
 type Settlement struct {
-	// Data is the directory of what must survive: the proxy's key and the node
+	// Data, required with a chain, is the directory of what must survive: the proxy's key and the node
 	// wallet's, both made at the first start, the ledger, and the wallet's
 	// queue. Keep copies of the keys; restore the ledger's newest or none.
 	Data string `json:"data,omitempty"`
@@ -33,23 +32,33 @@ type Settlement struct {
 	ChargeFrom   string `json:"charge_from,omitempty"`
 	PayoutFrom   string `json:"payout_from,omitempty"`
 	WithdrawFrom string `json:"withdraw_from,omitempty"`
+	// LastPayoutFrom is the amount from which on a worker that was never paid
+	// is paid when parameters change, which costs about 0.03; empty means 0.05.
+	LastPayoutFrom string `json:"last_payout_from,omitempty"`
 	// NoteEvery is the least time between two notes that commit the ledger to
 	// the chain, about 0.003 TON each; 0 means 45 s.
 	NoteEvery Duration `json:"note_every,omitempty"`
+	Ledger
 }
 
 func (s *Settlement) check(p *Problems, chain bool) {
-	if s.Data != "" && !chain {
+	switch {
+	case s.Data != "" && !chain:
 		p.Add("data: there is nothing to settle without ton_config")
+	case s.Data == "" && chain:
+		p.Add("data: missing: with ton_config a proxy settles on the chain: name the directory for its keys, ledger and wallet queue")
 	}
-	if s.Data == "" && (s.ChargeFrom != "" || s.PayoutFrom != "" || s.WithdrawFrom != "" || s.NoteEvery != 0) {
-		p.Add("charge_from, payout_from, withdraw_from and note_every: nothing is settled without data")
+	if s.Data == "" && !chain && (s.ChargeFrom != "" || s.PayoutFrom != "" || s.WithdrawFrom != "" || s.LastPayoutFrom != "" || s.NoteEvery != 0) {
+		p.Add("charge_from, payout_from, withdraw_from, last_payout_from and note_every: nothing is settled without data")
 	}
 	if _, err := s.rules(); err != nil {
 		p.Add("%v", err)
 	}
 	if s.NoteEvery < 0 {
 		p.Add("note_every: cannot be negative")
+	}
+	if s.Data != "" || !chain {
+		s.Ledger.Check(p, s.Data)
 	}
 }
 
@@ -59,7 +68,7 @@ func (s *Settlement) rules() (ledger.Rules, error) {
 	for _, x := range []struct {
 		key, text string
 		v         *coin.Nano
-	}{{"charge_from", s.ChargeFrom, &rules.Charge}, {"payout_from", s.PayoutFrom, &rules.Payout}, {"withdraw_from", s.WithdrawFrom, &rules.Withdraw}} {
+	}{{"charge_from", s.ChargeFrom, &rules.Charge}, {"payout_from", s.PayoutFrom, &rules.Payout}, {"withdraw_from", s.WithdrawFrom, &rules.Withdraw}, {"last_payout_from", s.LastPayoutFrom, &rules.LastPayout}} {
 		if x.text == "" {
 			continue
 		}
@@ -103,7 +112,7 @@ func (s *Proxy) openHouse(env Env, b *base) (h *house, err error) {
 	if err := os.MkdirAll(s.Data, 0o700); err != nil {
 		return h, err
 	}
-	key, err := wallet.NodeKey(filepath.Join(s.Data, "proxy.key"))
+	key, err := wallet.NodeKey(filepath.Join(s.Data, proxyKeyFile))
 	if err != nil {
 		return h, err
 	}
@@ -112,7 +121,7 @@ func (s *Proxy) openHouse(env Env, b *base) (h *house, err error) {
 	if err != nil {
 		return h, err
 	}
-	store, err := disk.Open(filepath.Join(s.Data, "ledger"), disk.Options{})
+	store, err := s.Ledger.open(s.Data, key.Public())
 	if err != nil {
 		return h, err
 	}

@@ -128,7 +128,7 @@ func accountTable(s Snapshot) stats.Table {
 
 // metrics are what Prometheus scrapes.
 func (p *Proxy) metrics() []stats.Metric {
-	s := p.Snapshot()
+	s, _, _ := p.summary() // a scrape need not wait for a hundred thousand accounts
 	seconds := func(d time.Duration) float64 { return d.Seconds() }
 	requests := stats.Metric{Name: "cocoon_proxy_requests_total", Help: "Requests by how they ended.", Labels: []string{"result"}, Samples: []stats.Sample{
 		{Labels: []string{"success"}, Value: float64(p.stats.success.Total())}, {Labels: []string{"failed"}, Value: float64(p.stats.failed.Total())},

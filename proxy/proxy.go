@@ -106,6 +106,7 @@ type Proxy struct {
 	market *market.Market
 	book   ledger.Book
 	stats  counters
+	owners owners
 
 	terms    atomic.Pointer[terms]
 	held     atomic.Int64 // bytes of questions without a first answer

@@ -143,13 +143,24 @@ type ModelInfo struct {
 	Waiting int    `json:"waiting"`
 }
 
-// Snapshot describes this moment. It takes time in proportion to what there is to tell.
+// Snapshot describes this moment. It takes time in proportion to what there is
+// to tell: every account's address is derived.
 func (p *Proxy) Snapshot() Snapshot {
+	s, running, paying := p.summary()
+	t := p.terms.Load()
+	clients, workers := p.book.Everyone()
+	s.Workers, s.Clients = p.workerAccounts(t, workers, running, paying), p.clientAccounts(t, clients)
+	return s
+}
+
+// summary is a snapshot without the accounts, with the running requests by
+// worker's owner and the owners who are being paid.
+func (p *Proxy) summary() (s Snapshot, running map[string]int, paying map[string]bool) {
 	t := p.terms.Load()
 	why, takes := p.takesWork()
 	clients, workers := p.connections()
 	money := p.settlement()
-	s := Snapshot{
+	s = Snapshot{
 		Status:    StatusInfo{WalletBalance: money.Wallet.Balance, Enabled: takes, ActualImageHash: true, Closing: why},
 		Stats:     p.stats.info(),
 		Wallet:    money.Wallet,
@@ -165,9 +176,8 @@ func (p *Proxy) Snapshot() Snapshot {
 	if !money.Synced.IsZero() {
 		s.Status.SyncedAt = money.Synced.Unix()
 	}
-	running := map[string]int{}
+	running = map[string]int{}
 	s.Connected = p.workerConns(workers, running)
-	s.Workers, s.Clients = p.workerAccounts(t, running, money.Paying), p.clientAccounts(t)
 	s.Models = []ModelInfo{}
 	for _, m := range p.market.Models() {
 		s.Models = append(s.Models, ModelInfo{m.Name, len(m.Offers), m.Waiting})
@@ -176,7 +186,7 @@ func (p *Proxy) Snapshot() Snapshot {
 	p.mu.Lock()
 	s.Running = p.running - s.Waiting
 	p.mu.Unlock()
-	return s
+	return s, running, money.Paying
 }
 
 func (c *counters) info() StatsInfo {
@@ -219,9 +229,9 @@ func (p *Proxy) workerConns(workers []*worker, running map[string]int) []WorkerC
 	return list
 }
 
-func (p *Proxy) workerAccounts(t *terms, running map[string]int, paying map[string]bool) []WorkerInfo {
+func (p *Proxy) workerAccounts(t *terms, workers []ledger.Worker, running map[string]int, paying map[string]bool) []WorkerInfo {
 	list := []WorkerInfo{}
-	for _, w := range p.book.Workers() {
+	for _, w := range workers {
 		info := WorkerInfo{Earned: w.Earned.Max, Unpaid: w.Earned.Max - w.Paid, Running: running[w.Owner], PayingNow: paying[w.Owner]}
 		if owner, err := contract.ParseAddress(w.Owner); err == nil {
 			info.OwnerAddress = p.text(owner)
@@ -235,9 +245,9 @@ func (p *Proxy) workerAccounts(t *terms, running map[string]int, paying map[stri
 	return list
 }
 
-func (p *Proxy) clientAccounts(t *terms) []ClientInfo {
+func (p *Proxy) clientAccounts(t *terms, clients []ledger.Client) []ClientInfo {
 	list := []ClientInfo{}
-	for _, c := range p.book.Clients() {
+	for _, c := range clients {
 		info := ClientInfo{Used: c.Used.Max, ToCharge: c.Used.Max - c.Charged, Available: c.Available(), Reserved: c.Reserved, Running: c.Running,
 			Closing: c.State == ledger.Closing, Closed: c.State == ledger.Closed}
 		if wallet, err := contract.ParseAddress(c.Wallet); err == nil {

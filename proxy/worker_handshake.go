@@ -115,6 +115,9 @@ func (w *worker) compare(q *wire.Query) *denied {
 	if err := tl.Unmarshal(q.Data, &fn); err != nil {
 		return deny(0, "%w", err)
 	}
+	if !w.p.owners.admit(w.terms.ParamsVersion, w.conn.RemoteAddr(), w.account) {
+		return deny(wire.CodeNotReady, "workers of %d owners came from this address already", maxOwners)
+	}
 	a, err := w.p.book.OpenWorker(w.account)
 	if err != nil {
 		return deny(wire.CodeNotReady, "%w", err)

@@ -10,6 +10,7 @@ import (
 	"github.com/xssnick/tonutils-go/tlb"
 	"github.com/xssnick/tonutils-go/tvm/cell"
 
+	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ton"
 )
@@ -26,6 +27,8 @@ type accountRecord struct {
 	// Leave says that the operator wants it closed, Disputed why the proxy is not trusted any more.
 	Leave    bool   `json:"leave,omitempty"`
 	Disputed string `json:"disputed,omitempty"`
+	// Registered is when registrations were sent in the last day, Unix seconds.
+	Registered []int64 `json:"registered,omitempty"`
 	// Intent is the message that is under way, Messages how many there were.
 	Intent   *intent `json:"intent,omitempty"`
 	Messages uint64  `json:"messages"`
@@ -76,8 +79,10 @@ type clientAccount struct {
 	opened  bool // its proxy has been there since the program started
 	known   bool // the chain has been read
 	state   *contract.ClientState
+	own     coin.Nano // what the contract holds
+	pool    pool
 	block   uint32 // the masterchain block that state is of, or must not be older than
-	over    bool   // closed on the chain, and in the statement
+	over    bool   // closed on the chain and in the statement, with nothing to be had
 	asked   wishes
 	busy    string // what is under way
 	trouble string // why the next step cannot be taken
@@ -162,7 +167,7 @@ func (a *clientAccount) take(account *ton.Account) (state *contract.ClientState,
 	defer a.c.mu.Unlock()
 	switch {
 	case account.At.Seqno >= a.block:
-		a.known, a.state, a.block = true, state, account.At.Seqno
+		a.known, a.state, a.own, a.block = true, state, account.Balance, account.At.Seqno
 		a.tell()
 	case !a.known:
 		return nil, errBehind
@@ -242,8 +247,9 @@ func (a *clientAccount) written(account *ton.Account) {
 	}
 	state, err := clientState(account)
 	if err == nil && state != nil && state.State == contract.Closed {
+		rest := a.ours() && (state.Balance >= leastPart || account.Balance >= leastLeftOver)
 		a.c.mu.Lock()
-		a.over = true
+		a.over = !rest
 		a.c.mu.Unlock()
 	}
 	a.kick()

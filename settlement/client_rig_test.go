@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -214,6 +215,24 @@ func found(t *testing.T, money coin.Nano) (*clientSide, *address.Address) {
 	n := w.node("client", w.person("owner", 10*coin.TON).at, money)
 	s := newClientSide(w, p, n)
 	return s, s.open()
+}
+
+// Two processes that start together share the secret: the contract publishes one hash.
+func TestSecretIsMadeOnce(t *testing.T) {
+	for range 20 {
+		file := filepath.Join(t.TempDir(), "secret")
+		var made [8]string
+		var wg sync.WaitGroup
+		for i := range made {
+			wg.Go(func() { made[i], _ = Secret(file) })
+		}
+		wg.Wait()
+		for _, secret := range made {
+			if secret == "" || secret != made[0] {
+				t.Fatal("processes that start together have secrets that differ")
+			}
+		}
+	}
 }
 
 func TestSecrets(t *testing.T) {

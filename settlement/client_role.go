@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/ed25519"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/xssnick/tonutils-go/address"
 
@@ -89,6 +91,10 @@ func (c *Client) accountOf(own *address.Address) *clientAccount {
 	return c.accounts[own.StringRaw()]
 }
 
+// maxRegistrations is how many registrations a proxy may demand in a day. It
+// needs one when it does not know the client, and each costs the client a fee.
+const maxRegistrations = 5
+
 // Register says the proxy's nonce on the chain, once the account has money.
 func (c *Client) Register(ctx context.Context, own, _ *address.Address, nonce int64) error {
 	a := c.accountOf(own)
@@ -98,11 +104,33 @@ func (c *Client) Register(ctx context.Context, own, _ *address.Address, nonce in
 	if err := a.awaitReady(ctx); err != nil {
 		return err
 	}
+	purpose := fmt.Sprintf("client %s register %d", a.name, nonce)
+	if !c.poster.Left(purpose) { // the same again costs nothing
+		if err := a.mayRegister(); err != nil {
+			return err
+		}
+	}
 	_, err := c.poster.Post(ctx, Message{
-		Purpose: fmt.Sprintf("client %s register %d", a.name, nonce), To: a.address, Value: registerValue,
+		Purpose: purpose, To: a.address, Value: registerValue,
 		Body: &contract.ClientRegister{QueryID: uint64(nonce), Nonce: uint64(nonce), Excess: c.cfg.Wallet.Address()},
 	})
 	return err
+}
+
+// mayRegister counts a registration that is about to be sent, durably.
+func (a *clientAccount) mayRegister() error {
+	c, now := a.c, a.c.cfg.Now()
+	day := now.Add(-24 * time.Hour).Unix()
+	c.mu.Lock()
+	sent := slices.DeleteFunc(slices.Clone(a.r.Registered), func(at int64) bool { return at <= day })
+	if len(sent) >= maxRegistrations {
+		again := time.Unix(sent[0], 0).Add(24 * time.Hour)
+		c.mu.Unlock()
+		return fmt.Errorf("this proxy has demanded %d registrations on the chain within a day, and each costs a fee: no other before %s", len(sent), again.UTC().Format(time.DateTime))
+	}
+	a.r.Registered = append(sent, now.Unix())
+	c.mu.Unlock()
+	return c.save()
 }
 
 // Charged keeps the newest charge, which follows the own count.

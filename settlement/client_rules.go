@@ -1,6 +1,7 @@
 package settlement
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/opencocoon/cocoon/coin"
@@ -10,9 +11,10 @@ import (
 // What messages to client contracts bring along; most of it comes back as
 // change. Source: contracts.md sections 10 and 15.
 const (
-	clientDeploy  = coin.TON * 8 / 10
-	clientMessage = coin.TON * 7 / 10 // on top of what is paid in
-	registerValue = coin.TON
+	clientDeploy    = coin.TON * 8 / 10
+	clientMessage   = coin.TON * 7 / 10 // on top of what is paid in
+	registerValue   = coin.TON
+	leftOverMessage = coin.TON / 10
 )
 
 // step is what to do next at a client contract.
@@ -28,6 +30,16 @@ const (
 	doWithdraw    step = "withdrawing what is above the stake"
 	doLeave       step = "asking for a refund"
 	doForce       step = "taking the refund"
+	doLeftOver    step = "taking what is left over"
+)
+
+// paysIn says whether the step's amount goes into the account.
+func (s step) paysIn() bool { return s == doTopUp || s == doSecretTopUp }
+
+// What is worth a message that asks for it.
+const (
+	leastPart     = coin.TON / 10 // of a refund
+	leastLeftOver = coin.TON / 20 // of the contract's own
 )
 
 // clientView is all that the choice depends on.
@@ -45,9 +57,16 @@ type clientView struct {
 	proxyUnlock uint32
 	leave       bool // by hand, or because the proxy stays away
 	asked       wishes
-	used        int64 // own count
-	charge      int64 // the newest charge that follows it
-	budget      coin.Nano
+	// ours says that the contracts are of our code: a client that is closed can
+	// ask again, and for a part.
+	ours bool
+	own  coin.Nano // what the client contract holds
+	// pool is what the proxy's contract has for refunds by force, if that was read.
+	pool      coin.Nano
+	poolKnown bool
+	used      int64 // own count
+	charge    int64 // the newest charge that follows it
+	budget    coin.Nano
 }
 
 // next chooses the next step: the first that is due. Source: roles.md section
@@ -57,10 +76,12 @@ func (v *clientView) next() (do step, amount coin.Nano, trouble string) {
 	switch {
 	case s == nil && v.wanted && !v.leave:
 		return doDeploy, 0, ""
-	case s == nil || s.State == contract.Closed:
+	case s == nil:
 		return doNothing, 0, ""
+	case s.State == contract.Closed:
+		return v.closed()
 	case s.State == contract.Closing && int64(s.UnlockAt) < v.now.Unix():
-		return doForce, 0, ""
+		return v.force()
 	case s.State == contract.Closing:
 		return doNothing, 0, ""
 	case v.leave || v.mustLeave():
@@ -84,6 +105,33 @@ func (v *clientView) next() (do step, amount coin.Nano, trouble string) {
 		return doCharge, 0, trouble
 	}
 	return doNothing, 0, trouble
+}
+
+// force takes the refund; from a pool that is short, which pays nobody who asks
+// for more than it has, only what there is.
+func (v *clientView) force() (do step, most coin.Nano, trouble string) {
+	due := v.state.Balance
+	switch {
+	case !v.ours || !v.poolKnown || v.pool >= due:
+		return doForce, 0, ""
+	case v.pool >= leastPart:
+		return doForce, v.pool, ""
+	}
+	return doNothing, 0, fmt.Sprintf("%s are due, and the proxy's contract has %s for them: waiting for more", due.Text(), v.pool.Text())
+}
+
+// closed asks for what a short pool could not pay, and at last for what the
+// contract holds of its own.
+func (v *clientView) closed() (do step, most coin.Nano, trouble string) {
+	switch s := v.state; {
+	case !v.ours:
+		return doNothing, 0, ""
+	case s.Balance >= leastPart && int64(s.UnlockAt) < v.now.Unix():
+		return v.force()
+	case s.Balance < leastPart && v.own >= leastLeftOver:
+		return doLeftOver, 0, ""
+	}
+	return doNothing, 0, ""
 }
 
 // mustLeave: an old generation's refund is the proxy's to grant, at first. When

@@ -18,6 +18,9 @@ func TestClientRules(t *testing.T) {
 		bend(v)
 		return v
 	}
+	short := func(v *clientView, state contract.State, balance, pool coin.Nano) {
+		v.ours, v.state.State, v.state.Balance, v.pool, v.poolKnown = true, state, balance, pool, true
+	}
 	for _, x := range []struct {
 		what   string
 		bend   func(v *clientView)
@@ -66,6 +69,22 @@ func TestClientRules(t *testing.T) {
 			v.state.State, v.state.UnlockAt, v.leave = contract.Closing, uint32(now.Unix()), true
 		}, doNothing, 0},
 		{"closing, time is up", func(v *clientView) { v.state.State, v.state.UnlockAt = contract.Closing, uint32(now.Unix()-1) }, doForce, 0},
+		{"a pool that has enough", func(v *clientView) { short(v, contract.Closing, stake, stake) }, doForce, 0},
+		{"a pool that is short", func(v *clientView) { short(v, contract.Closing, stake, stake-1) }, doForce, stake - 1},
+		{"a pool that has nothing worth a fee", func(v *clientView) { short(v, contract.Closing, stake, leastPart-1) }, doNothing, 0},
+		{"the network's own contracts pay what they can, once", func(v *clientView) {
+			short(v, contract.Closing, stake, leastPart-1)
+			v.ours = false
+		}, doForce, 0},
+		{"closed, the refund came back", func(v *clientView) { short(v, contract.Closed, stake, coin.TON) }, doForce, coin.TON},
+		{"closed, not worth a fee", func(v *clientView) { short(v, contract.Closed, leastPart-1, coin.TON) }, doNothing, 0},
+		{"closed, and locked", func(v *clientView) {
+			short(v, contract.Closed, stake, stake)
+			v.state.UnlockAt = uint32(now.Unix())
+		}, doNothing, 0},
+		{"closed, its own is left", func(v *clientView) { short(v, contract.Closed, 0, 0); v.own = leastLeftOver }, doLeftOver, 0},
+		{"closed, nothing is left", func(v *clientView) { short(v, contract.Closed, 0, 0); v.own = leastLeftOver - 1 }, doNothing, 0},
+		{"the network's own, closed", func(v *clientView) { short(v, contract.Closed, stake, stake); v.own, v.ours = stake, false }, doNothing, 0},
 		{"closed", func(v *clientView) { v.state.State, v.leave = contract.Closed, true }, doNothing, 0},
 	} {
 		do, amount, _ := view(x.bend).next()

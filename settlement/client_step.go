@@ -1,6 +1,7 @@
 package settlement
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,9 +15,10 @@ import (
 // intent is a message that has been decided on. It is on disk before the
 // message is given to the wallet, so that a crash neither forgets nor repeats it.
 type intent struct {
-	Purpose string    `json:"purpose"`
-	Do      step      `json:"do"`
-	Number  uint64    `json:"number"`
+	Purpose string `json:"purpose"`
+	Do      step   `json:"do"`
+	Number  uint64 `json:"number"`
+	// Amount is paid in or, of a refund, the most that is asked for; 0 is all.
 	Amount  coin.Nano `json:"amount,omitempty"`
 	Payment []byte    `json:"payment,omitempty"`
 }
@@ -71,7 +73,7 @@ func (a *clientAccount) step(ctx context.Context) error {
 		in.Payment = a.r.Charge.Payment
 	}
 	a.r.Intent, a.busy = in, string(do)
-	if amount > 0 {
+	if do.paysIn() {
 		a.c.topUps = append(a.c.topUps, topUp{a.c.cfg.Now().Unix(), amount})
 	}
 	a.c.mu.Unlock()
@@ -102,6 +104,7 @@ func (a *clientAccount) view(ctx context.Context) (*clientView, error) {
 	away := c.cfg.CloseAfter > 0 && now.Sub(time.Unix(a.r.Seen, 0)) > c.cfg.CloseAfter
 	v := &clientView{
 		now: now, terms: a.terms, state: a.state, hash: c.hash, leave: a.r.Leave || away, asked: a.asked, used: count.Used, charge: a.r.Charge.Tokens, budget: c.budget(now),
+		ours: a.ours(), own: a.own, pool: a.pool.amount, poolKnown: now.Sub(a.pool.at) < poolLooks*c.cfg.Every,
 	}
 	if a.r.Outdated != 0 {
 		v.outdated = time.Unix(a.r.Outdated, 0)
@@ -112,7 +115,8 @@ func (a *clientAccount) view(ctx context.Context) (*clientView, error) {
 		v.wanted = false // nothing new is begun on old news
 	}
 	// The proxy's contract is only looked at where it decides.
-	if do, amount, _ := v.next(); amount > 0 || !v.outdated.IsZero() && do == doNothing {
+	switch do, _, _ := v.next(); {
+	case do == doForce && v.ours && !v.poolKnown, do.paysIn(), !v.outdated.IsZero() && do == doNothing && v.open():
 		account, err := c.cfg.Chain.Account(ctx, a.proxy)
 		if err != nil {
 			return nil, err
@@ -120,9 +124,28 @@ func (a *clientAccount) view(ctx context.Context) (*clientView, error) {
 		if err := v.seeProxy(account); err != nil {
 			return nil, err
 		}
+		c.mu.Lock()
+		a.pool = pool{v.pool, now}
+		c.mu.Unlock()
 	}
 	return v, nil
 }
+
+// pool is what a proxy's contract had for refunds when it was read. One that is
+// short is not read at every look.
+type pool struct {
+	amount coin.Nano
+	at     time.Time
+}
+
+const poolLooks = 12
+
+// ours says whether the contract is of our code.
+func (a *clientAccount) ours() bool {
+	return bytes.Equal(a.init.Code.Hash(), contract.OurCodes().Client.Hash())
+}
+
+func (v *clientView) open() bool { return v.state != nil && v.state.State == contract.Normal }
 
 func (a *clientAccount) isKnown() bool {
 	a.c.mu.Lock()
@@ -131,6 +154,7 @@ func (a *clientAccount) isKnown() bool {
 }
 
 func (v *clientView) seeProxy(account *ton.Account) error {
+	v.pool, v.poolKnown = 0, true
 	if account.Status != ton.Active {
 		v.proxyState = contract.Closed // or not deployed: either way money sent there is lost
 		if v.outdated.IsZero() {
@@ -143,6 +167,7 @@ func (v *clientView) seeProxy(account *ton.Account) error {
 		return err
 	}
 	v.proxyState, v.proxyUnlock = s.State, s.UnlockAt
+	v.pool = s.Deposits + s.Stake // which only our code counts, and so does that of its clients
 	return nil
 }
 
@@ -220,13 +245,15 @@ func (a *clientAccount) done(in *intent, why error) error {
 			a.asked.topUp = false
 		case doWithdraw:
 			a.asked.withdraw = false
+		case doForce:
+			a.pool.at = time.Time{} // it has changed
 		}
 	default:
 		a.asked = wishes{}
 		if !errors.Is(why, errNotSent) {
 			a.inTrouble(string(in.Do) + ": " + why.Error())
 		}
-		for i := len(c.topUps) - 1; i >= 0 && in.Amount > 0; i-- {
+		for i := len(c.topUps) - 1; i >= 0 && in.Do.paysIn(); i-- {
 			if c.topUps[i].Amount == in.Amount {
 				c.topUps = append(c.topUps[:i:i], c.topUps[i+1:]...)
 				break
@@ -262,7 +289,13 @@ func (a *clientAccount) message(in *intent) (Message, error) {
 	case doWithdraw:
 		m.Body = &contract.Withdraw{QueryID: id, Excess: excess}
 	case doLeave, doForce:
-		m.Body = &contract.RequestRefund{QueryID: id, Excess: excess}
+		r := &contract.RequestRefund{QueryID: id, Excess: excess}
+		if in.Amount > 0 {
+			r.Most = &in.Amount
+		}
+		m.Body = r
+	case doLeftOver:
+		m.Value, m.Body = leftOverMessage, &contract.OwnerFinish{QueryID: id}
 	default:
 		return m, fmt.Errorf("an unknown step %q: written by a newer version?", in.Do)
 	}

@@ -434,6 +434,100 @@ func TestClientLeavesTheAbsent(t *testing.T) {
 	s.awaitState(at, "leaving", func(c *contract.ClientState) bool { return c.State == contract.Closing })
 }
 
+// A pool that is short pays a part, the rest when there is more, and at last the
+// client contract's own coins come home: nothing is asked for in vain.
+func TestClientTakesItsPart(t *testing.T) {
+	s, at := found(t, 30*coin.TON)
+	s.awaitState(at, "the deposit", func(c *contract.ClientState) bool { return c.Balance == stake })
+	worker := s.person("worker", 5*coin.TON)
+	d, err := s.proxy.root.DeployWorker(worker.at, s.proxy.at, s.proxy.public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	worker.send(d.Address, coin.TON, s.proxy.sign(contract.Payout, d.Address, (stake*3/4).PerFloor(price)), d.Init)
+	s.rests(at)
+	if _, err := s.Do("close", s.proxy.at.String()); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitState(at, "leaving", func(c *contract.ClientState) bool { return c.State == contract.Closing })
+	if _, err := s.chain.Advance(11 * time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitState(at, "a part", func(c *contract.ClientState) bool { return c.State == contract.Closed && c.Balance == stake*3/4 })
+	s.await("the trouble", func() bool {
+		return strings.Contains(s.Status().Accounts[0].Trouble, "1.5 TON are due, and the proxy's contract has 0 TON")
+	})
+	lt := s.account(at).Last.LT
+	looked := func() time.Time {
+		s.Client.mu.Lock()
+		defer s.Client.mu.Unlock()
+		return s.Client.accounts[at.StringRaw()].pool.at
+	}
+	first := looked()
+	s.await("another look", func() bool { return looked().After(first) })
+	if again := s.account(at).Last.LT; again != lt {
+		t.Error("it asks in vain")
+	}
+	s.restart()
+	other := s.person("other", 20*coin.TON)
+	c, err := s.proxy.root.DeployClient(other.at, s.proxy.at, s.proxy.public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.send(c.Address, coin.TON, nil, c.Init)
+	other.send(c.Address, 6*coin.TON, &contract.TopUp{Amount: 5 * coin.TON, Excess: other.at}, nil)
+	s.awaitState(at, "the rest", func(c *contract.ClientState) bool { return c.Balance == 0 })
+	s.await("its own coins", func() bool { return s.account(at).Balance <= coin.TON/50 })
+	s.await("the end", func() bool { return s.Client.accountOf(at).finished() })
+	if got := sum(s.entries(), "refund"); got != stake {
+		t.Errorf("the statement has refunds of %s, want %s", got.Text(), stake.Text())
+	}
+}
+
+// A proxy that demands registration after registration, each of which costs a
+// fee, gets a few in a day.
+func TestClientRegistersAFewTimes(t *testing.T) {
+	s, at := found(t, 30*coin.TON)
+	s.awaitState(at, "the deposit", func(c *contract.ClientState) bool { return c.Balance == stake })
+	said := func() (n int) {
+		t.Helper()
+		a := s.account(s.proxy.at)
+		list, err := s.client.Transactions(s.ctx, s.proxy.at, a.Last, ton.TxID{}, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tx := range list {
+			if body, err := contract.ParseBody(tx.In.Body); err == nil {
+				if m, ok := body.(*contract.ClientRequest); ok && m.Part != nil && m.Part.Kind == contract.PartRegister {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	for i := range int64(maxRegistrations) {
+		if err := s.Register(s.ctx, at, s.proxy.at, 100+i); err != nil {
+			t.Fatalf("registration %d: %v", i+1, err)
+		}
+	}
+	if err := s.Register(s.ctx, at, s.proxy.at, 100); err != nil {
+		t.Errorf("the same again: %v", err)
+	}
+	s.restart()
+	s.open()
+	if err := s.Register(s.ctx, at, s.proxy.at, 99); err == nil || !strings.Contains(err.Error(), "5 registrations") {
+		t.Errorf("one too many: %v", err)
+	}
+	s.await("all arrive", func() bool { return said() == maxRegistrations })
+	if _, err := s.chain.Advance(25 * time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Register(s.ctx, at, s.proxy.at, 98); err != nil {
+		t.Errorf("a day later: %v", err)
+	}
+	s.await("it arrives", func() bool { return said() == maxRegistrations+1 })
+}
+
 // A status is for programs too: amounts are decimal strings.
 func TestClientStatusJSON(t *testing.T) {
 	s, at := found(t, 30*coin.TON)

@@ -15,7 +15,12 @@ import (
 
 // replaceFile writes a file that only its owner may read, whole or not at all,
 // and on disk when it returns.
-func replaceFile(path string, content []byte) error {
+func replaceFile(path string, content []byte) error { return writeFile(path, content, os.Rename) }
+
+// createFile does so where there is none; one that is there is fs.ErrExist, and stays.
+func createFile(path string, content []byte) error { return writeFile(path, content, os.Link) }
+
+func writeFile(path string, content []byte, place func(from, to string) error) error {
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
 	if err != nil {
 		return err
@@ -25,7 +30,7 @@ func replaceFile(path string, content []byte) error {
 	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
+	if err := place(tmp.Name(), path); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(path))

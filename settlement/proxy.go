@@ -80,6 +80,8 @@ type Proxy struct {
 	wake   chan struct{}
 	work   sync.WaitGroup
 	reads  chan struct{} // bounds reading on behalf of strangers
+	// knownReads bounds reading on behalf of clients that the ledger knows.
+	knownReads chan struct{}
 
 	mu          sync.Mutex             // guards all below; no other lock is taken under it
 	life        context.Context        // of Run; nil outside it
@@ -116,8 +118,9 @@ type generation struct {
 	state   *contract.ProxyState
 	told    bool // the ledger knows everything up to account
 	clients map[string]secret
-	nonces  map[string][]uint64 // by wallet: the latest it has said
-	doubted map[string]doubt    // accounts to be read again
+	absent  map[string]time.Time // wallets that had no contract, and when
+	nonces  map[string][]uint64  // by wallet: the latest it has said
+	doubted map[string]doubt     // accounts to be read again
 }
 
 // NewProxy checks the configuration. The ledger needs no terms yet.
@@ -127,7 +130,7 @@ func NewProxy(cfg ProxyConfig) (*Proxy, error) {
 	}
 	return &Proxy{
 		cfg: cfg, log: cfg.Log, issuer: &contract.Issuer{Owner: cfg.Owner, Root: cfg.Root, Key: cfg.Key}, poster: NewPoster(cfg.Chain, cfg.Wallet),
-		wake: make(chan struct{}, 1), reads: make(chan struct{}, maxReads), news: make(chan struct{}),
+		wake: make(chan struct{}, 1), reads: make(chan struct{}, maxReads), knownReads: make(chan struct{}, maxReads), news: make(chan struct{}),
 		generations: map[uint32]*generation{}, jobs: map[string]*job{}, running: map[string]ledger.Order{}, counts: map[Count]int64{}, failed: map[string]string{},
 	}, nil
 }
@@ -254,11 +257,14 @@ func (p *Proxy) followGenerations(ctx context.Context) {
 
 // begin starts to follow. mu is held.
 func (p *Proxy) begin(ctx context.Context, lg ledger.Generation) {
-	g := &generation{Generation: lg, clients: map[string]secret{}, nonces: map[string][]uint64{}, doubted: map[string]doubt{}}
+	g := &generation{Generation: lg, clients: map[string]secret{}, absent: map[string]time.Time{}, nonces: map[string][]uint64{}, doubted: map[string]doubt{}}
 	var err error
 	if g.contracts, err = p.issuer.Contracts(lg); err != nil {
 		p.fail("generation", fmt.Errorf("settlement: %w", err))
 		return
+	}
+	if ours(g.contracts) {
+		p.cfg.Ledger.KeepsDeposits(lg.Number)
 	}
 	ctx, g.stop = context.WithCancel(ctx)
 	p.generations[lg.Number] = g

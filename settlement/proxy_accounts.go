@@ -5,6 +5,8 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/xssnick/tonutils-go/address"
 
@@ -170,24 +172,47 @@ func (p *Proxy) lookAtAll(ctx context.Context, g *generation) error {
 		list = append(list, g.doubted[key])
 	}
 	p.mu.Unlock()
-	for _, d := range list {
-		var err error
-		if d.client != nil {
-			err = p.readClient(ctx, g, d.client)
-		} else {
-			err = p.readWorker(ctx, g, d.worker)
-		}
-		if err != nil {
-			return err
-		}
-		p.mu.Lock()
-		d = g.doubted[d.key()] // it may have come up anew meanwhile
-		if d.looks--; d.looks <= 0 {
-			delete(g.doubted, d.key())
-		} else {
-			g.doubted[d.key()] = d
-		}
-		p.mu.Unlock()
+	// A few are read one after another, and those of a large ledger after a start
+	// some at a time.
+	next, readers := atomic.Int64{}, min(1+len(list)/accountsPerReader, maxReaders)
+	reading, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var all sync.WaitGroup
+	for range readers {
+		all.Go(func() {
+			for i := next.Add(1) - 1; int(i) < len(list) && reading.Err() == nil; i = next.Add(1) - 1 {
+				if err := p.lookAt(reading, g, list[i]); err != nil {
+					stop(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	return context.Cause(reading)
+}
+
+const (
+	accountsPerReader = 64
+	maxReaders        = 16
+)
+
+func (p *Proxy) lookAt(ctx context.Context, g *generation, d doubt) error {
+	var err error
+	if d.client != nil {
+		err = p.readClient(ctx, g, d.client)
+	} else {
+		err = p.readWorker(ctx, g, d.worker)
+	}
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d = g.doubted[d.key()] // it may have come up anew meanwhile
+	if d.looks--; d.looks <= 0 {
+		delete(g.doubted, d.key())
+	} else {
+		g.doubted[d.key()] = d
 	}
 	return nil
 }

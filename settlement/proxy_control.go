@@ -2,7 +2,6 @@ package settlement
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -91,7 +90,7 @@ func (p *Proxy) settleNow(ctx context.Context, o ledger.Order, tokens, later int
 // demand does an order as a job of its own, so that it is not done twice at
 // the same time, and waits for it.
 func (p *Proxy) demand(ctx context.Context, o ledger.Order) (*ton.Transaction, error) {
-	if err := p.cfg.Ledger.Health(); err != nil && !errors.Is(err, ledger.ErrOpening) {
+	if err := p.cfg.Ledger.Health(); err != nil { // that the first note was not seen too: this may be an old copy
 		return nil, err
 	}
 	var tx *ton.Transaction

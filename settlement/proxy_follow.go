@@ -213,14 +213,15 @@ func (p *Proxy) tell(g *generation, u ton.Update, state *contract.ProxyState) er
 
 // endUndeployed forgets generations whose parameters passed before their
 // contract was deployed: there is nothing to close. That messages have been to
-// its address makes no difference; that the one which deploys it has been sent does.
+// its address makes no difference; that the one which deploys it has been sent, or is about to be, does.
 func (p *Proxy) endUndeployed() {
 	p.mu.Lock()
 	var list []*generation
 	for _, number := range slices.Sorted(maps.Keys(p.generations)) {
 		g := p.generations[number]
 		there := g.account == nil || g.account.Status == ton.Active || g.account.Status == ton.Frozen
-		if number != p.current && !there && g.told && !p.poster.Left(deploying(g.Contract)) {
+		j := p.jobs[deployingJob(g.Contract)]
+		if number != p.current && !there && g.told && (j == nil || !j.running) && !p.poster.Left(deploying(g.Contract)) {
 			list = append(list, g)
 		}
 	}

@@ -102,11 +102,12 @@ func (p *Proxy) finished(ctx context.Context, key string, steady bool, err error
 	}
 }
 
-// passing says that trying often costs nothing: nothing was sent.
+// passing says that trying often costs nothing and may help: nothing was sent.
 func passing(err error) bool {
 	var refused *RefusedError
 	var lost *LostError
-	return !errors.As(err, &refused) && !errors.As(err, &lost)
+	var short *ShortError // which time alone does not change
+	return !errors.As(err, &refused) && !errors.As(err, &lost) && !errors.As(err, &short)
 }
 
 // forget drops failed jobs that nobody has wanted again for long: what they
@@ -121,7 +122,10 @@ func (p *Proxy) forget() {
 // deploy puts the current proxy contract on the chain.
 func (p *Proxy) deploy(g *generation) {
 	d := g.contracts.Proxy
-	p.start("deploying "+g.Contract, true, func(ctx context.Context) error {
+	p.start(deployingJob(g.Contract), true, func(ctx context.Context) error {
+		if p.number() != g.Number {
+			return nil // its time is over before it began
+		}
 		_, err := p.poster.Post(ctx, Message{Purpose: deploying(g.Contract), To: d.Address, Value: deployValue, Init: d.Init})
 		return err
 	})
@@ -129,6 +133,8 @@ func (p *Proxy) deploy(g *generation) {
 
 // deploying is the purpose of the message that deploys a contract.
 func deploying(contract string) string { return "deploy " + contract }
+
+func deployingJob(contract string) string { return "deploying " + contract }
 
 // order carries out what is due. That it has been sent is told to the ledger;
 // that it is done, the chain tells.
@@ -193,27 +199,54 @@ func (p *Proxy) message(ctx context.Context, c *contract.Contracts, o ledger.Ord
 	if err != nil {
 		return nil, err
 	}
-	side := o.Kind == ledger.Payout || o.Kind == ledger.LastPayout
-	if side {
-		if err := p.covers(ctx, c, o.Worth); err != nil {
-			return nil, err
-		}
-	}
 	account, err := p.cfg.Chain.Account(ctx, d.Address)
 	if err != nil {
 		return nil, err
 	}
+	if err := p.covers(ctx, c, o, account); err != nil {
+		return nil, err
+	}
 	m := &Message{Purpose: fmt.Sprintf("%s %s %d %d", o.Kind, d.Address.StringRaw(), o.Tokens, account.Last.LT), To: d.Address, Value: value}
-	if side && account.Status != ton.Active {
+	if side := o.Kind == ledger.Payout || o.Kind == ledger.LastPayout; side && account.Status != ton.Active {
 		m.Init = d.Init // its owner has not deployed it; what was earned is paid all the same
 	}
 	m.Body, err = p.body(c, o, d.Address)
 	return m, err
 }
 
-// covers says whether the proxy's contract can pay a fee. One that cannot, since
-// a client left by force before it was charged, would refuse it after much gas, again and again.
-func (p *Proxy) covers(ctx context.Context, c *contract.Contracts, fee coin.Nano) error {
+// ShortError means that the proxy's contract holds too little for an order.
+// Sending it would cost gas and change nothing.
+type ShortError struct {
+	Contract *address.Address
+	// Pool is what there is for clients and workers, Due what the order takes.
+	Pool, Due coin.Nano
+}
+
+func (e *ShortError) Error() string {
+	return fmt.Sprintf("the proxy's contract %s has %s for clients and workers, and %s are due: raise its stake by what is missing for workers; a client can ask for a part by itself", e.Contract, e.Pool.Text(), e.Due.Text())
+}
+
+// ours says whether a proxy's contract is of our code, which counts what is
+// whose and pays it when it is closed too.
+func ours(c *contract.Contracts) bool {
+	return bytes.Equal(c.Params.ProxyCode.Hash(), contract.OurCodes().Proxy.Hash())
+}
+
+// covers says whether the proxy's contract can pay what an order takes out of
+// it. One that cannot, since a client left by force before it was charged, would
+// refuse it after much gas, again and again. The account is the client's or worker's contract.
+func (p *Proxy) covers(ctx context.Context, c *contract.Contracts, o ledger.Order, side *ton.Account) error {
+	due := o.Worth
+	switch o.Kind {
+	case ledger.Payout, ledger.LastPayout:
+	case ledger.Grant:
+		var err error
+		if due, err = refundOf(c, o, side); err != nil {
+			return err
+		}
+	default:
+		return nil
+	}
 	account, err := p.cfg.Chain.Account(ctx, c.Proxy.Address)
 	if err != nil || account.Status != ton.Active {
 		return err
@@ -223,13 +256,29 @@ func (p *Proxy) covers(ctx context.Context, c *contract.Contracts, fee coin.Nano
 		return err
 	}
 	pool := account.Balance - s.Balance
-	if bytes.Equal(c.Params.ProxyCode.Hash(), contract.OurCodes().Proxy.Hash()) { // which counts what is whose
+	if ours(c) {
 		pool = s.Deposits + s.Stake
 	}
-	if pool < fee {
-		return fmt.Errorf("the proxy's contract %s has %s for clients and workers, and %s are due: raise its stake by what is missing", c.Proxy.Address, pool.Text(), fee.Text())
+	if o.Kind == ledger.Grant { // the stake is not for those
+		pool -= s.Stake
+	}
+	if pool < due {
+		p.cfg.Ledger.Short(o)
+		return &ShortError{c.Proxy.Address, pool, due}
 	}
 	return nil
+}
+
+// refundOf is what a grant brings the client: what its contract holds less what is charged with it.
+func refundOf(c *contract.Contracts, o ledger.Order, account *ton.Account) (coin.Nano, error) {
+	if account.Status != ton.Active {
+		return 0, nil
+	}
+	s, err := contract.ParseClientState(account.Data)
+	if err != nil {
+		return 0, err
+	}
+	return max(0, s.Balance-s.Debt-c.Params.PricePerToken.Times(max(0, o.Tokens-tokens(s.Tokens)))), nil
 }
 
 func deployment(account string, derive func(*address.Address) (*contract.Deployment, error)) (*contract.Deployment, error) {

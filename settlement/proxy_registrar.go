@@ -11,8 +11,12 @@ import (
 )
 
 const (
-	// maxReads bounds the reading of contracts on behalf of those who connect.
+	// maxReads bounds the reading of contracts on behalf of those who connect:
+	// of clients that the ledger knows, and of strangers.
 	maxReads = 16
+	// absentFor is how long a wallet without a contract is not looked up again.
+	// One that gets a contract is heard of by what it says on the chain.
+	absentFor = 30 * time.Second
 	// readLimit is how long somebody who connects waits for the chain.
 	readLimit = 3 * time.Second
 	// maxNonces is how many of a client's latest words are remembered, and
@@ -33,21 +37,52 @@ func (p *Proxy) Known(wallet *address.Address) (hash [32]byte, ok bool) {
 		return hash, false
 	}
 	s, ok := p.secretOf(g, wallet)
-	if !ok {
+	if !ok && !p.absent(g, wallet) {
 		ctx, cancel := context.WithTimeout(context.Background(), readLimit)
 		defer cancel()
+		reads := p.readsFor(g, wallet)
 		select {
-		case p.reads <- struct{}{}:
-			defer func() { <-p.reads }()
+		case reads <- struct{}{}:
+			defer func() { <-reads }()
 		case <-ctx.Done():
 			return hash, false
 		}
 		if err := p.readClient(ctx, g, wallet); err != nil {
 			return hash, false
 		}
-		s, ok = p.secretOf(g, wallet)
+		if s, ok = p.secretOf(g, wallet); !ok {
+			p.missed(g, wallet)
+		}
 	}
 	return s.hash, ok && s.hash != [32]byte{} && s.hash != noSecret
+}
+
+// readsFor bounds strangers apart from clients that the ledger knows: however
+// many wallets somebody makes up, those are not sent to register anew.
+func (p *Proxy) readsFor(g *generation, wallet *address.Address) chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, known := g.doubted[doubt{client: wallet}.key()]; known {
+		return p.knownReads
+	}
+	return p.reads
+}
+
+// absent says whether the wallet had no contract a moment ago.
+func (p *Proxy) absent(g *generation, wallet *address.Address) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at, ok := g.absent[wallet.StringRaw()]
+	return ok && p.cfg.Now().Sub(at) < absentFor
+}
+
+func (p *Proxy) missed(g *generation, wallet *address.Address) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(g.absent) >= maxSaid {
+		clear(g.absent)
+	}
+	g.absent[wallet.StringRaw()] = p.cfg.Now()
 }
 
 func (p *Proxy) currentGeneration() *generation {

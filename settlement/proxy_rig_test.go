@@ -28,7 +28,8 @@ type house struct {
 	store    *ledger.Memory
 	issuer   *contract.Issuer
 	log      *logBuffer
-	ahead    time.Duration // of the chain's clock, the machine's is
+	ahead    time.Duration       // of the chain's clock, the machine's is
+	between  func(Wallet) Wallet // the settlement and its wallet; nil is nothing
 
 	ledger *ledger.Ledger
 	proxy  *Proxy
@@ -48,7 +49,7 @@ func (l *logBuffer) Write(p []byte) (int, error) {
 }
 func (l *logBuffer) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
 
-var rules = ledger.Rules{Charge: coin.TON / 10, Payout: coin.TON / 5, Withdraw: coin.TON / 20}
+var rules = ledger.Rules{Charge: coin.TON / 10, Payout: coin.TON / 5, Withdraw: coin.TON / 20, LastPayout: coin.TON / 20}
 
 func newHouse(t *testing.T) *house { t.Helper(); return newHouseWith(t, 30*coin.TON) }
 
@@ -85,8 +86,12 @@ func (h *house) tryStart() error {
 	if err := h.begin(); err != nil {
 		return err
 	}
+	w := Wallet(h.node.driver)
+	if h.between != nil {
+		w = h.between(w)
+	}
 	h.proxy, err = NewProxy(ProxyConfig{
-		Chain: h.client, Wallet: h.node.driver, Registry: h.registry, Ledger: h.ledger, Key: h.key, Owner: h.owner, Root: h.registry.at, Rules: rules,
+		Chain: h.client, Wallet: w, Registry: h.registry, Ledger: h.ledger, Key: h.key, Owner: h.owner, Root: h.registry.at, Rules: rules,
 		NoteEvery: 10 * time.Millisecond, RetryAfter: 50 * time.Millisecond, Tick: 10 * time.Millisecond, Now: func() time.Time { return h.chain.Now().Add(h.ahead) },
 		Log: slog.New(slog.NewTextHandler(h.log, nil)),
 	})

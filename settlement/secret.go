@@ -42,12 +42,15 @@ func CheckSecret(secret string) error {
 }
 
 // Secret reads the secret of a file; if there is none it is made, at random
-// and for its owner's eyes.
+// and for its owner's eyes. Of two that start together both get the same.
 func Secret(path string) (string, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		secret := rand.Text() + rand.Text() // 260 bits
-		return secret, replaceFile(path, []byte(secret+"\n"))
+		made := rand.Text() + rand.Text() // 260 bits
+		if err := createFile(path, []byte(made+"\n")); err != nil && !errors.Is(err, fs.ErrExist) {
+			return "", err
+		}
+		text, err = os.ReadFile(path)
 	}
 	if err != nil {
 		return "", err

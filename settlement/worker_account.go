@@ -1,6 +1,7 @@
 package settlement
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ton"
+	"github.com/opencocoon/cocoon/wallet"
 )
 
 // What messages to worker contracts bring along. Source: contracts.md section 9.
@@ -176,19 +178,61 @@ func (a *workerAccount) payout(ctx context.Context, purpose string, p signedTota
 	if err != nil {
 		return err
 	}
-	a.w.mu.Lock()
-	worth := a.terms.PricePerToken.Times(p.Tokens - a.r.Paid)
-	a.w.mu.Unlock()
-	switch {
-	case s.State == contract.Closed:
+	pool, perToken := account.Balance-s.Balance-s.Stake, a.terms.PricePerToken
+	if a.ours() { // it pays when it is closed too, and the fee without the proxy's part
+		pool, perToken = s.Deposits+s.Stake, a.terms.WorkerFeePerToken
+	} else if s.State == contract.Closed {
 		return errors.New("the proxy's contract is closed")
-	case account.Balance-s.Balance-s.Stake < worth:
-		return fmt.Errorf("the proxy's contract holds too little: %s, and %s are due", account.Balance.Text(), worth.Text())
 	}
-	_, err = a.w.poster.Post(ctx, Message{
-		Purpose: purpose, To: a.address, Value: payoutValue, Body: e.Repack(a.w.cfg.Wallet.Address()),
-	})
+	a.w.mu.Lock()
+	claim := p.Tokens - a.r.Paid
+	a.w.mu.Unlock()
+	if pool < perToken.Times(claim) {
+		return a.part(ctx, purpose, e, pool, claim)
+	}
+	return a.send(ctx, purpose, e.Repack(a.w.cfg.Wallet.Address()))
+}
+
+func (a *workerAccount) send(ctx context.Context, purpose string, body contract.Body) error {
+	_, err := a.w.poster.Post(ctx, Message{Purpose: purpose, To: a.address, Value: payoutValue, Body: body})
 	return err
+}
+
+// ours says whether the contract is of our code, which remembers what a proxy
+// could not pay.
+func (a *workerAccount) ours() bool {
+	return bytes.Equal(a.init.Code.Hash(), contract.OurCodes().Worker.Hash())
+}
+
+// part takes what there is in a pool that is short, when the proxy has had its
+// time: it pays nobody who asks for more than it has. The claim is shown to the worker's
+// contract, which then owes it, and a part of that can be collected, by the owner alone.
+func (a *workerAccount) part(ctx context.Context, purpose string, e *contract.Envelope, pool coin.Nano, claim int64) error {
+	w, fee := a.w, a.terms.WorkerFeePerToken
+	short := fmt.Errorf("the proxy's contract holds too little: %s, and %s are due", pool.Text(), fee.Times(claim).Text())
+	w.mu.Lock()
+	_, late := a.passed(w.cfg.Now())
+	owed := a.state.Owed
+	w.mu.Unlock()
+	if !a.ours() || !late || fee == 0 || pool < leastPart {
+		return short
+	}
+	if owed == 0 {
+		return a.send(ctx, purpose, e.Repack(w.cfg.Wallet.Address()))
+	}
+	m := &contract.Collect{QueryID: uint64(a.last), Tokens: min(owed, uint64(pool/fee)), Excess: w.cfg.Owner}
+	if w.cfg.Owner.Equals(w.cfg.Wallet.Address()) {
+		return a.send(ctx, "collect "+purpose, m)
+	}
+	body, err := m.Cell()
+	if err != nil {
+		return err
+	}
+	link, err := wallet.Link(wallet.Transfer{To: a.address, Amount: payoutValue, Body: body, Bounce: true})
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%w; the owner's wallet can collect %s of it, and gets the change: open %s", short, fee.Times(int64(m.Tokens)).Text(), link)
 }
 
 func (a *workerAccount) look(ctx context.Context) error {
@@ -256,7 +300,7 @@ func (a *workerAccount) due() (do step, purpose string, payment signedTotal) {
 	}
 	v := workerView{
 		cfg: &w.cfg, state: a.state, worth: a.terms.WorkerFeePerToken.Times(max(0, a.r.Signed.Tokens-a.r.Paid)), newer: claimable(a.state, a.r.Signed.Tokens),
-		wanted: a.opened && a.r.Outdated == 0 && a.closing == 0, asked: a.asked, idle: now.Sub(a.worked) >= w.cfg.IdleAfter,
+		asked: a.asked, idle: now.Sub(a.worked) >= w.cfg.IdleAfter,
 	}
 	v.outdated, v.late = a.passed(now)
 	do = v.next()

@@ -34,21 +34,28 @@ func (a *workerAccount) passed(now time.Time) (outdated, late bool) {
 
 // workerView is all that the choice depends on.
 type workerView struct {
-	cfg    *WorkerConfig
-	state  *contract.WorkerState // nil before it is deployed
-	worth  coin.Nano             // signed and not paid
-	newer  bool                  // the contract takes the promise
-	wanted bool                  // its proxy is there, in the present generation
+	cfg   *WorkerConfig
+	state *contract.WorkerState // nil before it is deployed
+	worth coin.Nano             // signed and not paid
+	newer bool                  // the contract takes the promise
 	// outdated: of an old generation, or its proxy closes; late: for so long that the proxy should
 	// have paid for the last time.
 	outdated, late, asked, idle bool
 }
 
+// workerStays is what making a worker contract costs, with what stays in it
+// until the proxy closes it.
+const workerStays = coin.TON * 12 / 100
+
 // next chooses the next step. Amounts are in nanoTON, whatever the unit that
-// the network's own worker compares. Source: roles.md section 5.7.
+// the network's own worker compares. The contract is made when there is something
+// to cash: only its proxy can close it, and does so where it has paid something.
+// Source: roles.md section 5.7.
 func (v *workerView) next() step {
 	limit := v.cfg.PayoutFrom
 	switch {
+	case v.outdated && v.state == nil:
+		limit = v.cfg.PayoutClosing + workerStays
 	case v.outdated:
 		limit = v.cfg.PayoutClosing
 	case v.idle:
@@ -56,10 +63,10 @@ func (v *workerView) next() step {
 	}
 	due := v.newer && v.worth > 0 && (v.asked || v.worth >= limit && (!v.outdated || v.late))
 	switch {
-	case v.state == nil && (v.wanted || due):
-		return doDeploy
-	case v.state == nil || ended(v.state) || !due:
+	case !due || v.state != nil && ended(v.state):
 		return doNothing
+	case v.state == nil:
+		return doDeploy
 	}
 	return doPayout
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/wallet"
 )
 
 // workerSide is a worker's settlement with a proxy by hand.
@@ -82,15 +83,30 @@ func (s *workerSide) restart() {
 }
 
 // clientPays puts money into the pool: a client's deposit.
-func (s *workerSide) clientPays(amount coin.Nano) {
+func (s *workerSide) clientPays(amount coin.Nano) { s.Helper(); s.pays("client", amount) }
+
+// clientPays2 is another's.
+func (s *workerSide) clientPays2(amount coin.Nano) { s.Helper(); s.pays("client 2", amount) }
+
+func (s *workerSide) pays(who string, amount coin.Nano) {
 	s.Helper()
-	client := s.person("client", amount+20*coin.TON)
+	client := s.person(who, amount+20*coin.TON)
 	d, err := s.proxy.root.DeployClient(client.at, s.proxy.at, s.proxy.public())
 	if err != nil {
 		s.Fatal(err)
 	}
 	client.send(d.Address, coin.TON, nil, d.Init)
 	client.send(d.Address, amount+coin.TON, &contract.TopUp{Amount: amount, Excess: client.at}, nil)
+}
+
+// deployed makes the worker's contract by hand.
+func (s *workerSide) deployed() {
+	s.Helper()
+	d, err := s.proxy.root.DeployWorker(s.owner.at, s.proxy.at, s.proxy.public())
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.owner.send(d.Address, workerDeploy, nil, d.Init)
 }
 
 // signs hands over a promise for so many tokens.
@@ -116,7 +132,7 @@ func (s *workerSide) onChain() *contract.WorkerState {
 // hand at once, once, and also what a process before had been promised.
 func TestWorkerIsPaid(t *testing.T) {
 	s := newWorkerSide(t, func(c *WorkerConfig) { c.PayoutFrom, c.PayoutIdle, c.IdleAfter = coin.TON/2, coin.TON/5, time.Hour })
-	s.await("the contract", func() bool { return s.onChain() != nil })
+	s.deployed()
 	s.clientPays(20 * coin.TON)
 	before := s.account(s.owner.at).Balance
 	s.signs(0)
@@ -161,10 +177,77 @@ func TestWorkerIsPaid(t *testing.T) {
 	}
 }
 
+// A worker's contract is made when there is something to cash.
+func TestWorkerContractIsMadeLate(t *testing.T) {
+	s := newWorkerSide(t, nil)
+	s.clientPays(20 * coin.TON)
+	s.signs((10 * coin.TON).PerFloor(fee))
+	s.Worked(s.at, "m", 1)
+	s.await("a look", func() bool {
+		s.Worker.mu.Lock()
+		defer s.Worker.mu.Unlock()
+		return s.Worker.accounts[s.at.StringRaw()].known
+	})
+	if s.onChain() != nil {
+		t.Error("a contract for less than the threshold")
+	}
+	tokens := (10 * coin.TON).PerFloor(fee) + 1
+	s.signs(tokens)
+	s.await("the payout", func() bool { return s.Status().Accounts[0].Paid == tokens })
+}
+
+// From a pool that stays short the owner takes a part: the node by itself where
+// it is the owner's wallet, else by a link that says all.
+func TestWorkerTakesItsPart(t *testing.T) {
+	for _, own := range []bool{true, false} {
+		s := newWorkerSide(t, nil)
+		s.stop()
+		if own {
+			s.cfg.Owner = s.node.driver.Address()
+			s.cfg.Dir = t.TempDir()
+		}
+		s.begin()
+		if own {
+			var err error
+			if s.at, err = s.proxy.root.WorkerAddress(s.cfg.Owner, s.proxy.at, s.proxy.public()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.clientPays(3 * coin.TON)
+		tokens := (4 * coin.TON).PerFloor(fee)
+		s.signs(tokens)
+		s.proxy.owner.send(s.proxy.at, coin.TON, &contract.OwnerClose{Excess: s.proxy.owner.at}, nil)
+		trouble := func(text string) func() bool {
+			return func() bool { return strings.Contains(s.Status().Accounts[0].Trouble, text) }
+		}
+		s.await("the proxy has its time", func() bool { return s.Status().Accounts[0].Trouble == "" && s.onChain() == nil })
+		if _, err := s.chain.Advance(301 * time.Second); err != nil { // half of the clients' delay
+			t.Fatal(err)
+		}
+		if !own {
+			s.await("the link", trouble("collect 2.999999988 TON of it"))
+			_, link, _ := strings.Cut(s.Status().Accounts[0].Trouble, "open ")
+			ask, err := wallet.ParseLink(link)
+			if err != nil || !ask.To.Equals(s.at) {
+				t.Fatalf("%+v, %v", ask, err)
+			}
+			m, err := contract.ParseBody(ask.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.owner.send(s.at, coin.TON*4/10, m, nil)
+		}
+		s.await("a part is paid", func() bool { return s.Status().Accounts[0].Paid == (3 * coin.TON).PerFloor(fee) })
+		s.clientPays2(2 * coin.TON)
+		s.await("the rest is paid", func() bool { return s.Status().Accounts[0].Paid == tokens && s.onChain().Owed == 0 })
+		s.stop()
+	}
+}
+
 // A proxy whose contract cannot pay is not asked: what is signed stays good.
 func TestWorkerWaitsForThePool(t *testing.T) {
 	s := newWorkerSide(t, nil)
-	s.await("the contract", func() bool { return s.onChain() != nil })
+	s.deployed()
 	s.signs(coin.Nano(30 * coin.TON).PerFloor(fee))
 	s.await("the trouble", func() bool { return strings.Contains(s.Status().Accounts[0].Trouble, "holds too little") })
 	if got := s.onChain().Tokens; got != 0 {
@@ -209,7 +292,7 @@ func TestWorkerKeepsCount(t *testing.T) {
 // An old generation's promise is cashed late, and a closed contract is done with.
 func TestWorkerChangesGeneration(t *testing.T) {
 	s := newWorkerSide(t, nil)
-	s.await("the contract", func() bool { return s.onChain() != nil })
+	s.deployed()
 	s.clientPays(10 * coin.TON)
 	old, tokens := s.at, (coin.TON / 20).PerFloor(fee)
 	s.signs(tokens)
@@ -218,7 +301,7 @@ func TestWorkerChangesGeneration(t *testing.T) {
 	oldProxy := s.proxy.at
 	s.proxy.deploy()
 	s.open()
-	s.await("the new contract", func() bool { return s.onChain() != nil })
+	s.deployed()
 	state := func() *contract.WorkerState {
 		w, err := contract.ParseWorkerState(s.account(old).Data)
 		if err != nil {
@@ -250,7 +333,7 @@ func TestWorkerChangesGeneration(t *testing.T) {
 func TestWorkerWasAway(t *testing.T) {
 	for _, passed := range []bool{false, true} { // the registry's parameters too
 		s := newWorkerSide(t, nil)
-		s.await("the contract", func() bool { return s.onChain() != nil })
+		s.deployed()
 		s.clientPays(10 * coin.TON)
 		tokens := (coin.TON / 20).PerFloor(fee)
 		s.signs(tokens)
@@ -275,7 +358,7 @@ func TestWorkerWasAway(t *testing.T) {
 func TestWorkerIsOwed(t *testing.T) {
 	for _, kind := range []contract.PaymentKind{contract.Payout, contract.LastPayout} {
 		s := newWorkerSide(t, nil)
-		s.await("the contract", func() bool { return s.onChain() != nil })
+		s.deployed()
 		before := s.account(s.owner.at).Balance
 		tokens := (15 * coin.TON).PerFloor(fee)
 		s.proxy.owner.send(s.at, coin.TON, s.proxy.sign(kind, s.at, tokens), nil)
@@ -407,13 +490,15 @@ func TestWorkerRules(t *testing.T) {
 		v    workerView
 		want step
 	}{
-		{workerView{wanted: true}, doDeploy},
-		{workerView{}, doNothing},
-		{workerView{worth: coin.TON / 100, newer: true, outdated: true, late: true}, doDeploy},
-		{workerView{state: there, wanted: true, newer: true, worth: 10*coin.TON - 1}, doNothing},
-		{workerView{state: there, wanted: true, newer: true, worth: 10 * coin.TON}, doPayout},
-		{workerView{state: there, wanted: true, newer: true, idle: true, worth: coin.TON/5 - 1}, doNothing},
-		{workerView{state: there, wanted: true, newer: true, idle: true, worth: coin.TON / 5}, doPayout},
+		{workerView{}, doNothing}, // a contract is made for something to cash
+		{workerView{newer: true, worth: 10*coin.TON - 1}, doNothing},
+		{workerView{newer: true, worth: 10 * coin.TON}, doDeploy},
+		{workerView{worth: coin.TON/100 + workerStays - 1, newer: true, outdated: true, late: true}, doNothing},
+		{workerView{worth: coin.TON/100 + workerStays, newer: true, outdated: true, late: true}, doDeploy},
+		{workerView{state: there, newer: true, worth: 10*coin.TON - 1}, doNothing},
+		{workerView{state: there, newer: true, worth: 10 * coin.TON}, doPayout},
+		{workerView{state: there, newer: true, idle: true, worth: coin.TON/5 - 1}, doNothing},
+		{workerView{state: there, newer: true, idle: true, worth: coin.TON / 5}, doPayout},
 		{workerView{state: there, newer: true, outdated: true, worth: 10 * coin.TON}, doNothing},
 		{workerView{state: there, newer: true, outdated: true, late: true, worth: coin.TON/100 - 1}, doNothing},
 		{workerView{state: there, newer: true, outdated: true, late: true, worth: coin.TON / 100}, doPayout},

@@ -217,8 +217,9 @@ func (e *economy) finalPage(p *page) {
 		state, err := e.book.workerState(e.worker(p.contracts, w).Address)
 		e.must(err)
 		low, high := p.booked[w.account()], p.most()[w.account()]
-		if low == 0 && state == nil {
-			continue
+		paid := state != nil && state.Tokens > state.Owed
+		if state == nil && low == 0 || !paid && p.contracts.Params.WorkerFeePerToken.Times(low) < rules.LastPayout {
+			continue // it is not worth a contract: the promise stays good
 		}
 		if state == nil || int64(state.Tokens) < low && !p.house.diverged || int64(state.Tokens) > high {
 			e.broken("%s: %s earned %d tokens (%d perhaps), its contract: %+v", name, w.name, low, high, state)

@@ -206,7 +206,7 @@ type backup struct {
 	wallet string
 }
 
-var rules = ledger.Rules{Charge: coin.TON / 10, Payout: coin.TON / 5, Withdraw: coin.TON / 20}
+var rules = ledger.Rules{Charge: coin.TON / 10, Payout: coin.TON / 5, Withdraw: coin.TON / 20, LastPayout: coin.TON / 20}
 
 func (e *economy) newHouse(name string, i byte) *house {
 	h := &house{node: e.newNode(name), key: e.chain.net.Key(name), wkey: wallet.KeyOf(e.chain.net.Key(name + "'s wallet")), owner: e.somebody(name+"'s owner", i)}

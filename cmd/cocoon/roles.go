@@ -54,11 +54,13 @@ func clientSettings(cmd *cobra.Command, c *node.Client) *settings {
 func proxyVerb() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "proxy", Short: "the matchmaker between clients and workers", Args: cobra.NoArgs,
-		Long:    "It runs in a TDX guest, or with an --insecure flag that says in which way it does not.",
+		Long: "It runs in a TDX guest, or with an --insecure flag that says in which way it does not.\n" +
+			"Secrets are read from the file or the environment only: ledger_url.",
 		Example: "  cocoon proxy --config proxy.json",
 	}
 	var c node.Proxy
 	roleVerb(cmd, proxySettings(cmd, &c), &c)
+	cmd.AddCommand(ledgerVerb())
 	return cmd
 }
 
@@ -82,7 +84,11 @@ func proxySettings(cmd *cobra.Command, c *node.Proxy) *settings {
 	f.StringVar(&c.ChargeFrom, "charge-from", "", "charge a client from this `amount` of TON on (default 1)")
 	f.StringVar(&c.PayoutFrom, "payout-from", "", "pay a worker from this `amount` of TON on (default 10)")
 	f.StringVar(&c.WithdrawFrom, "withdraw-from", "", "send the owner the proxy's income from this `amount` of TON on (default 10)")
+	f.StringVar(&c.LastPayoutFrom, "last-payout-from", "", "pay a worker that was never paid from this `amount` of TON on when parameters change (default 0.05)")
 	durationFlag(f, &c.NoteEvery, "note-every", "least time between notes that commit the ledger to the chain (default 45s)")
+	f.StringVar(&c.Store, "ledger", "", "keep the ledger in this `store`: disk, which is the data directory, or postgres (default disk)")
+	f.StringVar(&c.URLFile, "ledger-url-file", "", "`file` with the connection string of the ledger's database")
+	s.secrets.StringVar(&c.URL, "ledger-url", "", "")
 	return s
 }
 

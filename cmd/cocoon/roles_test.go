@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,7 +25,7 @@ func TestEverySettingIsAFlagOrSecret(t *testing.T) {
 		cmd := c.verb()
 		for _, key := range keys(reflect.TypeOf(c.role)) {
 			name := strings.ReplaceAll(key, "_", "-")
-			if cmd.Flags().Lookup(name) == nil && name != "secret-string" && name != "engine-key" {
+			if cmd.Flags().Lookup(name) == nil && !slices.Contains(secretNames, name) {
 				t.Errorf("cocoon %s: %s is no flag", cmd.Name(), key)
 			}
 		}

@@ -14,7 +14,7 @@ func verbs() []*cobra.Command {
 }
 
 // secretNames are settings that no flag shows; see settings.secrets.
-var secretNames = []string{"api-key", "secret-string", "engine-key", "passphrase"}
+var secretNames = []string{"api-key", "secret-string", "engine-key", "passphrase", "ledger-url"}
 
 // settingNames are the settings of all verbs, so that a COCOON_ variable that
 // is none of them can be told from one that is meant for another verb.

@@ -46,7 +46,8 @@ type Store struct {
 	opt Options
 	fs  FS
 
-	lock io.Closer
+	lock  io.Closer
+	looks bool // nothing is written
 
 	compacting sync.Mutex   // one compaction at a time; taken before all others
 	files      sync.RWMutex // held for reading while files are read, for writing while some are removed
@@ -83,6 +84,30 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	return s, nil
 }
+
+// Look opens the ledger in dir for reading, as it stands now, beside the proxy
+// that writes it or without one. It changes nothing there; appending and
+// compacting fail.
+func Look(dir string, o Options) (*Store, error) {
+	if o.FS == nil {
+		o.FS = OS{}
+	}
+	s := &Store{dir: dir, opt: o, fs: o.FS, looks: true, err: errLooks}
+	err := s.list()
+	if err == nil && len(s.segments) == 0 {
+		err = errors.New("there is no ledger")
+	}
+	if err == nil {
+		s.last = s.snapshot
+		err = s.openLast()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ledger in %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+var errLooks = errors.New("the ledger was opened for reading")
 
 func (s *Store) open() (err error) {
 	if err := s.fs.MkdirAll(s.dir); err != nil {
@@ -133,6 +158,9 @@ func (s *Store) list() error {
 		}
 	}
 	for _, name := range stale {
+		if s.looks {
+			break // another process's, in the middle of it perhaps
+		}
 		if err := s.fs.Remove(s.path(name)); err != nil {
 			return err
 		}
@@ -158,7 +186,7 @@ func (s *Store) openLast() error {
 
 // measure finds where the segment ends, and with which event.
 func (s *Store) measure(g *segment, isLast bool) error {
-	f, err := s.openFile(s.logPath(g.first), logFile, isLast)
+	f, err := s.openFile(s.logPath(g.first), logFile, isLast && !s.looks)
 	if err != nil {
 		return err
 	}
@@ -168,13 +196,13 @@ func (s *Store) measure(g *segment, isLast bool) error {
 	} else {
 		g.size, err = f.Size()
 	}
-	if err == nil && isLast {
+	if err == nil && isLast && !s.looks {
 		err = cut(f, g.size)
 	}
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	if s.last = max(s.last, last); isLast {
+	if s.last = max(s.last, last); isLast && !s.looks {
 		s.active = f
 		return nil
 	}
@@ -377,6 +405,9 @@ func (s *Store) History(yield func(ledger.Record) error) error {
 
 // Compact writes a snapshot and, once it is on the disk, lets it take the place of what it sums up.
 func (s *Store) Compact(upto uint64, snapshot iter.Seq2[ledger.Record, error]) error {
+	if s.looks {
+		return errLooks
+	}
 	s.compacting.Lock()
 	defer s.compacting.Unlock()
 	f, _, err := s.create(s.snapshotPath(upto), snapshotFile, func(f File) (int64, error) {

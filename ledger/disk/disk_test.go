@@ -28,6 +28,14 @@ func (p place) Open() (ledger.Store, error) {
 	return s, nil
 }
 
+func (p place) Look() (ledger.Store, error) {
+	s, err := disk.Look(p.dir, p.opt)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
 func TestStore(t *testing.T) {
 	for name, opt := range map[string]disk.Options{"one segment": {}, "tiny segments": {SegmentSize: 300}} {
 		t.Run(name, func(t *testing.T) {

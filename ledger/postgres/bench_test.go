@@ -17,10 +17,10 @@ func BenchmarkBookings(b *testing.B) {
 }
 
 type benchPlace struct {
-	s    *server
+	s    *storetest.Postgres
 	name string
 }
 
 func (p benchPlace) Open() (ledger.Store, error) {
-	return postgres.Open(context.Background(), p.s.connection(), postgres.Options{Ledger: p.name})
+	return postgres.Open(context.Background(), p.s.Connection(), postgres.Options{Ledger: p.name})
 }

@@ -55,7 +55,8 @@ create table if not exists cocoon_ledger_snapshot (
 type Options struct {
 	// Ledger names this ledger among those of the database; empty is "proxy".
 	Ledger string
-	// Timeout bounds each write and each start; 0 is 10 s. One that takes longer has failed.
+	// Timeout bounds each write and each start, and the wait for each next row of what is
+	// read; 0 is 10 s. What takes longer has failed.
 	Timeout time.Duration
 	// DropHistory deletes the movements before each snapshot instead of keeping them.
 	DropHistory bool
@@ -65,6 +66,7 @@ type Options struct {
 type Store struct {
 	cfg   *pgx.ConnConfig
 	opt   Options
+	looks bool // nothing is written
 	epoch int64
 
 	mu     sync.Mutex // guards all below; held while a record is written
@@ -76,9 +78,19 @@ type Store struct {
 
 var _ ledger.Store = (*Store)(nil)
 
-// Open takes the ledger in the database that the connection string names.
-// It fails with [ledger.ErrHeld] while another proxy has it.
-func Open(ctx context.Context, connection string, o Options) (*Store, error) {
+// Look opens a ledger for reading, beside the proxy that writes it or without
+// one. Appending and compacting fail.
+func Look(connection string, o Options) (*Store, error) {
+	s, err := prepare(connection, o)
+	if err == nil {
+		s.looks, s.err = true, errLooks
+	}
+	return s, err
+}
+
+var errLooks = errors.New("the ledger was opened for reading")
+
+func prepare(connection string, o Options) (*Store, error) {
 	if o.Ledger == "" {
 		o.Ledger = "proxy"
 	}
@@ -89,10 +101,19 @@ func Open(ctx context.Context, connection string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.New("ledger: the connection string of the database is malformed") // not err: it may hold a password
 	}
-	s := &Store{cfg: cfg, opt: o}
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	return &Store{cfg: cfg, opt: o}, nil
+}
+
+// Open takes the ledger in the database that the connection string names.
+// It fails with [ledger.ErrHeld] while another proxy has it.
+func Open(ctx context.Context, connection string, o Options) (*Store, error) {
+	s, err := prepare(connection, o)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
 	defer cancel()
-	writer := cfg.Copy()
+	writer := s.cfg.Copy()
 	writer.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
 		if n.SeverityUnlocalized == "WARNING" {
 			s.warned = n.Message
@@ -102,7 +123,7 @@ func Open(ctx context.Context, connection string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("ledger: database: %w", err)
 	}
 	if err := s.take(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("ledger %q: %w", o.Ledger, err), s.Close())
+		return nil, errors.Join(fmt.Errorf("ledger %q: %w", s.opt.Ledger, err), s.Close())
 	}
 	return s, nil
 }
@@ -188,44 +209,88 @@ func (s *Store) append(r ledger.Record) error {
 	return nil
 }
 
-// reading runs f on a connection of its own, which sees the ledger as it stands now.
-func (s *Store) reading(f func(ctx context.Context, tx pgx.Tx) error) error {
-	ctx := context.Background()
-	open, cancel := context.WithTimeout(ctx, s.opt.Timeout)
-	defer cancel()
-	conn, err := pgx.ConnectConfig(open, s.cfg)
-	if err != nil {
-		return fmt.Errorf("ledger: database: %w", err)
+// session is a connection of its own, which sees the ledger as it stands now. A server
+// that falls silent ends it: long reads may take their time, as long as they go on.
+type session struct {
+	conn    *pgx.Conn
+	ctx     context.Context
+	timeout time.Duration
+	watch   *time.Timer
+	end     context.CancelCauseFunc
+}
+
+var errSilent = errors.New("the server does not answer")
+
+func (s *Store) session() (*session, error) {
+	x := &session{timeout: s.opt.Timeout}
+	x.ctx, x.end = context.WithCancelCause(context.Background())
+	x.watch = time.AfterFunc(x.timeout, func() { x.end(errSilent) })
+	var err error
+	if x.conn, err = pgx.ConnectConfig(x.ctx, s.cfg); err != nil {
+		x.end(nil)
+		return nil, fmt.Errorf("ledger: database: %w", x.why(err))
 	}
-	defer conn.Close(ctx)
-	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error { return f(ctx, tx) })
+	return x, nil
+}
+
+// goes says that the server has answered.
+func (x *session) goes() { x.watch.Reset(x.timeout) }
+
+// may lets the next answer take longer: all of a ledger may have to be moved for it.
+func (x *session) may(n time.Duration) { x.watch.Reset(n * x.timeout) }
+
+// why is the error, with the reason if the server's silence is one.
+func (x *session) why(err error) error {
+	if err != nil && errors.Is(context.Cause(x.ctx), errSilent) {
+		return fmt.Errorf("%w: %w", errSilent, err)
+	}
+	return err
+}
+
+func (x *session) close() {
+	x.watch.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), x.timeout)
+	defer cancel()
+	x.conn.Close(ctx)
+	x.end(nil)
+}
+
+// reading runs f in a session that only reads.
+func (s *Store) reading(f func(x *session, tx pgx.Tx) error) error {
+	x, err := s.session()
+	if err != nil {
+		return err
+	}
+	defer x.close()
+	return x.why(pgx.BeginTxFunc(x.ctx, x.conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error { return f(x, tx) }))
 }
 
 // Load yields the snapshot and what is behind it.
 func (s *Store) Load(upto uint64, yield func(ledger.Record) error) error {
-	return s.reading(func(ctx context.Context, tx pgx.Tx) error { return s.load(ctx, tx, upto, yield) })
+	return s.reading(func(x *session, tx pgx.Tx) error { return s.load(x, tx, upto, yield) })
 }
 
-func (s *Store) load(ctx context.Context, tx pgx.Tx, upto uint64, yield func(ledger.Record) error) error {
+func (s *Store) load(x *session, tx pgx.Tx, upto uint64, yield func(ledger.Record) error) error {
 	var snapshot uint64
-	if err := tx.QueryRow(ctx, `select snapshot from cocoon_ledger where name = $1`, s.opt.Ledger).Scan(&snapshot); err != nil {
+	if err := tx.QueryRow(x.ctx, `select snapshot from cocoon_ledger where name = $1`, s.opt.Ledger).Scan(&snapshot); err != nil {
 		return err
 	}
 	if snapshot > 0 {
-		if err := s.yield(ctx, tx, yield, `select upto, upto, data from cocoon_ledger_snapshot where ledger = $1 and upto = $2 order by part`, s.opt.Ledger, snapshot); err != nil {
+		if err := s.yield(x, tx, yield, `select upto, upto, data from cocoon_ledger_snapshot where ledger = $1 and upto = $2 order by part`, s.opt.Ledger, snapshot); err != nil {
 			return err
 		}
 	}
-	return s.yield(ctx, tx, yield, `select first, last, data from cocoon_ledger_record where ledger = $1 and first > $2 and ($3 = 0 or last <= $3) order by first`, s.opt.Ledger, snapshot, upto)
+	return s.yield(x, tx, yield, `select first, last, data from cocoon_ledger_record where ledger = $1 and first > $2 and ($3 = 0 or last <= $3) order by first`, s.opt.Ledger, snapshot, upto)
 }
 
-func (s *Store) yield(ctx context.Context, tx pgx.Tx, yield func(ledger.Record) error, query string, args ...any) error {
-	rows, err := tx.Query(ctx, query, args...)
+func (s *Store) yield(x *session, tx pgx.Tx, yield func(ledger.Record) error, query string, args ...any) error {
+	rows, err := tx.Query(x.ctx, query, args...)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
+		x.goes()
 		var r ledger.Record
 		if err := rows.Scan(&r.First, &r.Last, &r.Data); err != nil {
 			return err
@@ -239,53 +304,63 @@ func (s *Store) yield(ctx context.Context, tx pgx.Tx, yield func(ledger.Record) 
 
 // History yields everything from the first movement on, or from the snapshot where what was before it was deleted.
 func (s *Store) History(yield func(ledger.Record) error) error {
-	return s.reading(func(ctx context.Context, tx pgx.Tx) error {
+	return s.reading(func(x *session, tx pgx.Tx) error {
 		var first uint64
-		if err := tx.QueryRow(ctx, `select coalesce(min(first), 0) from cocoon_ledger_record where ledger = $1`, s.opt.Ledger).Scan(&first); err != nil {
+		if err := tx.QueryRow(x.ctx, `select coalesce(min(first), 0) from cocoon_ledger_record where ledger = $1`, s.opt.Ledger).Scan(&first); err != nil {
 			return err
 		}
 		if first != 1 {
-			return s.load(ctx, tx, 0, yield)
+			return s.load(x, tx, 0, yield)
 		}
-		return s.yield(ctx, tx, yield, `select first, last, data from cocoon_ledger_record where ledger = $1 order by first`, s.opt.Ledger)
+		return s.yield(x, tx, yield, `select first, last, data from cocoon_ledger_record where ledger = $1 order by first`, s.opt.Ledger)
 	})
 }
 
+// sweeping is how many timeouts the database may take to delete what a snapshot replaces.
+const sweeping = 30
+
 // Compact puts the snapshot in the place of what it sums up, in one transaction.
 func (s *Store) Compact(upto uint64, snapshot iter.Seq2[ledger.Record, error]) error {
-	ctx := context.Background()
-	open, cancel := context.WithTimeout(ctx, s.opt.Timeout)
-	defer cancel()
-	conn, err := pgx.ConnectConfig(open, s.cfg)
-	if err != nil {
-		return fmt.Errorf("ledger: database: %w", err)
+	if s.looks {
+		return errLooks
 	}
-	defer conn.Close(ctx)
-	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `delete from cocoon_ledger_snapshot where ledger = $1`, s.opt.Ledger); err != nil {
+	x, err := s.session()
+	if err != nil {
+		return err
+	}
+	defer x.close()
+	return x.why(pgx.BeginFunc(x.ctx, x.conn, func(tx pgx.Tx) error { return s.compact(x, tx, upto, snapshot) }))
+}
+
+func (s *Store) compact(x *session, tx pgx.Tx, upto uint64, snapshot iter.Seq2[ledger.Record, error]) error {
+	x.may(sweeping)
+	if _, err := tx.Exec(x.ctx, `delete from cocoon_ledger_snapshot where ledger = $1`, s.opt.Ledger); err != nil {
+		return err
+	}
+	x.goes()
+	part := 0
+	for r, err := range snapshot {
+		if err != nil {
 			return err
 		}
-		part := 0
-		for r, err := range snapshot {
-			if err != nil {
-				return err
-			}
-			part++
-			if _, err := tx.Exec(ctx, `insert into cocoon_ledger_snapshot values ($1, $2, $3, $4)`, s.opt.Ledger, upto, part, r.Data); err != nil {
-				return err
-			}
+		part++
+		if _, err := tx.Exec(x.ctx, `insert into cocoon_ledger_snapshot values ($1, $2, $3, $4)`, s.opt.Ledger, upto, part, r.Data); err != nil {
+			return err
 		}
-		if s.opt.DropHistory {
-			if _, err := tx.Exec(ctx, `delete from cocoon_ledger_record where ledger = $1 and last <= $2`, s.opt.Ledger, upto); err != nil {
-				return err
-			}
+		x.goes()
+	}
+	if s.opt.DropHistory {
+		x.may(sweeping)
+		if _, err := tx.Exec(x.ctx, `delete from cocoon_ledger_record where ledger = $1 and last <= $2`, s.opt.Ledger, upto); err != nil {
+			return err
 		}
-		done, err := tx.Exec(ctx, `update cocoon_ledger set snapshot = $3 where name = $1 and epoch = $2`, s.opt.Ledger, s.epoch, upto)
-		if err == nil && done.RowsAffected() != 1 {
-			err = fmt.Errorf("%w: another proxy took it over", ledger.ErrHeld)
-		}
-		return err
-	})
+		x.goes()
+	}
+	done, err := tx.Exec(x.ctx, `update cocoon_ledger set snapshot = $3 where name = $1 and epoch = $2`, s.opt.Ledger, s.epoch, upto)
+	if err == nil && done.RowsAffected() != 1 {
+		err = fmt.Errorf("%w: another proxy took it over", ledger.ErrHeld)
+	}
+	return err
 }
 
 // Close lets go of the ledger.

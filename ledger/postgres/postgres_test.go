@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -18,7 +20,7 @@ import (
 )
 
 type place struct {
-	s    *server
+	s    *storetest.Postgres
 	name string
 }
 
@@ -29,9 +31,17 @@ func newPlace(t *testing.T) place {
 }
 
 func (p place) Open() (ledger.Store, error) {
-	s, err := postgres.Open(context.Background(), p.s.connection(), postgres.Options{Ledger: p.name})
+	s, err := postgres.Open(context.Background(), p.s.Connection(), postgres.Options{Ledger: p.name})
 	if err != nil {
 		return nil, err // not s: a nil *Store in an interface is not nil
+	}
+	return s, nil
+}
+
+func (p place) Look() (ledger.Store, error) {
+	s, err := postgres.Look(p.s.Connection(), postgres.Options{Ledger: p.name})
+	if err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -48,7 +58,7 @@ func (p place) must(t *testing.T) ledger.Store {
 
 func (p place) sql(t *testing.T, query string, args ...any) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), p.s.connection())
+	conn, err := pgx.Connect(t.Context(), p.s.Connection())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +66,33 @@ func (p place) sql(t *testing.T, query string, args ...any) {
 	if _, err := conn.Exec(t.Context(), query, args...); err != nil {
 		t.Fatal(err)
 	}
+}
+
+var (
+	started    sync.Once
+	running    *storetest.Postgres
+	notRunning error
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if running != nil {
+		running.Stop()
+	}
+	os.Exit(code)
+}
+
+// theServer starts it once, or skips the test where PostgreSQL is not installed.
+func theServer(t testing.TB) *storetest.Postgres {
+	t.Helper()
+	started.Do(func() { running, notRunning = storetest.StartPostgres() })
+	if errors.Is(notRunning, storetest.ErrNotInstalled) {
+		t.Skip(notRunning)
+	}
+	if notRunning != nil {
+		t.Fatal(notRunning)
+	}
+	return running
 }
 
 func TestStore(t *testing.T) {
@@ -131,7 +168,9 @@ func TestServerCrash(t *testing.T) {
 		}()
 	}
 	<-enough
-	p.s.crash(t)
+	if err := p.s.Crash(); err != nil {
+		t.Fatal(err)
+	}
 	for range 4 {
 		<-done
 	}

@@ -26,6 +26,12 @@ type Place interface {
 	Open() (ledger.Store, error)
 }
 
+// Looking is a place that can be read beside the store that writes it.
+type Looking interface {
+	Place
+	Look() (ledger.Store, error)
+}
+
 // Options say what a store cannot do.
 type Options struct {
 	// Shared: opening twice gives the same store, so there is nothing to hold.
@@ -40,6 +46,9 @@ func Run(t *testing.T, place func(t *testing.T) Place, o Options) {
 	t.Run("a failed compaction changes nothing", func(t *testing.T) { testFailedCompaction(t, place(t)) })
 	if !o.Shared {
 		t.Run("is held once", func(t *testing.T) { testHeld(t, place(t)) })
+	}
+	if _, ok := place(t).(Looking); ok {
+		t.Run("is looked at", func(t *testing.T) { testLooks(t, place(t).(Looking)) })
 	}
 	t.Run("empty", func(t *testing.T) { testEmpty(t, place(t)) })
 	t.Run("ledger", func(t *testing.T) { testLedger(t, place(t)) })
@@ -240,6 +249,46 @@ func testHeld(t *testing.T, p Place) {
 	}
 	appendAll(t, s, records(0, 1))
 	reopen(t, p, s)
+}
+
+func testLooks(t *testing.T, p Looking) {
+	s := open(t, p)
+	list := records(0, 20)
+	appendAll(t, s, list[:10])
+	upto := list[5].Last
+	if err := s.Compact(upto, yieldSnapshot(snapshotOf(upto), nil)); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, s, list[10:15])
+	for _, beside := range []bool{true, false} {
+		if !beside {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l, err := p.Look()
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, "looked at", load(t, l, 0), slices.Concat(snapshotOf(upto), list[6:15]))
+		var history []ledger.Record
+		if err := l.History(collect(&history)); err != nil {
+			t.Fatal(err)
+		}
+		same(t, "history", history, list[:15])
+		if err := l.Append(list[15]); err == nil {
+			t.Error("who looks can append")
+		}
+		if err := l.Compact(list[10].Last, yieldSnapshot(snapshotOf(list[10].Last), nil)); err == nil {
+			t.Error("who looks can compact")
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	s = open(t, p)
+	appendAll(t, s, list[15:])
+	same(t, "afterwards", load(t, s, 0), slices.Concat(snapshotOf(upto), list[6:]))
 }
 
 func testEmpty(t *testing.T, p Place) {

@@ -1,6 +1,6 @@
 //go:build unix
 
-package postgres_test
+package storetest
 
 import (
 	"errors"
@@ -10,56 +10,28 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"syscall"
-	"testing"
 )
 
-// server is a PostgreSQL of the tests' own, in a temporary directory, reached
+// Postgres is a PostgreSQL of the tests' own, in a temporary directory, reached
 // by a socket there. It never runs as root: then it runs as the user postgres.
-type server struct {
+type Postgres struct {
 	bin, dir string
 	as       *syscall.Credential
 }
 
-var (
-	started    sync.Once
-	running    *server
-	notRunning error
-)
+// ErrNotInstalled means that there is no PostgreSQL on this machine: skip the test.
+var ErrNotInstalled = errors.New("PostgreSQL is not installed here: the store in it is not tested")
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if running != nil {
-		running.ctl("stop", "-m", "immediate")
-		os.RemoveAll(running.dir)
-	}
-	os.Exit(code)
-}
-
-// theServer starts it once, or skips the test where PostgreSQL is not installed.
-func theServer(t testing.TB) *server {
-	t.Helper()
-	started.Do(func() { running, notRunning = startServer() })
-	if errors.Is(notRunning, errNotInstalled) {
-		t.Skip(notRunning)
-	}
-	if notRunning != nil {
-		t.Fatal(notRunning)
-	}
-	return running
-}
-
-var errNotInstalled = errors.New("PostgreSQL is not installed here: the store in it is not tested")
-
-func startServer() (*server, error) {
-	s := &server{}
+// StartPostgres starts one; it must be stopped.
+func StartPostgres() (*Postgres, error) {
+	s := &Postgres{}
 	if path, err := exec.LookPath("initdb"); err == nil {
 		s.bin = filepath.Dir(path)
 	} else if list, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb"); len(list) > 0 {
 		s.bin = filepath.Dir(list[len(list)-1])
 	} else {
-		return nil, errNotInstalled
+		return nil, ErrNotInstalled
 	}
 	var err error
 	if s.dir, err = os.MkdirTemp("", "ledger-pg"); err != nil {
@@ -68,7 +40,7 @@ func startServer() (*server, error) {
 	if os.Geteuid() == 0 {
 		u, err := user.Lookup("postgres")
 		if err != nil {
-			return nil, errNotInstalled
+			return nil, ErrNotInstalled
 		}
 		uid, _ := strconv.Atoi(u.Uid)
 		gid, _ := strconv.Atoi(u.Gid)
@@ -83,12 +55,23 @@ func startServer() (*server, error) {
 	return s, s.start()
 }
 
-func (s *server) data() string { return filepath.Join(s.dir, "data") }
-func (s *server) connection() string {
+func (s *Postgres) data() string { return filepath.Join(s.dir, "data") }
+
+// Connection is the connection string, Socket the file behind it.
+func (s *Postgres) Connection() string {
 	return fmt.Sprintf("host=%s user=postgres dbname=postgres", s.dir)
 }
+func (s *Postgres) Socket() string { return filepath.Join(s.dir, socketName) }
 
-func (s *server) run(name string, args ...string) error {
+const socketName = ".s.PGSQL.5432"
+
+// Stop ends the server and removes what it kept.
+func (s *Postgres) Stop() {
+	_ = s.ctl("stop", "-m", "immediate") // of a server that is gone all the same
+	_ = os.RemoveAll(s.dir)
+}
+
+func (s *Postgres) run(name string, args ...string) error {
 	cmd := exec.Command(filepath.Join(s.bin, name), args...)
 	cmd.Dir = s.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.as}
@@ -106,21 +89,18 @@ func (s *server) run(name string, args ...string) error {
 	return nil
 }
 
-func (s *server) ctl(args ...string) error {
+func (s *Postgres) ctl(args ...string) error {
 	return s.run("pg_ctl", append([]string{"-w", "-D", s.data(), "-l", filepath.Join(s.dir, "log")}, args...)...)
 }
 
-func (s *server) start() error {
+func (s *Postgres) start() error {
 	return s.ctl("start", "-o", fmt.Sprintf("-k %s -c listen_addresses=''", s.dir))
 }
 
-// crash ends the server as a power cut would end its processes, and starts it again.
-func (s *server) crash(t *testing.T) {
-	t.Helper()
+// Crash ends the server as a power cut would end its processes, and starts it again.
+func (s *Postgres) Crash() error {
 	if err := s.ctl("stop", "-m", "immediate"); err != nil {
-		t.Fatal(err)
+		return err
 	}
-	if err := s.start(); err != nil {
-		t.Fatal(err)
-	}
+	return s.start()
 }
