@@ -2,10 +2,14 @@ package ratls
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"io"
+	"testing"
 )
 
 // SessionProtocol is the ALPN name.
@@ -49,7 +53,7 @@ func Record(evidence, gpu []byte) []byte {
 
 // ReadRecord reads one.
 func ReadRecord(r io.Reader) (evidence, gpu []byte, err error) {
-	in, err := readRecord(r, true)
+	in, err := readRecord(r, keeps{true, true})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -59,6 +63,51 @@ func ReadRecord(r io.Reader) (evidence, gpu []byte, err error) {
 // ReadRawRecord reads one as it is.
 func ReadRawRecord(r io.Reader) ([]byte, error) {
 	var seen bytes.Buffer
-	_, err := readRecord(io.TeeReader(r, &seen), false)
+	_, err := readRecord(io.TeeReader(r, &seen), keeps{})
 	return seen.Bytes(), err
 }
+
+// Forge signs a changed copy of a certificate with its own key. Version 0 is
+// X.509 v1, with extensions all the same.
+func Forge(t testing.TB, cert *tls.Certificate, version int, change func([]pkix.Extension) []pkix.Extension) *tls.Certificate {
+	t.Helper()
+	var x asn1Certificate
+	if _, err := asn1.Unmarshal(cert.Certificate[0], &x); err != nil {
+		t.Fatal(err)
+	}
+	x.TBS.Raw, x.TBS.Version, x.TBS.Extensions = nil, version, change(x.TBS.Extensions)
+	raw, err := asn1.Marshal(x.TBS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature, err := cert.PrivateKey.(ed25519.PrivateKey).Sign(nil, raw, crypto.Hash(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.TBS.Raw, x.Signature = raw, asn1.BitString{Bytes: signature, BitLength: 8 * len(signature)}
+	der, err := asn1.Marshal(x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: cert.PrivateKey}
+}
+
+// QuoteOf is the content of a certificate's quote extension.
+func QuoteOf(t testing.TB, cert *tls.Certificate) []byte {
+	t.Helper()
+	c, err := parseCertificate(cert.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.evidence.Raw
+}
+
+// Extensions of ours.
+var (
+	OIDQuote     = oidQuote
+	OIDSNPReport = oidSNPReport
+	OIDExtKey    = oidExtKeyUsage
+	OIDKeyUsage  = oidKeyUsage
+	OIDClient    = oidClientAuth
+	OIDServer    = oidServerAuth
+)

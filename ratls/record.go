@@ -21,10 +21,13 @@ const MaxGPUEvidence = 1 << 20
 //	GPU evidence to the end, at most MaxGPUEvidence
 type record struct {
 	wants    bool
-	evidence []byte   // nil if empty
-	gpu      []byte   // nil if empty, or if it was not kept
+	evidence []byte   // nil if empty, or if it was not kept
+	gpu      []byte   // likewise
 	gpuHash  [32]byte // of what came
 }
+
+// keeps is which parts of a record somebody will look at.
+type keeps struct{ evidence, gpu bool }
 
 const (
 	recordHead  = 1 + 4
@@ -49,9 +52,8 @@ func (r *record) write(w io.Writer) error {
 }
 
 // readRecord reads one record and not a byte more. Memory is taken as bytes
-// arrive, not as the peer announces them; evidence of GPUs that nobody
-// will look at is hashed and dropped.
-func readRecord(r io.Reader, keepGPU bool) (*record, error) {
+// arrive, not as the peer announces them, and only for what is kept.
+func readRecord(r io.Reader, keep keeps) (*record, error) {
 	var head [4 + recordHead]byte
 	if _, err := io.ReadFull(r, head[:4]); err != nil {
 		return nil, fmt.Errorf("record: %w", err)
@@ -72,31 +74,29 @@ func readRecord(r io.Reader, keepGPU bool) (*record, error) {
 		return nil, fmt.Errorf("record: evidence of GPUs of %d bytes, want at most %d", m, MaxGPUEvidence)
 	}
 	out := &record{wants: head[4]&recordWants != 0}
-	return out, out.readBody(r, int64(n), int64(m), keepGPU)
+	return out, out.readBody(r, int64(n), int64(m), keep)
 }
 
-func (out *record) readBody(r io.Reader, n, m int64, keepGPU bool) (err error) {
-	if out.evidence, err = readExactly(r, n); err != nil {
+func (out *record) readBody(r io.Reader, n, m int64, keep keeps) (err error) {
+	if out.evidence, err = readPart(r, n, keep.evidence); err != nil {
 		return fmt.Errorf("record: evidence: %w", err)
 	}
 	hash := sha256.New()
-	hashed := io.TeeReader(r, hash)
-	if keepGPU {
-		out.gpu, err = readExactly(hashed, m)
-	} else {
-		_, err = io.CopyN(io.Discard, hashed, m)
-	}
-	if err != nil {
+	if out.gpu, err = readPart(io.TeeReader(r, hash), m, keep.gpu); err != nil {
 		return fmt.Errorf("record: evidence of GPUs: %w", err)
 	}
 	out.gpuHash = [32]byte(hash.Sum(nil))
 	return nil
 }
 
-// readExactly reads n bytes, nil for none.
-func readExactly(r io.Reader, n int64) ([]byte, error) {
-	if n == 0 {
-		return nil, nil
+// readPart reads n bytes and returns them if they are kept; nil for none.
+func readPart(r io.Reader, n int64, keep bool) ([]byte, error) {
+	if n == 0 || !keep {
+		_, err := io.CopyN(io.Discard, r, n)
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err
 	}
 	b, err := io.ReadAll(io.LimitReader(r, n))
 	if err == nil && int64(len(b)) < n {

@@ -172,7 +172,8 @@ func (s *session) make(ctx context.Context, r *record, self side) (err error) {
 }
 
 func (s *session) receive() (*record, error) {
-	return readRecord(s.conn, s.cfg.policy().WantsGPU())
+	counts := s.peer.Verdict.Kind != attest.KindNone
+	return readRecord(s.conn, keeps{evidence: counts, gpu: counts && s.cfg.policy().WantsGPU()})
 }
 
 // judge completes the verdict with what the peer has shown.
