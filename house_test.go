@@ -37,7 +37,8 @@ var arrows = map[string][]string{
 	"ratls":              {"attest", "tl", "wire"},                          // peer-info strings are TL strings; the proof of work is wire's
 	"seal":               {"attest", "attest/evidence", "attest/tdx", "tl"}, // hand-overs are judged; the sealing service speaks TL
 	"attest/nvidia":      {"attest/evidence"},
-	"attest/nvidia/nvml": {"attest/nvidia"}, // links dynamically: only cmd/cocoon-gpu may import it
+	"attest/nvidia/nvml": {"attest/nvidia"},                          // links dynamically: only cmd/cocoon-gpu may import it
+	"router":             {"attest", "attest/tdx", "ratls", "stats"}, // tdx for Intel's root key id, which lists name
 	"coin":               {},
 	"ton":                {"coin"},
 	"ton/localnet":       {},                              // a chain knows nothing of what runs on it
@@ -51,7 +52,6 @@ var arrows = map[string][]string{
 	"client":             {"attest", "coin", "contract", "fieldcrypt", "ledger", "model", "openai", "ratls", "stats", "tl", "wire"},
 	"proxy":              {"attest", "coin", "contract", "ledger", "market", "openai", "ratls", "stats", "tl", "wire"},
 	"worker":             {"attest", "contract", "engine", "fieldcrypt", "ledger", "openai", "ratls", "stats", "tl", "wire"},
-	"router":             {"attest", "attest/tdx", "ratls", "stats"},                                             // tdx for Intel's root key id, which lists name
 	"keys":               {"attest", "coin", "contract", "fieldcrypt", "ratls", "stats", "tl", "wallet", "wire"}, // the key manager, and who asks it
 	"model":              {},
 	"attest/measure":     {"attest/evidence"},

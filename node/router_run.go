@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/opencocoon/cocoon/attest"
+	"github.com/opencocoon/cocoon/attest/snp"
 	"github.com/opencocoon/cocoon/attest/tdx"
 	"github.com/opencocoon/cocoon/ratls"
 	"github.com/opencocoon/cocoon/router"
@@ -61,7 +62,7 @@ func (s *Router) identity(ctx context.Context, env Env) (*ratls.Identity, func(c
 		return files.Identity, func(ctx context.Context) { reread(ctx, env, files) }, nil
 	}
 	platform, err := s.platform(true)
-	if errors.Is(err, tdx.ErrNotGuest) {
+	if errors.Is(err, tdx.ErrNotGuest) && errors.Is(err, snp.ErrNotGuest) {
 		env.log().Info("this is no trusted guest: peers are shown no evidence")
 		platform, err = attest.NoPlatform{}, nil
 	}

@@ -180,6 +180,14 @@ func TestOutToDeployedRouter(t *testing.T) {
 		if state := c.ConnectionState(); err == nil && (state.NegotiatedProtocol != "" || state.ServerName != "") {
 			err = fmt.Errorf("ALPN %q, server name %q, want none", state.NegotiatedProtocol, state.ServerName)
 		}
+		// It ignores TLS's own end and waits for that of TCP, and may go on.
+		if _, rerr := io.Copy(io.Discard, c); err == nil {
+			err = rerr
+		}
+		if n, rerr := nc.Read(make([]byte, 1)); err == nil && rerr != io.EOF {
+			err = fmt.Errorf("%d bytes and %v, want the end of TCP", n, rerr)
+		}
+		io.WriteString(c, "last words")
 		deployedEnd(c)
 		outcome <- err
 	}()
@@ -199,10 +207,10 @@ func TestOutToDeployedRouter(t *testing.T) {
 	if err != nil {
 		t.Errorf("behind our router: %v", err)
 	}
-	if n, err := nc.Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("after the end %d bytes, %v", n, err)
-	}
 	nc.CloseWrite()
+	if last, err := io.ReadAll(nc); err != nil || string(last) != "last words" {
+		t.Errorf("after our end %q, %v", last, err)
+	}
 	if err := wait(t, outcome); err != nil {
 		t.Errorf("outside: %v", err)
 	}

@@ -1,6 +1,7 @@
 package router_test
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -164,6 +165,39 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 	close(stop)
 	callers.Wait()
+}
+
+// A peer that is in the middle of its negotiation while settings change is
+// judged by those that hold now.
+func TestReloadDuringNegotiation(t *testing.T) {
+	a := authority(t)
+	s := settings(t, "-R "+freePort(t)+":"+service(t, echo)+"@tdx:"+image("one"))
+	r := start(t, s, attest.NoPlatform{})
+	arrive := func(meanwhile func()) error {
+		nc := dial(t, r.addr(0))
+		challenge, err := readN(nc, 24)
+		if err != nil {
+			t.Fatal(err)
+		}
+		meanwhile()
+		if _, err := nc.Write(solution(challenge)); err != nil {
+			return err
+		}
+		return talk(tls.Client(nc, &tls.Config{Certificates: []tls.Certificate{*identity(t, a.Machine("one")).Certificate()}, InsecureSkipVerify: true}))
+	}
+	if err := arrive(func() {}); err != nil {
+		t.Fatal(err)
+	}
+	stricter := s
+	stricter.Rules.Registers = []string{fmt.Sprintf("%s=%x", tdx.RegisterMRTD, measured(t, "two").MRTD)}
+	err := arrive(func() {
+		if err := r.Reload(stricter); err != nil {
+			t.Error(err)
+		}
+	})
+	if err == nil {
+		t.Error("judged by rules that hold no more")
+	}
 }
 
 // A port may become one of another type.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"github.com/spf13/cobra"
+	"slices"
 
 	"github.com/opencocoon/cocoon/node"
 )
@@ -69,6 +70,8 @@ func proxySettings(cmd *cobra.Command, c *node.Proxy) *settings {
 	s := newSettings(cmd)
 	referenceNames(s)
 	s.renamed["check_worker_hashes"] = rename{"insecure-any-worker-image", inverted}
+	s.renamed["db_path"] = rename{"data", nil} // ours has files of other names in it
+	s.unused = slices.DeleteFunc(s.unused, func(name string) bool { return name == "db_path" })
 	f := cmd.Flags()
 	commonFlags(f, &c.Common, "127.0.0.1:11000")
 	f.StringVar(&c.WorkersListen, "workers-listen", "", "`address` for workers, such as :11001")

@@ -113,7 +113,7 @@ func routerSettings(cmd *cobra.Command) (*settings, *node.Router) {
 	durationFlag(f, &c.DialTimeout, "dial-timeout", "time to reach a destination (default 10s)")
 	durationFlag(f, &c.IdleTimeout, "idle-timeout", "end connections on which nothing moves for so long (default 15m)")
 	durationFlag(f, &c.Drain, "drain", "time for connections to end by themselves when this stops (default 10s)")
-	f.StringVar(&c.Collateral, "collateral", "", "`directory` or https address with Intel's statements about platforms (default Intel's service)")
+	f.StringVar(&c.Collateral, "collateral", "", "`directory` with vendors' statements about platforms, or https address of a service for Intel's (default the vendors' services)")
 	rulesFlags(f, &c.Rules, &c.SNP)
 	f.StringVar(&c.SimulatedTDX, "insecure-simulated-tdx", "", "believe machines simulated by the vendor in this `directory`")
 	f.StringVar(&c.SimulatedImage, "insecure-simulated-image", "", "be such a machine, running the image of this `name`")
