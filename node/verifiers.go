@@ -58,7 +58,7 @@ func (s *SNP) Policy(allowUnknown bool) (p snp.Policy, problems []string) {
 func (a *Attestation) verifiers() (map[attest.Kind]attest.Verifier, error) {
 	intel, amd := a.collateral()
 	policy, _ := a.SNP.Policy(a.AllowUnknownTCB) // whose problems check has told
-	forTDX := &tdx.Verifier{Collateral: intel}
+	forTDX := &tdx.Verifier{Collateral: intel, MinEvaluationNumber: a.MinEvaluation}
 	if a.SimulatedTDX != "" {
 		roots, err := insecure.LoadRoots(filepath.Join(a.SimulatedTDX, insecure.RootFile))
 		if err != nil {

@@ -93,6 +93,7 @@ func commonFlags(f *pflag.FlagSet, c *node.Common, listen string) {
 	f.StringVar(&c.Collateral, "collateral", "", "`directory` with the vendors' statements about platforms, or https address of a service with Intel's (default the vendors' services)")
 	rulesFlags(f, &c.Rules, &c.SNP)
 	f.BoolVar(&c.RequireFresh, "require-fresh", false, "refuse peers that show only a certificate and no evidence made for the connection, as those of the reference")
+	f.IntVar(&c.MinEvaluation, "min-evaluation", 0, "oldest TCB evaluation data `number` that Intel's statements may have")
 	f.StringVar(&c.GPUCollateral, "gpu-collateral", "", "`directory` with NVIDIA's statements about GPUs, or none to leave GPUs unjudged (default NVIDIA's services)")
 	f.BoolVar(&c.GPULinked, "gpu-linked", false, "accept GPUs that share memory over encrypted links")
 	f.StringVar(&c.SimulatedTDX, "insecure-simulated-tdx", "", "believe machines simulated by the vendor in this `directory`")
