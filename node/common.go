@@ -144,7 +144,7 @@ func (c *Common) identify(ctx context.Context, env Env, b *base, guest bool, ima
 	if err != nil {
 		return err
 	}
-	b.tls = &ratls.Config{Identity: identity, Policy: policy, Log: env.Log, Sessions: ratls.NewSessions(ratls.SessionsOptions{Log: env.Log})}
+	b.tls = &ratls.Config{Identity: identity, Policy: policy, GPU: c.gpus(platform, env.log()), Log: env.Log, Sessions: ratls.NewSessions(ratls.SessionsOptions{Log: env.Log})}
 	return nil
 }
 

@@ -301,7 +301,7 @@ func (g *gpu) Evidence(_ context.Context, nonce [32]byte) ([]byte, error) {
 
 // Verify is the vendor of that one GPU.
 func (g *gpu) Verify(_ context.Context, b []byte, _ time.Time) *evidence.Finding {
-	f := &evidence.Finding{Kind: evidence.NVIDIA}
+	f := &evidence.Finding{Kind: evidence.NVIDIA, Status: evidence.UpToDate}
 	ok := len(b) == 32+ed25519.SignatureSize && ed25519.Verify(g.key.Public().(ed25519.PublicKey), b[:32], b[32:])
 	if f.Checks.Add(evidence.CheckSignature, ok, "a signature", "one by the GPU's key"); ok {
 		copy(f.ReportData[:], b[:32])

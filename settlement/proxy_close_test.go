@@ -112,6 +112,10 @@ func TestDustIsLeft(t *testing.T) {
 	if s := h.proxyState(old); s.Deposits < little*fee {
 		t.Fatalf("deposits of %s: the dust is gone", s.Deposits.Text())
 	}
+	sheet, err := Audit(t.Context(), h.client, []Pool{{Proxy: c.Proxy.Address}}, nil)
+	if err != nil || sheet.Unaccounted != 0 || sheet.ChargedUnsettled != little*price || sheet.WorkerEarned != (little+enough)*fee {
+		t.Errorf("%+v, %v: the dust is earned and not paid", sheet, err)
+	}
 	d, err := c.Worker(dust.at)
 	if err != nil {
 		t.Fatal(err)

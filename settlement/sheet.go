@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/xssnick/tonutils-go/address"
 
@@ -33,14 +34,42 @@ type Sheet struct {
 	// wallets named have cost; it comes out of the contracts' and wallets' own
 	// TON, never out of deposits.
 	ChainFees coin.Nano `json:"chain_fees"`
-	// Unaccounted is what is left over. It is zero.
+	// Unaccounted is what is left over. It is zero, unless Moving.
 	Unaccounted coin.Nano `json:"unaccounted"`
+	// Moving says that money moved while the parts were read, so that they are of
+	// different moments and need not add up.
+	Moving bool `json:"moving,omitempty"`
 }
+
+// Draw draws the balance sheet anew until it adds up, or until it stands still
+// and does not. While money moves all the time, patience ends it.
+func Draw(ctx context.Context, draw func() (*Sheet, error)) (*Sheet, error) {
+	var last *Sheet
+	for {
+		s, err := draw()
+		switch {
+		case err != nil:
+			return nil, err
+		case s.Unaccounted == 0, last != nil && *last == *s:
+			return s, nil
+		}
+		last = s
+		select {
+		case <-ctx.Done():
+			s.Moving = true
+			return s, nil
+		case <-time.After(drawAgain):
+		}
+	}
+}
+
+// drawAgain is the pause between two drawings: what is under way arrives.
+const drawAgain = 200 * time.Millisecond
 
 // Pool is a proxy contract to look into, with its ledger's counters in adjusted
 // tokens by the raw address of the client's or worker's contract. A contract that is
-// not named has used or earned what it was charged or paid for: after a
-// generation has ended that is all.
+// not named has used or earned what it was charged or paid for. Without counters,
+// of a generation that has ended, workers have earned what clients were charged for.
 type Pool struct {
 	Proxy        *address.Address
 	Used, Earned map[string]int64
@@ -97,6 +126,9 @@ func (s *Sheet) add(ctx context.Context, chain ton.Chain, p Pool) error {
 	earned, err := s.workers(ctx, chain, h.workers, p.Earned)
 	if err != nil {
 		return err
+	}
+	if p.Earned == nil {
+		earned = used // by somebody, who was not paid for all of it perhaps
 	}
 	price, fee := params.PricePerToken, params.WorkerFeePerToken
 	deposited := h.in - h.out

@@ -1,7 +1,10 @@
 package settlement
 
 import (
+	"context"
+	"errors"
 	"testing"
+	"testing/synctest"
 
 	"github.com/xssnick/tonutils-go/address"
 
@@ -91,6 +94,41 @@ func TestSheet(t *testing.T) {
 		if s := audit(p); s.Unaccounted == 0 {
 			t.Errorf("a token more or less earned than %s: the sheet still adds up", what)
 		}
+	}
+}
+
+// A sheet is drawn until it adds up. What moves on and on is said to move; what
+// stands still and does not add up is shown.
+func TestDraw(t *testing.T) {
+	for _, x := range []struct {
+		what   string
+		drawn  func(n int) Sheet
+		want   Sheet
+		draws  int
+		failed error
+	}{
+		{"at rest", func(int) Sheet { return Sheet{Deposited: 5} }, Sheet{Deposited: 5}, 1, nil},
+		{"under way", func(n int) Sheet { return Sheet{Deposited: coin.Nano(n), Unaccounted: coin.Nano(max(0, 3-n))} }, Sheet{Deposited: 3}, 4, nil},
+		{"wrong", func(n int) Sheet { return Sheet{Deposited: 5, Unaccounted: 1} }, Sheet{Deposited: 5, Unaccounted: 1}, 2, nil},
+		{"never at rest", func(n int) Sheet { return Sheet{Deposited: coin.Nano(n), Unaccounted: 1} }, Sheet{Deposited: 5, Unaccounted: 1, Moving: true}, 6, nil},
+		{"broken", nil, Sheet{}, 1, errFault},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*drawAgain+drawAgain/2)
+			defer cancel()
+			n := 0
+			s, err := Draw(ctx, func() (*Sheet, error) {
+				n++
+				if x.failed != nil {
+					return nil, x.failed
+				}
+				s := x.drawn(n - 1)
+				return &s, nil
+			})
+			if !errors.Is(err, x.failed) || err == nil && *s != x.want || n != x.draws {
+				t.Errorf("%s: %+v, %v after %d drawings, want %+v after %d", x.what, s, err, n, x.want, x.draws)
+			}
+		})
 	}
 }
 

@@ -144,7 +144,7 @@ func (r *statusReport) ask(ctx context.Context, a *api, dir string) error {
 	if r.devnet == nil {
 		return nil
 	}
-	return r.readChain(ctx, a, r.devnet)
+	return r.readChain(ctx, r.devnet)
 }
 
 // restarts tells of processes that died and came back.

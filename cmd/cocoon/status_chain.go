@@ -8,7 +8,6 @@ import (
 
 	"github.com/xssnick/tonutils-go/address"
 
-	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/devnet"
 	"github.com/opencocoon/cocoon/settlement"
@@ -21,7 +20,7 @@ const sheetPatience = 5 * time.Second
 
 // readChain adds what a devnet's chain says: the states of the contracts, and
 // the balance sheet over all of them.
-func (r *statusReport) readChain(ctx context.Context, a *api, info *devnet.Info) error {
+func (r *statusReport) readChain(ctx context.Context, info *devnet.Info) error {
 	chain, err := ton.Dial(ctx, ton.Config{Path: info.GlobalConfig, InsecureUnsigned: true})
 	if err != nil {
 		return fmt.Errorf("the devnet's chain: %w", err)
@@ -33,30 +32,43 @@ func (r *statusReport) readChain(ctx context.Context, a *api, info *devnet.Info)
 			return fmt.Errorf("%s contract %s: %w", r.Contracts[i].Role, r.Contracts[i].Address, err)
 		}
 	}
-	return r.drawSheet(ctx, a, chain)
+	return r.drawSheet(ctx, chain)
 }
 
 // drawSheet asks the proxies and the chain until both tell of the same moment.
-func (r *statusReport) drawSheet(ctx context.Context, a *api, chain ton.Chain) error {
-	for end := time.Now().Add(sheetPatience); ; {
-		pools, wallets, settled, err := r.pools()
-		if err != nil || !settled {
-			return err
+func (r *statusReport) drawSheet(ctx context.Context, chain ton.Chain) error {
+	_, _, settled, err := r.pools()
+	if err != nil || !settled {
+		return err
+	}
+	patience, cancel := context.WithTimeout(ctx, sheetPatience)
+	defer cancel()
+	first := true
+	r.Sheet, err = settlement.Draw(patience, func() (*settlement.Sheet, error) {
+		if !first {
+			if err := r.askProxies(ctx); err != nil {
+				return nil, err
+			}
 		}
-		if r.Sheet, err = settlement.Audit(ctx, chain, pools, wallets); err != nil {
-			return err
+		first = false
+		pools, wallets, _, err := r.pools()
+		if err != nil {
+			return nil, err
 		}
-		if r.Sheet.Unaccounted == 0 || time.Now().After(end) {
-			return nil
-		}
-		for _, n := range r.Nodes {
-			if n.Role == devnet.RoleProxy {
-				if err := n.ask(ctx, &api{base: n.HTTP}); err != nil {
-					return err
-				}
+		return settlement.Audit(ctx, chain, pools, wallets)
+	})
+	return err
+}
+
+func (r *statusReport) askProxies(ctx context.Context) error {
+	for _, n := range r.Nodes {
+		if n.Role == devnet.RoleProxy {
+			if err := n.ask(ctx, &api{base: n.HTTP}); err != nil {
+				return err
 			}
 		}
 	}
+	return nil
 }
 
 // pools are the proxy contracts with what their proxies have counted; settled
@@ -161,22 +173,21 @@ func (c *contractStatus) lines() (lines []string) {
 	return lines
 }
 
-// sheetLines are the rows of the balance sheet, for people.
-func sheetLines(s *settlement.Sheet) []struct {
-	what   string
-	amount coin.Nano
-} {
-	return []struct {
-		what   string
-		amount coin.Nano
-	}{
-		{"deposited by clients", s.Deposited},
-		{"  clients can still use", s.ClientRemaining},
-		{"  workers have earned", s.WorkerEarned},
-		{"    of which paid on chain", s.WorkerPaid},
-		{"  proxies' commission", s.Commission},
-		{"used and not yet paid out, in the pool", s.ChargedUnsettled},
-		{"chain fees, from the wallets' own", s.ChainFees},
-		{"unaccounted", s.Unaccounted},
+// sheetLine is a row of the balance sheet, for people.
+type sheetLine struct{ what, amount string }
+
+func sheetLines(s *settlement.Sheet) []sheetLine {
+	list := []sheetLine{
+		{"deposited by clients", s.Deposited.Text()},
+		{"  clients can still use", s.ClientRemaining.Text()},
+		{"  workers have earned", s.WorkerEarned.Text()},
+		{"    of which paid on chain", s.WorkerPaid.Text()},
+		{"  proxies' commission", s.Commission.Text()},
+		{"used and not yet paid out, in the pool", s.ChargedUnsettled.Text()},
+		{"chain fees, from the wallets' own", s.ChainFees.Text()},
 	}
+	if s.Moving {
+		return append(list, sheetLine{"unaccounted", "money is moving: the parts are of different moments; ask again"})
+	}
+	return append(list, sheetLine{"unaccounted", s.Unaccounted.Text()})
 }

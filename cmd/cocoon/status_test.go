@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/opencocoon/cocoon/settlement"
 )
 
 // pages serves one /jsonstats.
@@ -81,6 +83,17 @@ func TestTextIsWrapped(t *testing.T) {
 	for _, line := range lines {
 		if len(line) > statusWidth {
 			t.Errorf("%d columns: %q", len(line), line)
+		}
+	}
+}
+
+// What cannot be said while money moves is not said.
+func TestSheetOfMovingMoney(t *testing.T) {
+	for moving, want := range map[bool]string{true: "money is moving", false: "0.000000005 TON"} {
+		var b strings.Builder
+		(&statusReport{Sheet: &settlement.Sheet{Unaccounted: 5, Moving: moving}}).writeSheet(&b)
+		if lines := strings.Split(strings.TrimSpace(b.String()), "\n"); !strings.Contains(lines[len(lines)-1], want) || strings.Contains(lines[len(lines)-1], "000005") == moving {
+			t.Errorf("moving %v: %q, want %q", moving, lines[len(lines)-1], want)
 		}
 	}
 }

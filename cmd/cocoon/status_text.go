@@ -44,7 +44,7 @@ func (r *statusReport) writeSheet(w io.Writer) {
 	fmt.Fprintln(w, "\nmoney")
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, l := range sheetLines(r.Sheet) {
-		fmt.Fprintf(tw, "  %s\t%s\n", l.what, l.amount.Text())
+		fmt.Fprintf(tw, "  %s\t%s\n", l.what, l.amount)
 	}
 	_ = tw.Flush()
 }
