@@ -321,6 +321,7 @@ func TestStatistics(t *testing.T) {
 				t.Errorf("jsonstats lacks %s", name)
 			}
 		}
+		synctest.Wait() // what is counted, is counted after the caller has his answer
 		s = r.p.Snapshot()
 		if s.Stats.Queries[0] != 2 || s.Stats.Success[0] != 2 || s.Stats.Total[0] != 20 || s.Stats.WorkerTime[0] != 2 {
 			t.Errorf("%+v", s.Stats)

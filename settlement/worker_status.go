@@ -37,6 +37,7 @@ type WorkerAccountStatus struct {
 	Signed        int64          `json:"earned_tokens_committed_to_blockchain"`
 	Paid          int64          `json:"cached_out_tokens"`
 	Fee           coin.Nano      `json:"worker_fee_per_token"`
+	Outdated      int64          `json:"outdated_since,omitempty"` // Unix seconds; the parameters have changed, and a last payout is due
 	Busy          string         `json:"running_request,omitempty"`
 	Trouble       string         `json:"trouble,omitempty"`
 }
@@ -54,7 +55,7 @@ func (w *Worker) Status() WorkerStatus {
 		a := w.accounts[name]
 		x := WorkerAccountStatus{
 			Proxy: a.proxy.String(), Key: hex.EncodeToString(a.key), Contract: a.address.String(), ParamsVersion: a.terms.ParamsVersion,
-			Worked: a.r.Worked, Signed: a.r.Signed.Tokens, Paid: a.r.Paid, Fee: a.terms.WorkerFeePerToken, Busy: a.busy, Trouble: a.trouble,
+			Worked: a.r.Worked, Signed: a.r.Signed.Tokens, Paid: a.r.Paid, Fee: a.terms.WorkerFeePerToken, Outdated: a.r.Outdated, Busy: a.busy, Trouble: a.trouble,
 		}
 		if a.state != nil {
 			x.Deployed, x.State = true, a.state.State

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -309,6 +310,9 @@ func TestWorkerChangesGeneration(t *testing.T) {
 		}
 		return w
 	}
+	s.await("the worker to see the change", func() bool {
+		return slices.ContainsFunc(s.Status().Accounts, func(a WorkerAccountStatus) bool { return a.Contract == old.String() && a.Outdated != 0 })
+	})
 	if state().Tokens != 0 {
 		t.Error("cashed before the proxy had its turn")
 	}
