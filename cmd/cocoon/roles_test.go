@@ -96,8 +96,12 @@ func TestReferenceFilesAreUnderstood(t *testing.T) {
 	if w.Engine != "127.0.0.1:8000" || w.Coefficient != 1000 || w.MaxActiveRequests != 60 || !strings.HasPrefix(w.Model, "Qwen/Qwen3-8B@") {
 		t.Errorf("worker: %+v", w)
 	}
+	// Such a file names the chain. A proxy is told where to keep its own keys and ledger.
+	if err := p.Check(); err == nil || err.Error() != "data: missing: with ton_config a proxy settles on the chain: name the directory for its keys, ledger and wallet queue" {
+		t.Errorf("a proxy without data: %v", err)
+	}
+	p.Data = "data"
 	for _, r := range []node.Role{&c, &p, &w} {
-		// Such a file names the chain, and with it nothing is missing.
 		if err := r.Check(); err != nil {
 			t.Errorf("%T: %v", r, err)
 		}
