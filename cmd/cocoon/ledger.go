@@ -29,7 +29,7 @@ func ledgerVerb() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "ledger", Short: "a proxy's ledger: every movement, and whether it adds up", Args: cobra.NoArgs,
 		Example: "  cocoon proxy ledger audit --data ./proxy-data",
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(exportVerb(), auditVerb())
 	return cmd
