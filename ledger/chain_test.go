@@ -777,6 +777,9 @@ func TestReturnedDeposit(t *testing.T) {
 			grant = o
 		}
 	}
+	if grant.Returned != 21 {
+		t.Errorf("the order takes %d tokens away, want 21", grant.Returned)
+	}
 	got, err := c.SignOrder(grant)
 	if err != nil || !strings.Contains(string(got), "121") { // 100 used, and 405 nanoTON at 20
 		t.Errorf("signed %q, %v, want 121 tokens", got, err)

@@ -59,6 +59,8 @@ type Order struct {
 	Tokens int64
 	// Worth is what moves, in nanoTON, as far as it is known.
 	Worth coin.Nano
+	// Returned is what a grant takes away beside the total; see [Ledger.SeeReturned].
+	Returned int64
 }
 
 type sentKey struct {
@@ -152,7 +154,7 @@ func (o *Order) key() sentKey { return sentKey{o.Kind, o.Generation.Number, o.Ac
 
 func (l *Ledger) due(g *generation, r Rules, now time.Time, list []Order) []Order {
 	add := func(kind OrderKind, account string, tokens int64, worth coin.Nano) {
-		list = append(list, Order{kind, g.Generation, account, tokens, worth})
+		list = append(list, Order{Kind: kind, Generation: g.Generation, Account: account, Tokens: tokens, Worth: worth})
 	}
 	left := 0 // that keep an old contract open
 	last := func(kind OrderKind, account string, tokens int64, worth coin.Nano) {
@@ -167,6 +169,7 @@ func (l *Ledger) due(g *generation, r Rules, now time.Time, list []Order) []Orde
 		switch leaves := g.closing || c.seen.State == Closing; {
 		case leaves && c.running == 0 && c.used.chain == c.used.db:
 			last(Grant, c.name, c.used.chain, worth)
+			list[len(list)-1].Returned = c.returned
 		case leaves:
 			if left++; c.running > 0 && worth >= r.Charge && worth > 0 { // it may force its refund before its last request has ended
 				add(Charge, c.name, c.used.chain, worth)

@@ -39,6 +39,7 @@ func (w *words) String() string {
 // A proxy keeps its ledger in PostgreSQL. While it runs, a second one with the
 // same keys is refused; afterwards that one goes on where it was.
 func TestProxyLedgerInPostgres(t *testing.T) {
+	t.Parallel()
 	server, err := storetest.StartPostgres()
 	if errors.Is(err, storetest.ErrNotInstalled) {
 		t.Skip(err)

@@ -65,6 +65,7 @@ func localChain(t *testing.T) (chain *localnet.Chain, root *address.Address, con
 // A proxy with a data directory deploys its contract, commits to the chain,
 // and goes on under the same key after a restart.
 func TestProxySettles(t *testing.T) {
+	t.Parallel()
 	chain, root, config := localChain(t)
 	dir := t.TempDir()
 	s := &Proxy{

@@ -3,6 +3,7 @@ package settlement
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -114,7 +115,20 @@ func (c *Client) Register(ctx context.Context, own, _ *address.Address, nonce in
 		Purpose: purpose, To: a.address, Value: registerValue,
 		Body: &contract.ClientRegister{QueryID: uint64(nonce), Nonce: uint64(nonce), Excess: c.cfg.Wallet.Address()},
 	})
+	var refused *RefusedError
+	if err != nil && settled(err) && !errors.As(err, &refused) {
+		a.unregister() // it never left, and cost nothing
+	}
 	return err
+}
+
+// unregister takes the newest registration out of the count.
+func (a *clientAccount) unregister() {
+	a.c.mu.Lock()
+	defer a.c.mu.Unlock()
+	if n := len(a.r.Registered); n > 0 {
+		a.r.Registered = a.r.Registered[:n-1]
+	}
 }
 
 // mayRegister counts a registration that is about to be sent, durably.

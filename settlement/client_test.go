@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/ton"
+	"github.com/opencocoon/cocoon/wallet"
 )
 
 const stake = 2 * coin.TON // of the test network
@@ -484,6 +486,13 @@ func TestClientTakesItsPart(t *testing.T) {
 	}
 }
 
+// unable is a wallet that takes no message.
+type unable struct{ Wallet }
+
+func (unable) Enqueue(context.Context, wallet.Message) (*wallet.Handle, error) {
+	return nil, wallet.ErrFull
+}
+
 // A proxy that demands registration after registration, each of which costs a
 // fee, gets a few in a day.
 func TestClientRegistersAFewTimes(t *testing.T) {
@@ -505,6 +514,28 @@ func TestClientRegistersAFewTimes(t *testing.T) {
 		}
 		return n
 	}
+	s.stop()
+	poor := s.cfg
+	poor.Wallet = unable{s.node.driver}
+	c, err := NewClient(poor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.accountOf(at).look(s.ctx); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 * maxRegistrations { // which cost nothing
+		if err := c.Register(s.ctx, at, s.proxy.at, 7); !errors.Is(err, wallet.ErrFull) {
+			t.Errorf("a wallet that takes nothing: %v", err)
+		}
+	}
+	ended, cancel := context.WithCancel(s.ctx)
+	cancel()
+	if err := c.Run(ended); err != nil {
+		t.Fatal(err)
+	}
+	s.begin()
+	s.open()
 	for i := range int64(maxRegistrations) {
 		if err := s.Register(s.ctx, at, s.proxy.at, 100+i); err != nil {
 			t.Fatalf("registration %d: %v", i+1, err)

@@ -89,10 +89,13 @@ func TestDustIsLeft(t *testing.T) {
 	alice, dust, worker := h.customer("alice"), h.person("dust", 2*coin.TON), stranger(2)
 	alice.topUp(5 * coin.TON)
 	h.await("the deposit is available", func() bool { return h.clientAccount(alice.at).Available() > 0 })
-	const little, enough = 1_000_000, 4_000_000 // 0.018 and 0.072 TON
+	const little, enough, much = 1_000_000, 4_000_000, 20_000_000 // 0.018, 0.072 and 0.36 TON
+	regular := stranger(3)
+	h.book(alice.at, regular, much)
+	h.await("one worker is paid as ever", func() bool { return h.workerAccount(regular).Paid == much })
 	h.book(alice.at, dust.at, little)
 	h.book(alice.at, worker, enough)
-	h.await("committed", func() bool { return h.clientAccount(alice.at).Used.Chain == little+enough })
+	h.await("committed", func() bool { return h.clientAccount(alice.at).Used.Chain == little+enough+much })
 	promise, err := h.ledger.WorkerStatus(dust.at.StringRaw())
 	if err != nil {
 		t.Fatal(err)
@@ -104,6 +107,11 @@ func TestDustIsLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.await("the worker is paid", func() bool { return h.paid(worker, c.Proxy.Address) == enough*fee })
+	made, err := c.Worker(regular)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.await("a contract that was made is closed, and its own coins are back", func() bool { return h.account(made.Address).Balance < coin.TON/50 })
 	h.await("the client has its rest", func() bool { return alice.state().State == contract.Closed })
 	if _, err := h.chain.Advance(time.Hour + time.Minute); err != nil {
 		t.Fatal(err)
@@ -113,7 +121,7 @@ func TestDustIsLeft(t *testing.T) {
 		t.Fatalf("deposits of %s: the dust is gone", s.Deposits.Text())
 	}
 	sheet, err := Audit(t.Context(), h.client, []Pool{{Proxy: c.Proxy.Address}}, nil)
-	if err != nil || sheet.Unaccounted != 0 || sheet.ChargedUnsettled != little*price || sheet.WorkerEarned != (little+enough)*fee {
+	if err != nil || sheet.Unaccounted != 0 || sheet.ChargedUnsettled != little*price || sheet.WorkerEarned != (little+enough+much)*fee {
 		t.Errorf("%+v, %v: the dust is earned and not paid", sheet, err)
 	}
 	d, err := c.Worker(dust.at)

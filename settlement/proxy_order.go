@@ -240,10 +240,14 @@ func (p *Proxy) covers(ctx context.Context, c *contract.Contracts, o ledger.Orde
 	switch o.Kind {
 	case ledger.Payout, ledger.LastPayout:
 	case ledger.Grant:
-		var err error
-		if due, err = refundOf(c, o, side); err != nil {
+		if side.Status != ton.Active {
+			return nil
+		}
+		s, err := contract.ParseClientState(side.Data)
+		if err != nil {
 			return err
 		}
+		due = refundOf(c.Params.PricePerToken, o, s)
 	default:
 		return nil
 	}
@@ -269,16 +273,10 @@ func (p *Proxy) covers(ctx context.Context, c *contract.Contracts, o ledger.Orde
 	return nil
 }
 
-// refundOf is what a grant brings the client: what its contract holds less what is charged with it.
-func refundOf(c *contract.Contracts, o ledger.Order, account *ton.Account) (coin.Nano, error) {
-	if account.Status != ton.Active {
-		return 0, nil
-	}
-	s, err := contract.ParseClientState(account.Data)
-	if err != nil {
-		return 0, err
-	}
-	return max(0, s.Balance-s.Debt-c.Params.PricePerToken.Times(max(0, o.Tokens-tokens(s.Tokens)))), nil
+// refundOf is what a grant brings the client: what its contract holds less what
+// is charged and taken away with it.
+func refundOf(price coin.Nano, o ledger.Order, s *contract.ClientState) coin.Nano {
+	return max(0, s.Balance-s.Debt-price.Times(max(0, o.Tokens+o.Returned-tokens(s.Tokens))))
 }
 
 func deployment(account string, derive func(*address.Address) (*contract.Deployment, error)) (*contract.Deployment, error) {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/opencocoon/cocoon/coin"
+	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/ledger"
 )
 
 // No more than so many jobs run at a time, each that has failed rests, and one
@@ -64,4 +66,21 @@ func TestJobs(t *testing.T) {
 			t.Errorf("%d jobs are remembered for ever", len(p.jobs))
 		}
 	})
+}
+
+// A grant brings the client what it has less what is charged and taken away with it.
+func TestRefundOfAGrant(t *testing.T) {
+	state := &contract.ClientState{Balance: 5000, Tokens: 7}
+	for _, x := range []struct {
+		tokens, returned int64
+		want             coin.Nano
+	}{{7, 0, 5000}, {107, 0, 3000}, {107, 50, 2000}, {107, 500, 0}, {5, 0, 5000}} {
+		if got := refundOf(20, ledger.Order{Kind: ledger.Grant, Tokens: x.tokens, Returned: x.returned}, state); got != x.want {
+			t.Errorf("%d tokens, %d returned: %d, want %d", x.tokens, x.returned, got, x.want)
+		}
+	}
+	state.Debt = 6000
+	if got := refundOf(20, ledger.Order{Tokens: 7}, state); got != 0 {
+		t.Errorf("a client in debt gets %d", got)
+	}
 }

@@ -302,7 +302,11 @@ func TestWorkerChangesGeneration(t *testing.T) {
 	oldProxy := s.proxy.at
 	s.proxy.deploy()
 	s.open()
-	s.deployed()
+	s.await("the worker to know", func() bool {
+		s.Worker.mu.Lock()
+		defer s.Worker.mu.Unlock()
+		return s.Worker.accounts[old.StringRaw()].r.Outdated != 0
+	})
 	state := func() *contract.WorkerState {
 		w, err := contract.ParseWorkerState(s.account(old).Data)
 		if err != nil {

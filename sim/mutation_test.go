@@ -33,10 +33,11 @@ var mutations = []mutation{
 	{"a worker earns what a client used", "ledger/state.go", "w.earned.db += e.Tokens", "w.earned.db += e.Tokens + 1"},
 	{"notes are read from the proxy's own wallet alone", "settlement/proxy_follow.go", "if in.From.Equals(p.cfg.Wallet.Address()) && m.Seqno", "if m.Seqno"},
 	{"a charge above the own count is refused", "ledger/claim.go", "case a == nil || total <= a.ceiling():", "case true:"},
-	{"what may have been used before a crash is remembered", "ledger/tally.go", "doubt: max(0, a.Allowed-a.Used)", "doubt: 0"},
+	{"what may have been used before a crash is remembered", "ledger/tally.go", "kept.wonder(max(0, a.Allowed-a.Used),", "kept.wonder(0,"},
 	{"a proxy that signs too little gets no more work", "settlement/worker_book.go", "if open <= w.cfg.MaxUnpaid {", "if true {"},
 	{"a payment is the proxy's own", "contract/envelope.go", "!ed25519.Verify(key, e.payload.Hash(), e.signature)", "false"},
 	{"a total that was on its way while requests ended ends no doubt", "ledger/claim.go", "a.changes != asked.changes", "false"},
+	{"a total that was long on its way bounds no newer doubt", "ledger/tally.go", "if at.Before(a.ripened) {", "if false {"},
 	{"what left the wallet is known to have left", "wallet/scan.go", "if i := slices.IndexFunc(out, e.left); i >= 0 {", "if i := slices.IndexFunc(out, e.left); i >= 0 && len(order.Messages) > 1 {"},
 }
 

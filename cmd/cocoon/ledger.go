@@ -28,7 +28,7 @@ type books struct {
 func ledgerVerb() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "ledger", Short: "a proxy's ledger: every movement, and whether it adds up", Args: cobra.NoArgs,
-		Example: "  cocoon proxy ledger export --data ./proxy-data > ledger.jsonl",
+		Example: "  cocoon proxy ledger audit --data ./proxy-data",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(exportVerb(), auditVerb())
@@ -80,7 +80,7 @@ func exportVerb() *cobra.Command {
 		Use: "export", Short: "every movement, as JSON lines that anybody with the public key can check", Args: cobra.NoArgs,
 		Long: "It reads the ledger, whether the proxy is running or not, checks every signature and the chain of records on the way, and does\n" +
 			"the sums. What it printed before it ends with an error is no ledger. With --account it prints that account's movements alone.",
-		Example: "  cocoon proxy ledger export --data ./proxy-data > ledger.jsonl\n  cocoon proxy ledger export --data ./proxy-data --account UQ…",
+		Example: "  cocoon proxy ledger export --data ./proxy-data\n  cocoon proxy ledger export --data ./proxy-data --account UQ…",
 	}
 	b, s := booksFlags(cmd)
 	account := cmd.Flags().String("account", "", "`address` of a client's wallet or a worker's owner: its movements alone")

@@ -97,8 +97,12 @@ func TestReferenceFilesAreUnderstood(t *testing.T) {
 	if w.Engine != "127.0.0.1:8000" || w.Coefficient != 1000 || w.MaxActiveRequests != 60 || !strings.HasPrefix(w.Model, "Qwen/Qwen3-8B@") {
 		t.Errorf("worker: %+v", w)
 	}
+	// Such a file names the chain, and with it nothing is missing: the
+	// proxy's database has its place.
+	if p.Data == "" {
+		t.Error("the proxy has no data directory")
+	}
 	for _, r := range []node.Role{&c, &p, &w} {
-		// Such a file names the chain, and with it nothing is missing.
 		if err := r.Check(); err != nil {
 			t.Errorf("%T: %v", r, err)
 		}
