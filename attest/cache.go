@@ -31,7 +31,7 @@ type remembered struct {
 	at, until time.Time
 }
 
-// NewCache remembers up to size findings, about 4 kB each.
+// NewCache remembers up to size findings, about 5 kB each.
 func NewCache(size int) *Cache {
 	return &Cache{size: max(size, 1), found: make(map[cacheKey]remembered)}
 }

@@ -2,24 +2,24 @@ package node
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/attest/insecure"
+	"github.com/opencocoon/cocoon/attest/snp"
 	"github.com/opencocoon/cocoon/attest/tdx"
 )
 
 // Attestation says what this node shows of itself and whom it believes.
-// Zero means: real evidence of a TDX guest, and Intel's root alone.
+// Zero means: real evidence of the guest that it runs in, TDX or SEV-SNP, and
+// the vendors' roots alone.
 type Attestation struct {
-	// Collateral is where Intel's statements about platforms come from: a
-	// directory, or the https address of a caching service. Empty is Intel's
-	// own service.
+	// Collateral is where vendors' statements about platforms come from: a
+	// directory, or the https address of a caching service for Intel's. Empty are
+	// the vendors' own services.
 	Collateral string `json:"collateral,omitempty"`
 	// Rules say what is asked of peers beside an image that is listed.
 	attest.Rules
+	SNP
 
 	// SimulatedTDX is the directory of a simulated vendor whose machines the
 	// node believes.
@@ -44,7 +44,8 @@ func (a *Attestation) check(p *Problems) {
 	if modes > 1 {
 		p.Add("insecure_simulated_tdx, insecure_fake_tdx and insecure_no_attestation exclude each other")
 	}
-	for _, problem := range a.Problems() {
+	_, problems := a.SNP.Policy(false)
+	for _, problem := range append(a.Problems(), problems...) {
 		p.Add("%s", problem)
 	}
 	if a.SimulatedTDX == "" && a.SimulatedImage != "" {
@@ -67,12 +68,23 @@ func (a *Attestation) platform(guest bool) (attest.Platform, error) {
 	case a.NoAttestation || !guest:
 		return attest.NoPlatform{}, nil
 	default:
-		guest, err := tdx.NewGuest()
-		if err != nil {
-			return nil, fmt.Errorf("%w; run in a TDX guest, or name an --insecure-… mode", err)
-		}
-		return guest, nil
+		return a.guest()
 	}
+}
+
+// guest is the confidential guest that this process runs in, of whichever
+// vendor.
+func (a *Attestation) guest() (attest.Platform, error) {
+	intel, err := tdx.NewGuest()
+	if err == nil {
+		return intel, nil
+	}
+	_, chips := a.collateral() // for certificates that the host does not have
+	amd, err2 := snp.NewGuest(chips)
+	if err2 == nil {
+		return amd, nil
+	}
+	return nil, fmt.Errorf("%w; %w; run in a TDX or SEV-SNP guest, or name an --insecure-… mode", err, err2)
 }
 
 // policy is whom this node believes; images says which are wanted, nil any.
@@ -82,29 +94,7 @@ func (a *Attestation) policy(images func(attest.Hash) bool) (*attest.Policy, err
 		Images: images, AnyImage: images == nil,
 		AllowFake: a.Fake, AllowNone: a.NoAttestation, Cache: attest.NewCache(1000),
 	}
-	judge := &tdx.Verifier{Collateral: a.collateral()}
-	if a.SimulatedTDX != "" {
-		var err error
-		if judge.TestRoots, err = insecure.LoadRoots(filepath.Join(a.SimulatedTDX, insecure.RootFile)); err != nil {
-			return nil, err
-		}
-		judge.TestCollateral = tdx.Dir(filepath.Join(a.SimulatedTDX, insecure.CollateralDir))
-	}
-	p.Verifiers = map[attest.Kind]attest.Verifier{attest.KindTDX: judge}
-	return p, nil
-}
-
-func (a *Attestation) collateral() tdx.Collateral {
-	if info, err := os.Stat(a.Collateral); err == nil && info.IsDir() {
-		return tdx.Dir(a.Collateral)
-	}
-	address := a.Collateral
-	if address != "" && !strings.Contains(address, "://") {
-		address = "https://" + address
-	}
-	kept, err := os.UserCacheDir()
-	if err == nil {
-		kept = filepath.Join(kept, "cocoon", "collateral")
-	}
-	return tdx.NewCache(tdx.CacheOptions{Source: tdx.PCS(address, nil), Dir: kept})
+	var err error
+	p.Verifiers, err = a.verifiers()
+	return p, err
 }

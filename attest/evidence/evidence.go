@@ -138,6 +138,10 @@ type Finding struct {
 	Insecure bool      // the root is a test root
 	Passing  bool      // a part of the answer did not come: ask again for the next peer
 	Expires  time.Time // when the first thing it rests on ends; zero: never
+
+	// Parts are the findings of the boards, where evidence comes from several;
+	// Checks then sum them up, and Platform and Registers are theirs.
+	Parts []*Finding
 }
 
 // Statuses that mean the same for every vendor.
@@ -166,4 +170,15 @@ func (f *Finding) Register(name string) []byte {
 // believes while it is in use.
 type Verifier interface {
 	Verify(ctx context.Context, evidence []byte, now time.Time) *Finding
+}
+
+// Platforms are the processors or boards that the evidence comes from.
+func (f *Finding) Platforms() (ids []string) {
+	if f.Platform != "" {
+		ids = append(ids, f.Platform)
+	}
+	for _, part := range f.Parts {
+		ids = append(ids, part.Platforms()...)
+	}
+	return ids
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-configfs-tsm/configfs/configfsi"
 	"github.com/google/go-configfs-tsm/configfs/linuxtsm"
 	"github.com/google/go-configfs-tsm/report"
+
+	"github.com/opencocoon/cocoon/attest/evidence"
 )
 
 // ErrNotGuest means that this machine cannot make SEV-SNP reports: it is no
@@ -34,6 +36,9 @@ func NewGuest(src Collateral) (*Guest, error) {
 	}
 	return &Guest{tsm, src}, nil
 }
+
+// Kind returns evidence.SEVSNP.
+func (g *Guest) Kind() evidence.Kind { return evidence.SEVSNP }
 
 // Quote returns evidence that carries reportData: a report made now and the
 // certificate of the key that signed it, with the intermediate and root that

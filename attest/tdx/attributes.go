@@ -1,5 +1,7 @@
 package tdx
 
+import "fmt"
+
 // Bits of TDAttributes (Intel TDX Module ABI Specification, ATTRIBUTES).
 const (
 	attributesUnderDebug = 0xff    // the group TUD: any bit lets the host look into the guest, or is reserved
@@ -36,3 +38,33 @@ func (b *Body) reservedAttributes() uint64 { return b.TDAttributes &^ attributes
 // validXFAM tells whether XFAM has all bits that every guest has, and none
 // that we do not know.
 func (b *Body) validXFAM() bool { return b.XFAM&xfamAlways == xfamAlways && b.XFAM&^xfamKnown == 0 }
+
+// AttributeNames names the bits of TDAttributes that are set, in Intel's words
+// or as a number.
+func AttributeNames(attributes uint64) []string {
+	return bitNames(attributes, map[int]string{
+		0: "DEBUG", 4: "HGS_PLUS_PROF", 5: "PERF_PROF", 6: "PMT_PROF", 27: "LASS", 28: "SEPT_VE_DISABLE", 29: "MIGRATABLE", 30: "PKS", 31: "KL", 63: "PERFMON",
+	})
+}
+
+// XFAMNames names the parts of the processor's state that are set, so too.
+func XFAMNames(xfam uint64) []string {
+	return bitNames(xfam, map[int]string{
+		0: "X87", 1: "SSE", 2: "AVX", 5: "AVX-512 masks", 6: "AVX-512 ZMM", 7: "AVX-512 ZMM high", 8: "PT", 9: "PKRU", 11: "CET user", 12: "CET supervisor", 14: "UINTR",
+		15: "LBR", 17: "AMX tile configuration", 18: "AMX tile data",
+	})
+}
+
+func bitNames(v uint64, names map[int]string) (out []string) {
+	for bit := range 64 {
+		if v>>bit&1 == 0 {
+			continue
+		}
+		name := names[bit]
+		if name == "" {
+			name = fmt.Sprintf("bit %d", bit)
+		}
+		out = append(out, name)
+	}
+	return out
+}

@@ -78,9 +78,15 @@ type Verifier struct {
 	TestCollateral Collateral
 }
 
+// maxQuote is the most that a certificate may carry, in bytes.
+const maxQuote = 32768
+
 // Verify implements evidence.Verifier.
 func (v *Verifier) Verify(ctx context.Context, raw []byte, now time.Time) *evidence.Finding {
 	f := &evidence.Finding{Kind: evidence.TDX, Status: Unknown, Reason: "no collateral configured"}
+	if !f.Checks.Add(evidence.CheckSize, len(raw) <= maxQuote, fmt.Sprintf("%d bytes", len(raw)), fmt.Sprintf("at most %d", maxQuote)) {
+		return f
+	}
 	q, err := Parse(raw)
 	if !f.Checks.Passed(evidence.CheckFormat, err, "a TDX quote") {
 		return f

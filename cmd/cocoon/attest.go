@@ -10,11 +10,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/opencocoon/cocoon/attest"
-	"github.com/opencocoon/cocoon/attest/insecure"
-	"github.com/opencocoon/cocoon/attest/tdx"
+	"github.com/opencocoon/cocoon/node"
 )
 
 func attestVerb() *cobra.Command {
@@ -23,17 +21,19 @@ func attestVerb() *cobra.Command {
 		Example: "  cocoon attest inspect quote.dat",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(inspectVerb(), verifyVerb())
+	cmd.AddCommand(inspectVerb(), verifyVerb(), collateralVerb())
 	return cmd
 }
 
 // verifyOptions are what a policy file or the flags of verify say.
 type verifyOptions struct {
 	attest.Rules
+	node.SNP
 	images                    []string
 	anyImage, allowFake       bool
 	collateral, testRoot, key string
 	at                        string
+	minEvaluation             int
 	json                      bool
 }
 
@@ -51,8 +51,9 @@ func verifyVerb() *cobra.Command {
 	f := cmd.Flags()
 	f.StringSliceVar(&o.images, "image", nil, "image `hash` that is wanted; may be repeated")
 	f.BoolVar(&o.anyImage, "any-image", false, "do not ask which image runs")
-	rulesFlags(f, &o.Rules)
-	f.StringVar(&o.collateral, "collateral", "", "`directory` with Intel's collateral for this platform")
+	rulesFlags(f, &o.Rules, &o.SNP)
+	f.StringVar(&o.collateral, "collateral", "", "`directory` with the vendor's collateral for this platform, or an https address to ask, or \"vendor\" for the vendor's own service")
+	f.IntVar(&o.minEvaluation, "min-evaluation", 0, "oldest TCB evaluation data `number` that Intel's collateral may have")
 	f.StringVar(&o.testRoot, "insecure-test-root", "", "also believe machines simulated under the root in this PEM `file`")
 	f.BoolVar(&o.allowFake, "insecure-fake", false, "also believe evidence that is a mere hash of the key")
 	f.StringVar(&o.key, "key", "", "Ed25519 public `key` in hexadecimal that the quote must be bound to (default the certificate's; of a quote alone, any)")
@@ -83,51 +84,6 @@ func verifyVerb() *cobra.Command {
 		return err
 	}
 	return cmd
-}
-
-// rulesFlags are what a person may ask of evidence that is authentic.
-func rulesFlags(f *pflag.FlagSet, r *attest.Rules) {
-	f.TextVar(&r.Require, "require", attest.LevelRefused, "lowest `level` that is good enough: none, fake, simulated, relayed, unknown-tcb, attested, image, gpu, weights")
-	f.BoolVar(&r.AllowUnknownTCB, "allow-unknown-tcb", false, "accept a platform whose state is unknown for want of collateral")
-	f.StringSliceVar(&r.Statuses, "tcb-status", nil, "vendor's `word` for a platform that is good enough besides UpToDate; may be repeated")
-	f.StringSliceVar(&r.Advisories, "advisory", nil, "`id` of a known weakness that such a platform may have, * for any; may be repeated")
-	f.StringSliceVar(&r.Registers, "register", nil, "`name=hex` of a register that must have this value; of several for one name, one of them")
-	f.StringSliceVar(&r.Platforms, "platform", nil, "`id` of a machine that is accepted, and no other; may be repeated")
-	f.StringSliceVar(&r.DenyPlatforms, "deny-platform", nil, "`id` of a machine that is refused; may be repeated")
-}
-
-func (o *verifyOptions) policy(p *problems) *attest.Policy {
-	wanted := map[attest.Hash]bool{}
-	for _, text := range o.images {
-		h, err := attest.ParseHash(text)
-		if err != nil {
-			p.add("image: %v", err)
-		}
-		wanted[h] = true
-	}
-	for _, problem := range o.Problems() {
-		p.add("%s", problem)
-	}
-	judge := &tdx.Verifier{}
-	policy := &attest.Policy{
-		Rules: o.Rules, AnyImage: o.anyImage, AllowFake: o.allowFake, AnyKey: o.key == "",
-		Verifiers: map[attest.Kind]attest.Verifier{attest.KindTDX: judge},
-	}
-	if len(wanted) > 0 {
-		policy.Images = func(h attest.Hash) bool { return wanted[h] }
-	}
-	if o.collateral != "" {
-		judge.Collateral = tdx.Dir(o.collateral)
-		judge.TestCollateral = judge.Collateral
-	}
-	if o.testRoot != "" {
-		roots, err := insecure.LoadRoots(o.testRoot)
-		if err != nil {
-			p.add("insecure_test_root: %v", err)
-		}
-		judge.TestRoots = roots
-	}
-	return policy
 }
 
 func (o *verifyOptions) time(p *problems) time.Time {

@@ -2,27 +2,28 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"io"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/opencocoon/cocoon/attest"
+	"github.com/opencocoon/cocoon/attest/snp"
 	"github.com/opencocoon/cocoon/attest/tdx"
 )
 
 func inspectVerb() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "inspect FILE|HOST:PORT", Short: "show what evidence states, without believing it", Args: cobra.ExactArgs(1),
-		Long: evidenceHelp + "\n\nNothing is judged: see `cocoon attest verify`.",
+		Long: evidenceHelp + "\n\nNothing is judged: see `cocoon attest verify`. With the event log of the guest, a quote's\n" +
+			"registers are explained: which events they are made of, and whether the log leads to them.",
 		Example: "  cocoon attest inspect quote.dat\n  cocoon attest inspect peer.pem --json\n" +
-			"  cocoon attest inspect 192.0.2.1:11002",
+			"  cocoon attest inspect 192.0.2.1:11002\n  cocoon attest inspect quote.dat --event-log " + tdx.CCELPath,
 	}
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	log := cmd.Flags().String("event-log", "", "`file` with the guest's event log")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		e, err := readEvidence(cmd.Context(), args[0])
 		if err != nil {
@@ -31,6 +32,11 @@ func inspectVerb() *cobra.Command {
 		s, err := e.statement(cmd.Context(), time.Now())
 		if err != nil {
 			return fmt.Errorf("%s: %w", args[0], err)
+		}
+		if *log != "" {
+			if err := s.explain(*log); err != nil {
+				return fmt.Errorf("%s: %w", *log, err)
+			}
 		}
 		if *asJSON {
 			return writeJSON(cmd.OutOrStdout(), s)
@@ -42,9 +48,17 @@ func inspectVerb() *cobra.Command {
 
 // statement is what inspect prints.
 type statement struct {
-	Kind         attest.Kind           `json:"kind"`
-	Certificate  *certificateStatement `json:"certificate,omitempty"`
-	*measurement                       // nil without evidence
+	Kind        attest.Kind           `json:"kind"`
+	Certificate *certificateStatement `json:"certificate,omitempty"`
+	*measurement
+	// Registers are everything that the evidence states, by the vendor's names,
+	// and Platform which machine it says it is.
+	Registers map[string]string `json:"registers,omitempty"`
+	Platform  string            `json:"platform,omitempty"`
+	EventLog  *eventLog         `json:"event_log,omitempty"`
+
+	names []string // of registers, in the vendor's order
+	rtmr  [4][48]byte
 }
 
 // certificateStatement is about the certificate that carried the evidence.
@@ -56,7 +70,8 @@ type certificateStatement struct {
 	Bound bool `json:"bound_to_key"`
 }
 
-// measurement is what the evidence states about a machine.
+// measurement is what TDX evidence states about a machine; it is nil for
+// others.
 type measurement struct {
 	ImageHash    attest.Hash `json:"image_hash"`
 	Debug        bool        `json:"debug"`
@@ -67,7 +82,9 @@ type measurement struct {
 	MROwnerConf  string      `json:"mrownerconfig"`
 	ReportData   string      `json:"report_data"`
 	TDAttributes string      `json:"td_attributes"`
+	Attributes   []string    `json:"td_attribute_names,omitempty"`
 	XFAM         string      `json:"xfam"`
+	Features     []string    `json:"xfam_names,omitempty"`
 	MRSeam       string      `json:"mrseam"`
 	TCBSVN       string      `json:"tcb_svn"`
 }
@@ -75,15 +92,18 @@ type measurement struct {
 // statement reads evidence. Judging with a policy that wants nothing else
 // reads all there is; the outcome would mean nothing and is not shown.
 func (e *evidence) statement(ctx context.Context, now time.Time) (*statement, error) {
-	reader := attest.Policy{Verifiers: map[attest.Kind]attest.Verifier{attest.KindTDX: &tdx.Verifier{}}}
+	reader := attest.Policy{Verifiers: map[attest.Kind]attest.Verifier{attest.KindTDX: &tdx.Verifier{}, attest.KindSEVSNP: &snp.Verifier{}}}
 	v, _ := reader.Judge(ctx, e.Evidence, nil, now)
-	s := &statement{Kind: v.Kind}
-	switch {
-	case v.Registers != nil:
-		s.measurement = newMeasurement(v)
-	case v.Kind != attest.KindNone:
+	s := &statement{Kind: v.Kind, Platform: v.Platform}
+	if v.Registers == nil && v.Kind != attest.KindNone {
 		failed, _ := v.Failed()
-		return nil, fmt.Errorf("no TDX quote: %s is %s, want %s", failed.Name, failed.Got, failed.Want)
+		return nil, fmt.Errorf("no evidence that can be read: as %s, its %s is %s, want %s", v.Kind, failed.Name, failed.Got, failed.Want)
+	}
+	switch v.Kind {
+	case attest.KindTDX, attest.KindFakeTDX:
+		s.measurement, s.rtmr = newMeasurement(v), v.Measurements().RTMR
+	case attest.KindSEVSNP:
+		s.list(v)
 	}
 	if c := e.certificate; c != nil {
 		s.Certificate = &certificateStatement{
@@ -94,6 +114,20 @@ func (e *evidence) statement(ctx context.Context, now time.Time) (*statement, er
 	return s, nil
 }
 
+// list takes over what evidence states, by name.
+func (s *statement) list(v *attest.Verdict) {
+	s.Registers = map[string]string{}
+	add := func(name, value string) {
+		s.names = append(s.names, name)
+		s.Registers[name] = value
+	}
+	add("image_hash", v.ImageHash.String())
+	for _, r := range v.Registers {
+		add(r.Name, hex.EncodeToString(r.Value))
+	}
+	add("report_data", hex.EncodeToString(v.ReportData[:]))
+}
+
 func newMeasurement(v *attest.Verdict) *measurement {
 	text := func(name string) string { return hex.EncodeToString(v.Register(name)) }
 	out := &measurement{
@@ -102,56 +136,13 @@ func newMeasurement(v *attest.Verdict) *measurement {
 		ReportData: hex.EncodeToString(v.ReportData[:]), TDAttributes: "0x" + text(tdx.RegisterTDAttributes), XFAM: "0x" + text(tdx.RegisterXFAM),
 		MRSeam: text(tdx.RegisterMRSeam), TCBSVN: text(tdx.RegisterTCBSVN),
 	}
-	if a := v.Register(tdx.RegisterTDAttributes); len(a) > 0 {
-		out.Debug = a[len(a)-1] != 0
+	if a := v.Register(tdx.RegisterTDAttributes); len(a) == 8 {
+		bits := binary.BigEndian.Uint64(a)
+		out.Debug, out.Attributes = (&tdx.Body{TDAttributes: bits}).Debug(), tdx.AttributeNames(bits)
+		out.Features = tdx.XFAMNames(binary.BigEndian.Uint64(v.Register(tdx.RegisterXFAM)))
 	}
 	for i, name := range []string{tdx.RegisterRTMR0, tdx.RegisterRTMR1, tdx.RegisterRTMR2, tdx.RegisterRTMR3} {
 		out.RTMR[i] = text(name)
 	}
 	return out
-}
-
-// kindWords say what each kind of evidence is worth at best.
-var kindWords = map[attest.Kind]string{
-	attest.KindNone:    "no evidence: the peer proves only that it has its key",
-	attest.KindFakeTDX: "a mere hash of the key, which anyone can make",
-	attest.KindTDX:     "an Intel TDX quote, not verified here",
-	attest.KindSEVSNP:  "an AMD SEV-SNP report, which is not supported yet",
-}
-
-func (s *statement) write(w io.Writer) error {
-	lines := [][2]any{{"kind", string(s.Kind) + ": " + kindWords[s.Kind]}}
-	if c := s.Certificate; c != nil {
-		lines = append(lines, [][2]any{
-			{"key", c.Key}, {"certificate", "valid from " + c.NotBefore.Format(time.RFC3339) + " to " + c.NotAfter.Format(time.RFC3339)},
-		}...)
-		if s.measurement != nil {
-			lines = append(lines, [2]any{"bound to key", yesNo(c.Bound)})
-		}
-	}
-	if m := s.measurement; m != nil {
-		lines = append(lines, [][2]any{
-			{"image hash", m.ImageHash}, {"debug", yesNo(m.Debug)}, {"MRTD", m.MRTD},
-			{"RTMR0", m.RTMR[0]}, {"RTMR1", m.RTMR[1]}, {"RTMR2", m.RTMR[2]}, {"RTMR3", m.RTMR[3]},
-			{"MRCONFIGID", m.MRConfigID}, {"MROWNER", m.MROwner}, {"MROWNERCONFIG", m.MROwnerConf},
-			{"report data", m.ReportData[:64] + "\n\t" + m.ReportData[64:]},
-			{"TD attributes", m.TDAttributes}, {"XFAM", m.XFAM}, {"MRSEAM", m.MRSeam}, {"TCB SVN", m.TCBSVN},
-		}...)
-	}
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, line := range lines {
-		text := fmt.Sprint(line[1])
-		if len(text) == 96 && strings.Trim(text, "0") == "" {
-			text = "zeros"
-		}
-		fmt.Fprintf(tw, "%v\t%s\n", line[0], text)
-	}
-	return tw.Flush()
-}
-
-func yesNo(b bool) string {
-	if b {
-		return "yes"
-	}
-	return "no"
 }
