@@ -159,7 +159,7 @@ func (p *Policy) checkGPU(ctx context.Context, v *Verdict, s *Session, now time.
 	nonce := [32]byte(v.GPU.ReportData[:32])
 	v.check(CheckGPUNonce, nonce == s.Nonce, short(nonce[:]), short(s.Nonce[:])+", the hash of this connection and the certificate's key")
 	v.Expires = earlier(v.Expires, expiry(v.GPU, now))
-	if v.Level == LevelImage && !v.GPU.Insecure {
+	if v.Level == LevelImage && v.GPU.Status == evidence.UpToDate && !v.GPU.Insecure {
 		v.Level = LevelGPU
 	}
 }

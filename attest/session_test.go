@@ -36,7 +36,7 @@ func TestJudgeSession(t *testing.T) {
 	}
 	good := made(a.Machine("x"), data)
 	gpuOK := func(now time.Time) *evidence.Finding {
-		f := &evidence.Finding{Kind: evidence.NVIDIA, Expires: now.Add(time.Minute)}
+		f := &evidence.Finding{Kind: evidence.NVIDIA, Status: evidence.UpToDate, Expires: now.Add(time.Minute)}
 		f.Checks.Add("spdm", true, "ok", "ok")
 		copy(f.ReportData[:], nonce[:])
 		return f
@@ -68,6 +68,8 @@ func TestJudgeSession(t *testing.T) {
 		{"GPUs with another nonce", &attest.Session{Evidence: good, ReportData: data, GPU: gpu, Nonce: [32]byte{9}}, attest.Rules{}, gpuOK, 0, attest.CheckGPUNonce},
 		{"GPUs that are bad", &attest.Session{Evidence: good, ReportData: data, GPU: gpu, Nonce: nonce}, attest.Rules{},
 			bent(func(f *evidence.Finding) { f.Checks.Add("measurements", false, "changed", "the vendor's") }), 0, attest.CheckGPU + "measurements"},
+		{"GPUs that nobody says anything about", &attest.Session{Evidence: good, ReportData: data, GPU: gpu, Nonce: nonce}, attest.Rules{},
+			bent(func(f *evidence.Finding) { f.Status = evidence.Unknown }), attest.LevelImage, ""},
 		{"simulated GPUs", &attest.Session{Evidence: good, ReportData: data, GPU: gpu, Nonce: nonce}, attest.Rules{},
 			bent(func(f *evidence.Finding) { f.Insecure = true }), attest.LevelImage, ""},
 		{"simulated GPUs where real ones are required", &attest.Session{Evidence: good, ReportData: data, GPU: gpu, Nonce: nonce}, attest.Rules{Require: attest.LevelGPU},
@@ -110,7 +112,7 @@ func TestRejudge(t *testing.T) {
 	a, key, now := authority(t), newKey(t), time.Now()
 	nonce := [32]byte{2}
 	gpu := &scripted{found: func(now time.Time) *evidence.Finding {
-		f := &evidence.Finding{Kind: evidence.NVIDIA, Expires: now.Add(10 * time.Minute)}
+		f := &evidence.Finding{Kind: evidence.NVIDIA, Status: evidence.UpToDate, Expires: now.Add(10 * time.Minute)}
 		f.Checks.Add("spdm", true, "ok", "ok")
 		copy(f.ReportData[:], nonce[:])
 		return f
