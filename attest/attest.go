@@ -45,6 +45,7 @@ const (
 	KindTDX     = evidence.TDX
 	KindSEVSNP  = evidence.SEVSNP
 	KindSGX     = evidence.SGX // recognised, never accepted
+	KindNVIDIA  = evidence.NVIDIA
 )
 
 // Sizes of evidence, in bytes.

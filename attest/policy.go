@@ -77,7 +77,7 @@ func (p *Policy) judge(ctx context.Context, v *Verdict, e Evidence, key ed25519.
 		return
 	}
 	v.adopt(p.verified(ctx, e, verifier, v.At))
-	if v.Registers != nil {
+	if v.Registers != nil || v.GPU != nil {
 		p.validate(v, key)
 	}
 }
@@ -103,6 +103,9 @@ func (v *Verdict) adopt(r remembered) {
 	v.Registers, v.ReportData, v.ImageHash, v.Platform = r.Registers, r.ReportData, r.Image, r.Platform
 	v.TCB, v.reason, v.Advisories, v.Insecure = r.Status, r.Reason, r.Advisories, r.Insecure
 	v.Expires = earlier(v.Expires, r.until)
+	if v.Kind == KindNVIDIA && r.Platforms() != nil { // which could be read
+		v.GPU = r.Finding
+	}
 }
 
 // validate asks whether the measured machine is the one we want.
@@ -141,6 +144,8 @@ func (p *Policy) checkKey(v *Verdict, key ed25519.PublicKey) {
 func (p *Policy) checkImage(v *Verdict) {
 	h := v.ImageHash
 	switch {
+	case v.Kind == KindNVIDIA:
+		v.check(evidence.CheckImage, p.AnyImage, "none: a GPU runs none", want(p.AnyImage, "any image", "the hash of an image"))
 	case !measured(h) && v.Kind != KindFakeTDX:
 		v.check(evidence.CheckImage, false, h.String()+" (all registers zero)", "the hash of an image")
 	case p.AnyImage:

@@ -74,7 +74,7 @@ func (r *Rules) checkTCB(v *Verdict) {
 		if r.AllowUnknownTCB {
 			want = "anything"
 		}
-		v.check(evidence.CheckTCB, r.AllowUnknownTCB, "unknown: "+v.reason, want)
+		v.check(evidence.CheckTCB, r.AllowUnknownTCB, strings.TrimSuffix("unknown: "+v.reason, ": "), want)
 		return
 	}
 	inOrder := v.TCB == evidence.UpToDate
@@ -88,18 +88,36 @@ func (r *Rules) tolerates(advisory string) bool {
 }
 
 func (r *Rules) checkPlatform(v *Verdict) {
-	is := func(id string) bool { return v.Platform != "" && strings.EqualFold(id, v.Platform) }
-	got := want(v.Platform != "", v.Platform, "not named by the evidence")
+	ids := v.platforms()
+	got := want(len(ids) > 0, strings.Join(ids, " "), "not named by the evidence")
+	in := func(list []string) func(string) bool {
+		return func(id string) bool {
+			return slices.ContainsFunc(list, func(entry string) bool { return strings.EqualFold(entry, id) })
+		}
+	}
 	switch {
-	case slices.ContainsFunc(r.DenyPlatforms, is):
+	case slices.ContainsFunc(ids, in(r.DenyPlatforms)):
 		v.check(evidence.CheckPlatform, false, got, "one that is not struck off")
-	case len(r.DenyPlatforms)+len(r.Platforms) > 0 && v.Platform == "":
+	case len(r.DenyPlatforms)+len(r.Platforms) > 0 && len(ids) == 0:
 		v.check(evidence.CheckPlatform, false, got, "a name to look up in the policy's lists")
 	case len(r.Platforms) > 0:
-		v.check(evidence.CheckPlatform, slices.ContainsFunc(r.Platforms, is), got, "one that the policy lists")
+		stranger := slices.ContainsFunc(ids, func(id string) bool { return !in(r.Platforms)(id) })
+		v.check(evidence.CheckPlatform, !stranger, got, "one that the policy lists")
 	default:
 		v.check(evidence.CheckPlatform, true, got, "one that is not struck off")
 	}
+}
+
+// platforms are the ids of what the evidence is about: a processor, or GPUs
+// where these are all there is.
+func (v *Verdict) platforms() []string {
+	switch {
+	case v.Platform != "":
+		return []string{v.Platform}
+	case v.Kind == KindNVIDIA && v.GPU != nil:
+		return v.GPU.Platforms()
+	}
+	return nil
 }
 
 // checkRegisters makes one check for each register that is pinned.

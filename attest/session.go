@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencocoon/cocoon/attest/evidence"
@@ -156,12 +157,23 @@ func (p *Policy) checkGPU(ctx context.Context, v *Verdict, s *Session, now time.
 	for _, c := range v.GPU.Checks {
 		v.check(CheckGPU+c.Name, c.OK, c.Got, c.Want)
 	}
+	p.checkBoards(v)
 	nonce := [32]byte(v.GPU.ReportData[:32])
 	v.check(CheckGPUNonce, nonce == s.Nonce, short(nonce[:]), short(s.Nonce[:])+", the hash of this connection and the certificate's key")
 	v.Expires = earlier(v.Expires, expiry(v.GPU, now))
 	if v.Level == LevelImage && v.GPU.Status == evidence.UpToDate && !v.GPU.Insecure {
 		v.Level = LevelGPU
 	}
+}
+
+// checkBoards asks whether one of the GPUs is struck off. The list of machines
+// that alone are accepted names processors.
+func (p *Policy) checkBoards(v *Verdict) {
+	ids := v.GPU.Platforms()
+	struck := slices.ContainsFunc(ids, func(id string) bool {
+		return slices.ContainsFunc(p.DenyPlatforms, func(denied string) bool { return strings.EqualFold(denied, id) })
+	})
+	v.check(CheckGPU+evidence.CheckPlatform, !struck, listed(ids), "none that is struck off")
 }
 
 // expiry is when a finding made now, or before, should not be used any more.

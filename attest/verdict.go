@@ -63,6 +63,7 @@ type verdictJSON struct {
 	Advisories   []string          `json:"advisories,omitempty"`
 	Platform     string            `json:"platform,omitempty"`
 	Measurements map[string]string `json:"measurements"`
+	GPU          *gpuJSON          `json:"gpu,omitempty"`
 	Checks       []Check           `json:"checks"`
 	At           time.Time         `json:"at"`
 	Expires      time.Time         `json:"expires"`
@@ -75,7 +76,21 @@ func (v *Verdict) MarshalJSON() ([]byte, error) {
 		word = "trusted"
 	}
 	return json.Marshal(verdictJSON{word, v.Level.String(), v.Level.Name(), v.Kind, v.Insecure, v.TCB, v.Advisories, v.Platform,
-		v.fields(), v.Checks, v.At.UTC(), v.Expires.UTC()})
+		v.fields(), v.gpu(), v.Checks, v.At.UTC(), v.Expires.UTC()})
+}
+
+// gpuJSON is about the peer's GPUs.
+type gpuJSON struct {
+	Status    string   `json:"status"`
+	Insecure  bool     `json:"insecure"`
+	Platforms []string `json:"platforms"`
+}
+
+func (v *Verdict) gpu() *gpuJSON {
+	if v.GPU == nil {
+		return nil
+	}
+	return &gpuJSON{v.GPU.Status, v.GPU.Insecure, v.GPU.Platforms()}
 }
 
 // fields are the measurements by name, in hexadecimal; empty without any.

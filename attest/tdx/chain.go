@@ -43,7 +43,7 @@ func readChain(text []byte) (c chain, err error) {
 func readPEM(text []byte) (certs []*x509.Certificate, err error) {
 	for rest := bytes.TrimRight(text, "\x00\r\n"); len(rest) > 0; {
 		block, after := pem.Decode(rest)
-		if block == nil || block.Type != "CERTIFICATE" {
+		if block == nil || !bytes.HasPrefix(bytes.TrimLeft(rest, "\r\n"), []byte("-----BEGIN CERTIFICATE-----")) {
 			return nil, fmt.Errorf("tdx: certificate %d: want PEM of a CERTIFICATE", len(certs)+1)
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)

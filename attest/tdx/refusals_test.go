@@ -228,6 +228,10 @@ func TestRefusals(t *testing.T) {
 		{"PCK certificate alone", certificates(func(b []*pem.Block) []*pem.Block { return b[:1] }), "chain", "unknown"},
 		{"four certificates", certificates(func(b []*pem.Block) []*pem.Block { return append(b, b[2]) }), "chain", "unknown"},
 		{"text behind the certificates", bytesTo(func(b []byte) []byte { return replaceChain(b, append(bytes.TrimRight(b[atChain:], "\x00"), "text"...)) }), "chain", "unknown"},
+		{"text before the certificates", bytesTo(func(b []byte) []byte { return replaceChain(b, append([]byte("text\n"), b[atChain:]...)) }), "chain", "unknown"},
+		{"text between the certificates", bytesTo(func(b []byte) []byte {
+			return replaceChain(b, bytes.Replace(b[atChain:], []byte("E-----\n-----B"), []byte("E-----\ntext\n-----B"), 1))
+		}), "chain", "unknown"},
 		{"a private key among them", certificates(func(b []*pem.Block) []*pem.Block { b[1].Type = "PRIVATE KEY"; return b }), "chain", "unknown"},
 		{"PCK certificate touched", certificates(touch(0)), "pck certificate", "unknown"},
 		{"CA certificate touched", certificates(touch(1)), "ca certificate", "unknown"},

@@ -34,6 +34,7 @@ type verifyOptions struct {
 	collateral, testRoot, key string
 	at                        string
 	minEvaluation             int
+	gpuLinked                 bool
 	json                      bool
 }
 
@@ -54,6 +55,7 @@ func verifyVerb() *cobra.Command {
 	rulesFlags(f, &o.Rules, &o.SNP)
 	f.StringVar(&o.collateral, "collateral", "", "`directory` with the vendor's collateral for this platform, or an https address to ask, or \"vendor\" for the vendor's own service")
 	f.IntVar(&o.minEvaluation, "min-evaluation", 0, "oldest TCB evaluation data `number` that Intel's collateral may have")
+	f.BoolVar(&o.gpuLinked, "gpu-linked", false, "accept GPUs that share memory over encrypted links")
 	f.StringVar(&o.testRoot, "insecure-test-root", "", "also believe machines simulated under the root in this PEM `file`")
 	f.BoolVar(&o.allowFake, "insecure-fake", false, "also believe evidence that is a mere hash of the key")
 	f.StringVar(&o.key, "key", "", "Ed25519 public `key` in hexadecimal that the quote must be bound to (default the certificate's; of a quote alone, any)")

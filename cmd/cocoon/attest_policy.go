@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/attest/insecure"
+	"github.com/opencocoon/cocoon/attest/nvidia"
 	"github.com/opencocoon/cocoon/attest/snp"
 	"github.com/opencocoon/cocoon/attest/tdx"
 	"github.com/opencocoon/cocoon/node"
@@ -36,11 +37,12 @@ func (o *verifyOptions) policy(p *problems) *attest.Policy {
 	}
 	intel := &tdx.Verifier{MinEvaluationNumber: o.minEvaluation}
 	amd := &snp.Verifier{Policy: snpPolicy}
-	o.sources(intel, amd, p)
+	gpus := &nvidia.Verifier{AllowUnknown: o.AllowUnknownTCB, MultiGPU: o.gpuLinked}
+	o.sources(intel, amd, gpus, p)
 	o.testRoots(intel, amd, p)
 	policy := &attest.Policy{
 		Rules: o.Rules, AnyImage: o.anyImage, AllowFake: o.allowFake, AnyKey: o.key == "",
-		Verifiers: map[attest.Kind]attest.Verifier{attest.KindTDX: intel, attest.KindSEVSNP: amd},
+		Verifiers: map[attest.Kind]attest.Verifier{attest.KindTDX: intel, attest.KindSEVSNP: amd, attest.KindNVIDIA: gpus},
 	}
 	wanted := map[attest.Hash]bool{}
 	for _, text := range o.images {
@@ -57,18 +59,18 @@ func (o *verifyOptions) policy(p *problems) *attest.Policy {
 }
 
 // sources says where collateral comes from.
-func (o *verifyOptions) sources(intel *tdx.Verifier, amd *snp.Verifier, p *problems) {
+func (o *verifyOptions) sources(intel *tdx.Verifier, amd *snp.Verifier, gpus *nvidia.Verifier, p *problems) {
 	switch info, err := os.Stat(o.collateral); {
 	case o.collateral == "":
 		return
 	case o.collateral == "vendor":
-		intel.Collateral, amd.Collateral = tdx.PCS("", nil), snp.KDS("", nil)
+		intel.Collateral, amd.Collateral, gpus.Collateral = tdx.PCS("", nil), snp.KDS("", nil), &nvidia.Service{}
 	case strings.HasPrefix(o.collateral, "https://"):
 		intel.Collateral, amd.Collateral = tdx.PCS(o.collateral, nil), snp.KDS(o.collateral, nil)
 	case err != nil || !info.IsDir():
 		p.add("collateral %q: want a directory, the word vendor, or an https address", o.collateral)
 	default:
-		intel.Collateral, amd.Collateral = tdx.Dir(o.collateral), snp.Dir(o.collateral)
+		intel.Collateral, amd.Collateral, gpus.Collateral = tdx.Dir(o.collateral), snp.Dir(o.collateral), nvidia.Dir(o.collateral)
 		intel.TestCollateral, amd.TestCollateral = intel.Collateral, amd.Collateral
 	}
 }

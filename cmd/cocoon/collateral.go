@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opencocoon/cocoon/attest"
+	"github.com/opencocoon/cocoon/attest/nvidia"
 	"github.com/opencocoon/cocoon/attest/snp"
 	"github.com/opencocoon/cocoon/attest/tdx"
 )
@@ -55,6 +56,8 @@ func (e *evidence) collateral(ctx context.Context, from, to string) error {
 			return err
 		}
 		return report.Save(ctx, snp.KDS(from, nil), to)
+	case attest.KindNVIDIA:
+		return nvidia.Save(ctx, &nvidia.Service{Manifests: from, Responder: from, Tokens: from}, e.Raw, to)
 	}
 	return fmt.Errorf("evidence of kind %s: nobody publishes anything about it", e.Kind)
 }

@@ -18,10 +18,11 @@ import (
 	"time"
 
 	"github.com/opencocoon/cocoon/attest"
+	"github.com/opencocoon/cocoon/attest/nvidia"
 	"github.com/opencocoon/cocoon/ratls"
 )
 
-const evidenceHelp = "FILE is a quote as the machine made it, or a certificate that carries one; binary, hexadecimal, base64 or PEM.\n" +
+const evidenceHelp = "FILE is a quote, report or GPU evidence as the machine made it, or a certificate that carries one; binary,\nhexadecimal, base64, PEM, or the JSON of NVIDIA's tools.\n" +
 	"HOST:PORT is a proxy's door: its certificate is fetched."
 
 // evidence is what a peer shows: a quote alone, or a certificate.
@@ -61,7 +62,8 @@ func readEvidence(ctx context.Context, name string) (*evidence, error) {
 const derSequence = 0x30
 
 // recognise tells evidence that stands alone by its first bytes: a report of
-// AMD has its version, 2 to 5, in four bytes, and a quote of Intel in two.
+// AMD has its version, 2 to 5, in four bytes, and a quote of Intel in two;
+// evidence of GPUs comes in forms of its own.
 func recognise(b []byte) attest.Evidence {
 	const snpReport = 1184
 	if len(b) >= snpReport {
@@ -69,8 +71,19 @@ func recognise(b []byte) attest.Evidence {
 			return attest.Evidence{Kind: attest.KindSEVSNP, Raw: b}
 		}
 	}
+	if boards, err := nvidia.Import(b); err == nil {
+		if raw, err := nvidia.Encode(boards); err == nil {
+			b = raw
+		}
+	}
+	if _, err := nvidia.Decode(b); err == nil {
+		return attest.Evidence{Kind: attest.KindNVIDIA, Raw: b}
+	}
 	return attest.Quoted(b)
 }
+
+// maxEvidenceFile bounds a file: several GPUs as text are the most there is.
+const maxEvidenceFile = 1 << 20
 
 func readBounded(name string) ([]byte, error) {
 	f, err := os.Open(name)
@@ -78,7 +91,7 @@ func readBounded(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, 4*attest.MaxEvidence))
+	return io.ReadAll(io.LimitReader(f, maxEvidenceFile))
 }
 
 // unarmour turns text into the bytes it stands for.

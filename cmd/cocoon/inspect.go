@@ -5,11 +5,13 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/opencocoon/cocoon/attest"
+	"github.com/opencocoon/cocoon/attest/nvidia"
 	"github.com/opencocoon/cocoon/attest/snp"
 	"github.com/opencocoon/cocoon/attest/tdx"
 )
@@ -92,10 +94,10 @@ type measurement struct {
 // statement reads evidence. Judging with a policy that wants nothing else
 // reads all there is; the outcome would mean nothing and is not shown.
 func (e *evidence) statement(ctx context.Context, now time.Time) (*statement, error) {
-	reader := attest.Policy{Verifiers: map[attest.Kind]attest.Verifier{attest.KindTDX: &tdx.Verifier{}, attest.KindSEVSNP: &snp.Verifier{}}}
+	reader := attest.Policy{Verifiers: map[attest.Kind]attest.Verifier{attest.KindTDX: &tdx.Verifier{}, attest.KindSEVSNP: &snp.Verifier{}, attest.KindNVIDIA: &nvidia.Verifier{}}}
 	v, _ := reader.Judge(ctx, e.Evidence, nil, now)
 	s := &statement{Kind: v.Kind, Platform: v.Platform}
-	if v.Registers == nil && v.Kind != attest.KindNone {
+	if v.Registers == nil && v.GPU == nil && v.Kind != attest.KindNone {
 		failed, _ := v.Failed()
 		return nil, fmt.Errorf("no evidence that can be read: as %s, its %s is %s, want %s", v.Kind, failed.Name, failed.Got, failed.Want)
 	}
@@ -104,6 +106,8 @@ func (e *evidence) statement(ctx context.Context, now time.Time) (*statement, er
 		s.measurement, s.rtmr = newMeasurement(v), v.Measurements().RTMR
 	case attest.KindSEVSNP:
 		s.list(v)
+	case attest.KindNVIDIA:
+		s.listGPUs(v)
 	}
 	if c := e.certificate; c != nil {
 		s.Certificate = &certificateStatement{
@@ -126,6 +130,26 @@ func (s *statement) list(v *attest.Verdict) {
 		add(r.Name, hex.EncodeToString(r.Value))
 	}
 	add("report_data", hex.EncodeToString(v.ReportData[:]))
+}
+
+// listGPUs takes over what each GPU states. Most of it is text.
+func (s *statement) listGPUs(v *attest.Verdict) {
+	s.Registers = map[string]string{}
+	for i, board := range v.GPU.Parts {
+		add := func(name, value string) {
+			name = fmt.Sprintf("gpu%d_%s", i, name)
+			s.names = append(s.names, name)
+			s.Registers[name] = value
+		}
+		add("platform", board.Platform)
+		for _, r := range board.Registers {
+			value := hex.EncodeToString(r.Value)
+			if text := string(r.Value); text != "" && !strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' }) {
+				value = text
+			}
+			add(r.Name, value)
+		}
+	}
 }
 
 func newMeasurement(v *attest.Verdict) *measurement {

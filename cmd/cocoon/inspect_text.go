@@ -55,6 +55,7 @@ var kindWords = map[attest.Kind]string{
 	attest.KindFakeTDX: "a mere hash of the key, which anyone can make",
 	attest.KindTDX:     "an Intel TDX quote, not verified here",
 	attest.KindSEVSNP:  "an AMD SEV-SNP report, not verified here",
+	attest.KindNVIDIA:  "NVIDIA's evidence of GPUs, not verified here",
 }
 
 func (s *statement) write(w io.Writer) error {

@@ -65,6 +65,12 @@ func TestAttestRealEvidence(t *testing.T) {
 		{"verify AMD/milan --any-image --allow-unknown-tcb --snp-minimum Milan:snp=8 --snp-image " + milan + " --at 2025-06-01T00:00:00Z", exitOK, "ok  kernel hashes\nok  revocation"},
 		{"verify AMD/milan --any-image --allow-unknown-tcb --snp-minimum Milan:snp=8 --at 2025-06-01T00:00:00Z", exitRefused, "NO  kernel hashes"},
 		{"verify AMD/milan-debug --any-image --at 2025-06-01T00:00:00Z", exitRefused, "NO  debug"},
+		{"verify GPU/gb100x8.evidence --any-image --gpu-linked --allow-unknown-tcb --at 2026-01-01T00:00:00Z", exitOK, "trusted: genuine machine, platform state UNKNOWN\nok  boards  8\nok  platform  41"},
+		{"verify GPU/gb100x8.evidence --any-image --gpu-linked --at 2026-01-01T00:00:00Z", exitRefused, "ok  signature\nNO  revocation\nNO  measurements"},
+		{"verify GPU/gb100x8.evidence --any-image --allow-unknown-tcb --at 2026-01-01T00:00:00Z", exitRefused, "NO  mode"},
+		{"verify GPU/h100x4-ppcie.json --any-image --gpu-linked --allow-unknown-tcb --at 2026-01-01T00:00:00Z", exitRefused, "NO  mode  GPU 0: ppcie"},
+		{"inspect GPU/gb100x8.evidence", exitOK, "gpu7 chip  GB100\ngpu7 driver  590.48.01"},
+		{"inspect GPU/h100x4-ppcie.json --json", exitOK, "\"gpu0_mode\": \"ppcie\","},
 		{"inspect AMD/genoa", exitOK, "kind  sev-snp: an AMD SEV-SNP report"},
 		{"inspect TDX/quote-v5.dat --event-log TDX/ccel.bin", exitOK, "RTMR1 the log does not lead to its value\nRTMR3 is what the log leads to"},
 		{"inspect AMD/genoa --event-log TDX/ccel.bin", exitFailure, ""},
@@ -72,7 +78,7 @@ func TestAttestRealEvidence(t *testing.T) {
 		{"verify TDX/quote.dat --require high --collateral TDX/none --register x --snp-minimum Rome:snp=1 --snp-image 1", exitUsage, ""},
 	} {
 		var out, errOut strings.Builder
-		args := strings.Fields("attest " + strings.NewReplacer("TDX", intel, "AMD", amd).Replace(c.args))
+		args := strings.Fields("attest " + strings.NewReplacer("TDX", intel, "AMD/", amd+"/", "GPU/", filepath.Join("..", "..", "attest", "nvidia", "testdata")+"/").Replace(c.args))
 		code := run(t.Context(), args, strings.NewReader(""), &out, &errOut)
 		if code != c.code {
 			t.Errorf("%s: exit %d, want %d\n%s%s", c.args, code, c.code, &out, &errOut)
