@@ -28,6 +28,9 @@ type Attestation struct {
 	GPUCollateral string `json:"gpu_collateral,omitempty"`
 	// GPULinked accepts GPUs that share memory over encrypted links.
 	GPULinked bool `json:"gpu_linked,omitempty"`
+	// DenyPlatformsFile is a file of machines that are struck off, by their ids
+	// as verdicts name them, one a line. It may be changed at any time.
+	DenyPlatformsFile string `json:"deny_platforms_file,omitempty"`
 
 	// SimulatedTDX is the directory of a simulated vendor whose machines the
 	// node believes.

@@ -88,6 +88,7 @@ type base struct {
 	chain    *ton.Client // nil without a chain
 	tls      *ratls.Config
 	token    string
+	more     []func(context.Context) error // runs beside the role
 }
 
 // base opens chain and registry and makes the identity. images chooses the
@@ -144,7 +145,15 @@ func (c *Common) identify(ctx context.Context, env Env, b *base, guest bool, ima
 	if err != nil {
 		return err
 	}
-	b.tls = &ratls.Config{Identity: identity, Policy: policy, GPU: c.gpus(platform, env.log()), Log: env.Log, Sessions: ratls.NewSessions(ratls.SessionsOptions{Log: env.Log})}
+	sessions := ratls.NewSessions(ratls.SessionsOptions{Log: env.Log})
+	if c.DenyPlatformsFile != "" {
+		list := &struck{file: c.DenyPlatformsFile, policy: policy, sessions: sessions, log: env.log()}
+		if policy, err = list.begin(); err != nil {
+			return err
+		}
+		b.more = append(b.more, func(ctx context.Context) error { return list.run(ctx, lookAtList) })
+	}
+	b.tls = &ratls.Config{Identity: identity, Policy: policy, GPU: c.gpus(platform, env.log()), Log: env.Log, Sessions: sessions}
 	return nil
 }
 
@@ -162,7 +171,7 @@ func (b *base) run(ctx context.Context, role func(context.Context) error, more .
 	needed, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var beside sync.WaitGroup
-	more = append(more, b.tls.Identity.Run,
+	more = append(append(more, b.more...), b.tls.Identity.Run,
 		func(ctx context.Context) error { return b.registry.Run(ctx, 0) },
 		func(ctx context.Context) error { return b.tls.Sessions.Run(ctx, b.registry.Changed) })
 	for _, f := range more {
