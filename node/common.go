@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/opencocoon/cocoon/attest"
+	"github.com/opencocoon/cocoon/attest/evidence"
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ratls"
 	"github.com/opencocoon/cocoon/ton"
@@ -88,6 +89,7 @@ type base struct {
 	chain    *ton.Client // nil without a chain
 	tls      *ratls.Config
 	token    string
+	done     func() // nil, or what ends with the node
 }
 
 // base opens chain and registry and makes the identity. images chooses the
@@ -144,12 +146,24 @@ func (c *Common) identify(ctx context.Context, env Env, b *base, guest bool, ima
 	if err != nil {
 		return err
 	}
-	b.tls = &ratls.Config{Identity: identity, Policy: policy, GPU: c.gpus(platform, env.log()), Log: env.Log, Sessions: ratls.NewSessions(ratls.SessionsOptions{Log: env.Log})}
+	gpus, done, err := c.judgeGPUs()
+	if err != nil {
+		return err
+	}
+	b.done = done
+	policy.Verifiers[evidence.NVIDIA] = gpus
+	b.tls = &ratls.Config{
+		Identity: identity, Policy: policy, GPU: c.gpus(guest, env.log()), Log: env.Log,
+		Sessions: ratls.NewSessions(ratls.SessionsOptions{Log: env.Log}),
+	}
 	return nil
 }
 
-// close lets the chain go.
+// close lets chain and collateral go.
 func (b *base) close() {
+	if b.done != nil {
+		b.done()
+	}
 	if b.chain != nil {
 		_ = b.chain.Close() // nothing was written through it that could be lost
 	}

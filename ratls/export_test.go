@@ -111,3 +111,11 @@ var (
 	OIDClient    = oidClientAuth
 	OIDServer    = oidServerAuth
 )
+
+// WithoutSessions makes both ends of this process forget how to prove
+// sessions, until the test ends.
+func WithoutSessions(t testing.TB) {
+	before := protocols
+	protocols = nil
+	t.Cleanup(func() { protocols = before })
+}

@@ -42,6 +42,9 @@ const (
 	maxSessionQuotes = 4 // being made at a time; see Identity.prove
 )
 
+// protocols is what both ends say by ALPN.
+var protocols = []string{sessionProtocol}
+
 // side is who sends a record.
 type side byte
 

@@ -25,7 +25,7 @@ func (c *Config) tlsConfig(ctx context.Context, peer *Peer, usage asn1.ObjectIde
 		ClientAuth:             tls.RequireAnyClientCert,
 		InsecureSkipVerify:     true,
 		SessionTicketsDisabled: true, // trust is not resumed: each connection proves itself
-		NextProtos:             []string{sessionProtocol},
+		NextProtos:             protocols,
 		Time:                   c.Now,
 		VerifyConnection: func(state tls.ConnectionState) (err error) {
 			peer.Key, peer.Verdict, err = c.judge(ctx, state, usage)
