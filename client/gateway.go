@@ -130,7 +130,7 @@ func (g *gateway) serveAPI(w http.ResponseWriter, r *http.Request, body *stallRe
 		g.infer(w, r, body)
 		return
 	}
-	doc, err := g.c.modelsDocument(r.Context(), r.URL.Path)
+	doc, err := g.c.document(r.Context(), r.URL.Path)
 	if err != nil {
 		g.fail(w, r, err)
 		return

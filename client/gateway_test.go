@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/openai"
 	"github.com/opencocoon/cocoon/tl"
 	"github.com/opencocoon/cocoon/wire"
@@ -234,6 +235,34 @@ func TestGatewayModels(t *testing.T) {
 	}
 }
 
+// A caller can see whom his prompts go to, and why they are believed.
+func TestGatewayAttestation(t *testing.T) {
+	p := &scriptedProxy{version: 4}
+	_, url := newNetwork(t, p).gateway(p.net.config())
+	if res, body := do(t, "POST", url+pathChat, chatBody); res.StatusCode != 200 {
+		t.Fatalf("%d %s", res.StatusCode, body)
+	}
+	res, body := do(t, "GET", url+pathAttestation, "")
+	var list struct {
+		Object string
+		Data   []struct {
+			Object, Proxy string
+			Ready         bool
+			Verdict       struct{ Verdict, Level, Kind string }
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &list); err != nil || res.StatusCode != 200 || list.Object != "list" || len(list.Data) != 1 {
+		t.Fatalf("%v, %d %s", err, res.StatusCode, body)
+	}
+	got := list.Data[0]
+	if got.Object != "attestation" || got.Proxy == "" || !got.Ready || got.Verdict.Verdict != "trusted" || got.Verdict.Kind != "tdx" || got.Verdict.Level != attest.LevelSimulated.String() {
+		t.Errorf("%s", body)
+	}
+	if res, _ := do(t, "POST", url+pathAttestation, "{}"); res.StatusCode != 405 {
+		t.Errorf("POST: %d, want 405", res.StatusCode)
+	}
+}
+
 // Proxies of the first release only know the legacy question; a model that has
 // lost its last worker is not offered.
 func TestModelsOfALegacyProxy(t *testing.T) {
@@ -322,7 +351,7 @@ func TestGatewayAPIKeys(t *testing.T) {
 			}
 		}
 	}
-	for path, want := range map[string]int{pathModels: 401, pathDebug: 401, "/stats": 200, "/jsonstats": 200, "/metrics": 200} {
+	for path, want := range map[string]int{pathModels: 401, pathAttestation: 401, pathDebug: 401, "/stats": 200, "/jsonstats": 200, "/metrics": 200} {
 		if res, _ := do(t, "GET", url+path, ""); res.StatusCode != want {
 			t.Errorf("%s without a key: %d, want %d", path, res.StatusCode, want)
 		}

@@ -51,7 +51,7 @@ func (c *Client) roundTrip(r *http.Request) (*http.Response, error) {
 		return nil, e
 	}
 	if !isInference(r.URL.Path) {
-		doc, err := c.modelsDocument(r.Context(), r.URL.Path)
+		doc, err := c.document(r.Context(), r.URL.Path)
 		if err != nil {
 			return nil, err
 		}
@@ -187,7 +187,7 @@ func route(method, path string) *openai.Error {
 		if method != http.MethodPost {
 			return openai.MethodNotAllowed(method, path, "POST, OPTIONS")
 		}
-	case path == pathModels || strings.HasPrefix(path, pathModels+"/") && len(path) > len(pathModels)+1:
+	case path == pathAttestation || path == pathModels || strings.HasPrefix(path, pathModels+"/") && len(path) > len(pathModels)+1:
 		if method != http.MethodGet && method != http.MethodHead {
 			return openai.MethodNotAllowed(method, path, "GET, HEAD, OPTIONS")
 		}

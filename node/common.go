@@ -89,6 +89,7 @@ type base struct {
 	tls      *ratls.Config
 	token    string
 	more     []func(context.Context) error // runs beside the role
+	done     func()                        // nil, or what ends with the node
 }
 
 // base opens chain and registry and makes the identity. images chooses the
@@ -145,6 +146,9 @@ func (c *Common) identify(ctx context.Context, env Env, b *base, guest bool, ima
 	if err != nil {
 		return err
 	}
+	if b.done, err = c.judgeGPUs(policy); err != nil {
+		return err
+	}
 	sessions := ratls.NewSessions(ratls.SessionsOptions{Log: env.Log})
 	if c.DenyPlatformsFile != "" {
 		list := &struck{file: c.DenyPlatformsFile, policy: policy, sessions: sessions, log: env.log()}
@@ -157,8 +161,11 @@ func (c *Common) identify(ctx context.Context, env Env, b *base, guest bool, ima
 	return nil
 }
 
-// close lets the chain go.
+// close lets chain and collateral go.
 func (b *base) close() {
+	if b.done != nil {
+		b.done()
+	}
 	if b.chain != nil {
 		_ = b.chain.Close() // nothing was written through it that could be lost
 	}
