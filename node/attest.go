@@ -64,6 +64,9 @@ func (a *Attestation) check(p *Problems) {
 	}
 }
 
+// Platform is where evidence of this machine comes from.
+func (a *Attestation) Platform() (attest.Platform, error) { return a.platform(true) }
+
 // platform is where this node's own evidence comes from. A client (guest
 // false) runs outside a TEE and shows none unless it is told to.
 func (a *Attestation) platform(guest bool) (attest.Platform, error) {

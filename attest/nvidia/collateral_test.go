@@ -58,6 +58,19 @@ func (c *counted) Status(ctx context.Context, cert, issuer *x509.Certificate) ([
 
 func (c *counted) Keys(context.Context) ([]byte, error) { return []byte(`{"keys":[]}`), c.ask() }
 
+// silentOn has no status of certificates of that name.
+type silentOn struct {
+	nvidia.Collateral
+	name string
+}
+
+func (s silentOn) Status(ctx context.Context, cert, issuer *x509.Certificate) ([]byte, error) {
+	if strings.Contains(cert.Subject.CommonName, s.name) {
+		return nil, nvidia.ErrNotPublished
+	}
+	return s.Collateral.Status(ctx, cert, issuer)
+}
+
 // A source that fails leaves the answer unknown, and open for the next time;
 // one that has nothing to say leaves it unknown.
 func TestUnknown(t *testing.T) {
@@ -86,6 +99,15 @@ func TestUnknown(t *testing.T) {
 	if got := failed(f); !slices.Equal(got, []string{"measurements"}) {
 		t.Errorf("half a manifest and a wrong measurement: failed %v", got)
 	}
+	// That the first certificate cannot be known does not hide the second.
+	a.Publish(insecure.GPUCollateral{Revoked: []string{"Provisioner"}})
+	half := a.Anchors()
+	half.Collateral = silentOn{a, "BROM"}
+	f = (&nvidia.Verifier{Test: half, AllowUnknown: true}).Verify(t.Context(), blob, time.Now())
+	if got := check(t, f, "revocation"); got.OK || !strings.Contains(got.Got, "Provisioner") {
+		t.Errorf("one unknown and one revoked: %+v", got)
+	}
+	a.Publish(insecure.GPUCollateral{})
 	// Nobody is asked about what is not genuine.
 	src.asked.Store(0)
 	boards := decode(t, blob)

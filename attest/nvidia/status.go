@@ -6,19 +6,24 @@ import (
 	"fmt"
 )
 
-// checkRevocation asks about each certificate but the root.
+// checkRevocation asks about each certificate but the root. That one cannot be
+// known does not hide that another was taken back.
 func (j *judgement) checkRevocation(name string, certs ...[]*x509.Certificate) {
-	wanted := "none revoked"
+	wanted, got, ok := "none revoked", "none", true
 	for _, chain := range certs {
 		for i, c := range chain[:len(chain)-1] {
 			known, err := j.status(c, chain[i+1])
-			if err != nil {
-				j.Checks.Add(name, !known && j.v.AllowUnknown, fmt.Sprintf("%s: %v", c.Subject.CommonName, err), wanted)
+			if err == nil {
+				continue
+			}
+			got, ok = fmt.Sprintf("%s: %v", c.Subject.CommonName, err), !known && j.v.AllowUnknown
+			if !ok {
+				j.Checks.Add(name, ok, got, wanted)
 				return
 			}
 		}
 	}
-	j.Checks.Add(name, true, "none", wanted)
+	j.Checks.Add(name, ok, got, wanted)
 }
 
 // status asks about one certificate. An error is an answer, if known, or the
