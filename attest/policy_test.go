@@ -6,8 +6,6 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -529,32 +527,4 @@ func BenchmarkJudge(b *testing.B) {
 			}
 		})
 	}
-}
-
-// BenchmarkMemory tells what one remembered finding costs, in bytes of heap.
-func BenchmarkMemory(b *testing.B) {
-	const findings = 500
-	a, key, now := authority(b), newKey(b), time.Now()
-	quotes := make([][]byte, findings)
-	for i := range quotes {
-		quotes[i] = quote(b, a.Machine(fmt.Sprint(i)), key)
-	}
-	for b.Loop() {
-		p := &attest.Policy{AnyImage: true, Verifiers: by(a.Verifier()), Cache: attest.NewCache(findings)}
-		before := heap()
-		for _, q := range quotes {
-			if _, err := p.Judge(b.Context(), attest.Quoted(q), key, now); err != nil {
-				b.Fatal(err)
-			}
-		}
-		b.ReportMetric(float64(heap()-before)/findings, "B/verdict")
-		runtime.KeepAlive(p)
-	}
-}
-
-func heap() int64 {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }
