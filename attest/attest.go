@@ -45,7 +45,8 @@ const (
 	KindFakeTDX = evidence.FakeTDX // binds a key and proves nothing else
 	KindTDX     = evidence.TDX
 	KindSEVSNP  = evidence.SEVSNP
-	KindSGX     = evidence.SGX // recognised, never accepted
+	KindFakeSNP = evidence.FakeSNP // a report of zeros, with the same worth
+	KindSGX     = evidence.SGX     // recognised, never accepted
 	KindNVIDIA  = evidence.NVIDIA
 )
 

@@ -27,7 +27,7 @@ const (
 var rungs = [...]struct{ name, text string }{
 	LevelRefused:    {"refused", "refused"},
 	LevelNone:       {"none", "INSECURE: no attestation"},
-	LevelFake:       {"fake", "INSECURE: fake TDX, proves only that the peer has its key"},
+	LevelFake:       {"fake", "INSECURE: fake evidence, proves only that the peer has its key"},
 	LevelSimulated:  {"simulated", "INSECURE: simulated TDX under a test root, anyone with its files can look inside"},
 	LevelRelayed:    {"relayed", "relayed: judged by the router on this machine"},
 	LevelUnknownTCB: {"unknown-tcb", "genuine machine, platform state UNKNOWN (no collateral)"},
