@@ -8,8 +8,9 @@
 // [Level]. The zero Policy believes nobody. Evidence for this process comes
 // from a [Platform].
 //
-// Evidence carries no clock. Freshness comes from the short life of the
-// certificate that carries it; see package ratls.
+// Evidence carries no clock. Peers of ours make some for each connection, which
+// [Policy.JudgeSession] judges; with others freshness comes from the short life
+// of the certificate that carries it. See package ratls.
 //
 // Specification: wire.md 3.4 to 3.7, current.md 6.
 package attest

@@ -23,6 +23,14 @@ type Attestation struct {
 	// MinEvaluation is the oldest TCB evaluation data number that Intel's
 	// statements may have.
 	MinEvaluation int `json:"min_evaluation,omitempty"`
+	// GPUCollateral is where NVIDIA's statements about GPUs come from: a directory,
+	// "none" to leave them unjudged, or empty for NVIDIA's own services.
+	GPUCollateral string `json:"gpu_collateral,omitempty"`
+	// GPULinked accepts GPUs that share memory over encrypted links.
+	GPULinked bool `json:"gpu_linked,omitempty"`
+	// DenyPlatformsFile is a file of machines that are struck off, by their ids
+	// as verdicts name them, one a line. It may be changed at any time.
+	DenyPlatformsFile string `json:"deny_platforms_file,omitempty"`
 
 	// SimulatedTDX is the directory of a simulated vendor whose machines the
 	// node believes.

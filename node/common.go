@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/opencocoon/cocoon/attest"
-	"github.com/opencocoon/cocoon/attest/evidence"
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ratls"
 	"github.com/opencocoon/cocoon/ton"
@@ -89,7 +88,8 @@ type base struct {
 	chain    *ton.Client // nil without a chain
 	tls      *ratls.Config
 	token    string
-	done     func() // nil, or what ends with the node
+	more     []func(context.Context) error // runs beside the role
+	done     func()                        // nil, or what ends with the node
 }
 
 // base opens chain and registry and makes the identity. images chooses the
@@ -146,16 +146,18 @@ func (c *Common) identify(ctx context.Context, env Env, b *base, guest bool, ima
 	if err != nil {
 		return err
 	}
-	gpus, done, err := c.judgeGPUs()
-	if err != nil {
+	if b.done, err = c.judgeGPUs(policy); err != nil {
 		return err
 	}
-	b.done = done
-	policy.Verifiers[evidence.NVIDIA] = gpus
-	b.tls = &ratls.Config{
-		Identity: identity, Policy: policy, GPU: c.gpus(guest, env.log()), Log: env.Log,
-		Sessions: ratls.NewSessions(ratls.SessionsOptions{Log: env.Log}),
+	sessions := ratls.NewSessions(ratls.SessionsOptions{Log: env.Log})
+	if c.DenyPlatformsFile != "" {
+		list := &struck{file: c.DenyPlatformsFile, policy: policy, sessions: sessions, log: env.log()}
+		if policy, err = list.begin(); err != nil {
+			return err
+		}
+		b.more = append(b.more, func(ctx context.Context) error { return list.run(ctx, lookAtList) })
 	}
+	b.tls = &ratls.Config{Identity: identity, Policy: policy, GPU: c.gpus(platform, env.log()), Log: env.Log, Sessions: sessions}
 	return nil
 }
 
@@ -176,7 +178,7 @@ func (b *base) run(ctx context.Context, role func(context.Context) error, more .
 	needed, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var beside sync.WaitGroup
-	more = append(more, b.tls.Identity.Run,
+	more = append(append(more, b.more...), b.tls.Identity.Run,
 		func(ctx context.Context) error { return b.registry.Run(ctx, 0) },
 		func(ctx context.Context) error { return b.tls.Sessions.Run(ctx, b.registry.Changed) })
 	for _, f := range more {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
-	"os"
 
 	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/attest/insecure"
@@ -12,10 +11,14 @@ import (
 	"github.com/opencocoon/cocoon/ratls"
 )
 
-// gpus is where evidence of this machine's GPUs comes from; nil if it has
-// none to show, or nobody would count it beside a platform that is not real.
-func (a *Attestation) gpus(guest bool, log *slog.Logger) ratls.GPU {
-	if !guest || a.SimulatedTDX != "" || a.Fake || a.NoAttestation {
+// withoutGPU leaves GPUs unjudged, and unshown.
+const withoutGPU = "none"
+
+// gpus is where evidence of this machine's GPUs comes from, nil where there is
+// nothing to show: outside a genuine guest they prove nothing.
+func (a *Attestation) gpus(platform attest.Platform, log *slog.Logger) ratls.GPU {
+	kind := platform.Kind()
+	if a.SimulatedImage != "" || a.GPUCollateral == withoutGPU || kind != attest.KindTDX && kind != attest.KindSEVSNP {
 		return nil
 	}
 	found, err := nvidia.Find()
@@ -23,30 +26,31 @@ func (a *Attestation) gpus(guest bool, log *slog.Logger) ratls.GPU {
 	case err == nil:
 		return found
 	case !errors.Is(err, nvidia.ErrNoGPU):
-		log.Warn("peers are not shown evidence of the GPU", "err", err)
+		log.Warn("the GPUs of this machine prove nothing to peers", "err", err)
 	}
 	return nil
 }
 
-// judgeGPUs says how evidence of GPUs is judged. Without a level that asks for
-// it, GPUs pass that nobody says anything about; what is known must be right.
-func (a *Attestation) judgeGPUs() (*nvidia.Verifier, func(), error) {
-	v := &nvidia.Verifier{MultiGPU: true, AllowUnknown: a.Require < attest.LevelGPU}
-	done := func() {}
-	if info, err := os.Stat(a.Collateral); err == nil && info.IsDir() {
-		v.Collateral = nvidia.Dir(a.Collateral)
+// judgeGPUs adds to a policy how GPUs are judged. One about which NVIDIA says
+// nothing raises nobody's level, and is refused only where the level is asked
+// for. The caller calls done in the end.
+func (a *Attestation) judgeGPUs(p *attest.Policy) (done func(), err error) {
+	if a.GPUCollateral == withoutGPU {
+		return nil, nil
+	}
+	v := &nvidia.Verifier{MultiGPU: a.GPULinked, AllowUnknown: a.Require < attest.LevelGPU}
+	v.Collateral = &nvidia.Service{}
+	if a.GPUCollateral != "" {
+		v.Collateral = nvidia.Dir(a.GPUCollateral)
 	} else if dir := keptIn("nvidia"); dir != "" {
 		cache := nvidia.Cached(&nvidia.Service{}, dir, nil)
 		v.Collateral, done = cache, cache.Close
-	} else {
-		v.Collateral = &nvidia.Service{}
 	}
 	if a.SimulatedTDX != "" {
-		test, err := insecure.LoadGPUAnchors(a.SimulatedTDX)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, done, err
+		if v.Test, err = insecure.LoadGPUAnchors(a.SimulatedTDX); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return done, err
 		}
-		v.Test = test
 	}
-	return v, done, nil
+	p.Verifiers[attest.KindNVIDIA] = v
+	return done, nil
 }

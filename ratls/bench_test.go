@@ -85,7 +85,7 @@ func cpu() time.Duration {
 
 // BenchmarkHandshake is everything from TCP to the first byte back, both ends
 // in one process, without proof of work. Cold forgets verdicts before each
-// connection; collateral is in memory always.
+// connection; collateral, and that the vendor has signed it, is known always.
 func BenchmarkHandshake(b *testing.B) {
 	for _, cold := range []bool{true, false} {
 		for _, session := range []bool{false, true} {

@@ -12,8 +12,11 @@ import (
 	"testing"
 )
 
-// SessionProtocol is the ALPN name.
-const SessionProtocol = sessionProtocol
+// The ALPN name, and how many quotes are made at a time.
+const (
+	SessionProtocol  = sessionProtocol
+	MaxSessionQuotes = maxSessionQuotes
+)
 
 // Proof is what evidence must carry on a connection, for tests that lie.
 type Proof struct {

@@ -381,3 +381,57 @@ func TestGPUIsShown(t *testing.T) {
 		t.Errorf("%+v", s.Peer.Verdict)
 	}
 }
+
+// gauge counts how many quotes are being made at a time, and holds them.
+type gauge struct {
+	attest.Platform
+	now, most atomic.Int64
+	calls     atomic.Int64
+	enough    chan struct{}
+}
+
+func (g *gauge) Quote(ctx context.Context, data [64]byte) ([]byte, error) {
+	if g.calls.Add(1) == 1 { // for the certificate
+		return g.Platform.Quote(ctx, data)
+	}
+	n := g.now.Add(1)
+	defer g.now.Add(-1)
+	for most := g.most.Load(); n > most && !g.most.CompareAndSwap(most, n); most = g.most.Load() {
+	}
+	if n == ratls.MaxSessionQuotes {
+		select {
+		case <-g.enough:
+		default:
+			close(g.enough)
+		}
+	}
+	<-g.enough
+	return g.Platform.Quote(ctx, data)
+}
+
+// A crowd of peers does not make a crowd of quotes, and all are served.
+func TestQuotesWaitTheirTurn(t *testing.T) {
+	g := &gauge{Platform: authority(t).Machine("proxy"), enough: make(chan struct{})}
+	l := listen(t, node(t, g, &attest.Policy{AllowNone: true}))
+	echo(t, l)
+	client := node(t, attest.NoPlatform{}, trusting(t, "proxy"))
+	const crowd = 5 * ratls.MaxSessionQuotes
+	served := make(chan error, crowd)
+	for range crowd {
+		go func() {
+			c, err := ratls.Dial(context.Background(), l.Addr().String(), client)
+			if err == nil {
+				c.Close()
+			}
+			served <- err
+		}()
+	}
+	for range crowd {
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := g.most.Load(); n != ratls.MaxSessionQuotes {
+		t.Errorf("%d quotes at a time, want %d", n, ratls.MaxSessionQuotes)
+	}
+}
