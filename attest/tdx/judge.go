@@ -208,12 +208,14 @@ func (i *inquiry) conclude() {
 		}
 	}
 	i.Passing = len(i.missing) > 0
+	i.Status, i.Reason = status, ""
 	switch {
-	case status != UpToDate || !i.Passing && !i.silent:
-		i.Status, i.Reason = status, ""
 	case i.Passing:
-		i.Status, i.Reason = Unknown, "collateral unavailable: "+reasons(i.missing)
-	default:
-		i.Status, i.Reason = Unknown, "the collateral does not tell"
+		i.Reason = "collateral unavailable: " + reasons(i.missing)
+	case i.silent:
+		i.Reason = "the collateral does not tell"
+	}
+	if status == UpToDate && i.Reason != "" {
+		i.Status = Unknown
 	}
 }
