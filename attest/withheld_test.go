@@ -10,6 +10,7 @@ import (
 	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/attest/evidence"
 	"github.com/opencocoon/cocoon/attest/insecure"
+	"github.com/opencocoon/cocoon/attest/snp"
 	"github.com/opencocoon/cocoon/attest/tdx"
 )
 
@@ -57,4 +58,28 @@ func TestToleratedStatusNeedsAllCollateral(t *testing.T) {
 	p.Statuses = nil // what is known to be bad stays refused
 	v, err = p.Judge(t.Context(), raw, key, now)
 	mustRefuse(t, v, err, evidence.CheckTCB)
+}
+
+// So with AMD's list: firmware that meets the minimum is not a machine in order
+// while nobody says whether its certificates were taken back.
+func TestRevocationUnknownIsSeen(t *testing.T) {
+	a, err := insecure.NewSNPAuthority(insecure.SNPOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Publish(insecure.SNPCollateral{Revoke: true}); err != nil {
+		t.Fatal(err)
+	}
+	key, image := newKey(t), insecure.SNPImageHash("worker")
+	raw := attest.Evidence{Kind: attest.KindSEVSNP, Raw: quote(t, a.Machine("worker"), key)}
+	v := &snp.Verifier{Policy: snp.Policy{Minimum: a.Minimum(), AllowUnknown: true, KernelMeasured: only(image)}, Roots: a.Roots(), Collateral: a}
+	p := &attest.Policy{Images: only(image), Verifiers: map[attest.Kind]attest.Verifier{attest.KindSEVSNP: v}}
+	refused, err := p.Judge(t.Context(), raw, key, time.Now())
+	mustRefuse(t, refused, err, evidence.CheckRevocation)
+
+	v.Collateral = snp.Answers{}
+	got, err := p.Judge(t.Context(), raw, key, time.Now())
+	if err != nil || got.Level != attest.LevelUnknownTCB {
+		t.Errorf("%v, level %s, want %s", err, got.Level.Name(), attest.LevelUnknownTCB.Name())
+	}
 }
