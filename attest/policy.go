@@ -129,7 +129,7 @@ func (p *Policy) level(v *Verdict) Level {
 	switch {
 	case v.Insecure:
 		return LevelSimulated
-	case v.TCB == evidence.Unknown:
+	case v.TCB == evidence.Unknown || v.reason != "":
 		return LevelUnknownTCB
 	case p.Images == nil || !p.Images(v.ImageHash):
 		return LevelAttested

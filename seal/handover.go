@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/hpke"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
 	"encoding/json"
@@ -39,8 +40,8 @@ type Statement struct {
 	Store     string            `json:"store"`   // its id
 	Request   string            `json:"request"` // random, names the request in both
 	Made      time.Time         `json:"made"`
-	Kind      attest.Kind       `json:"kind"` // of the evidence
-	Evidence  []byte            `json:"evidence"`
+	Kind      attest.Kind       `json:"kind"`     // of the evidence
+	Evidence  []byte            `json:"evidence"` // for a hash of Key, see vouched
 	Key       ed25519.PublicKey `json:"key"`
 	Signature []byte            `json:"signature"` // by Key, over everything else
 }
@@ -48,6 +49,7 @@ type Statement struct {
 const (
 	labelRequest = "cocoon seal hand-over request 1"
 	labelGrant   = "cocoon seal hand-over grant 1"
+	labelKey     = "cocoon seal hand-over key 1\x00"
 	maxAge       = 24 * time.Hour // of a request or a grant
 	maxSkew      = 5 * time.Minute
 )
@@ -148,7 +150,7 @@ func (s *Statement) sign(ctx context.Context, platform attest.Platform, now time
 	if err != nil {
 		return err
 	}
-	evidence, err := platform.Quote(ctx, attest.ReportData(public))
+	evidence, err := platform.Quote(ctx, attest.ReportData(vouched(public)))
 	if err != nil {
 		return err
 	}
@@ -166,11 +168,26 @@ func (s *Statement) judge(ctx context.Context, policy *attest.Policy, now time.T
 	case now.Sub(s.Made) > maxAge || s.Made.Sub(now) > maxSkew:
 		return nil, fmt.Errorf("made %s, now is %s: make a new one, they last %v", s.Made.Format(time.RFC3339), now.UTC().Format(time.RFC3339), maxAge)
 	}
-	verdict, err := policy.Judge(ctx, attest.Evidence{Kind: s.Kind, Raw: s.Evidence}, s.Key, now)
+	verdict, err := naming(policy).Judge(ctx, attest.Evidence{Kind: s.Kind, Raw: s.Evidence}, vouched(s.Key), now)
 	if err == nil && verdict.Level < attest.LevelSimulated {
 		err = fmt.Errorf("its level is %q: a store is handed over only between images that evidence names", verdict.Level.Name())
 	}
 	return verdict, err
+}
+
+// vouched is what evidence is made for in place of a key itself. Evidence for a
+// certificate's key, which serves strangers, therefore does not count here.
+func vouched(key ed25519.PublicKey) ed25519.PublicKey {
+	hash := sha256.Sum256(slices.Concat([]byte(labelKey), key))
+	return hash[:]
+}
+
+// naming is a policy that leaves no image open: a store goes to those only
+// that somebody has named.
+func naming(p *attest.Policy) *attest.Policy {
+	strict := *p
+	strict.AnyImage = false
+	return &strict
 }
 
 // text is what is signed: all of it but the signature.

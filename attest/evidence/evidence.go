@@ -133,7 +133,7 @@ type Finding struct {
 	// another, or Unknown where nobody could be asked. A finding states it and
 	// leaves it to the policy what is good enough: that makes CheckTCB.
 	Status     string
-	Reason     string   // why the status is Unknown, for people
+	Reason     string   // why the status is Unknown, or another and perhaps worse than it says; for people
 	Advisories []string // known weaknesses of this firmware
 
 	Insecure bool      // the root is a test root
