@@ -197,3 +197,54 @@ func TestRegistrarFails(t *testing.T) {
 		}
 	})
 }
+
+// What is struck before the key manager has seen it listed is struck all the
+// same: it is not given out, and the registry is not asked to take it again.
+func TestStruckUnseen(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		f := r.follower(nil)
+		pass(16 * time.Second) // told, and not listed yet
+		struck := r.publics()[0]
+		r.stop()
+		pass(10 * time.Second)
+		r.chain.change(func(r *contract.Root) { r.PublicKeys[0].Type = 9 })
+		told := r.chain.told()
+		r.start()
+		pass(20 * time.Minute)
+		if _, ok := f.Private(struck); ok || slices.Contains(r.publics(), struck) {
+			t.Error("a key that was struck is still given out")
+		}
+		if n := r.chain.told() - told; n != 1 {
+			t.Errorf("the registry was told %d times, want once of the key made in its place", n)
+		}
+	})
+}
+
+// A registry that takes no keys, for whatever reason, does not drain the wallet.
+func TestRegistryTakesNothing(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		r.chain.set(func() { r.chain.lose = 1 << 30 })
+		pass(24 * time.Hour)
+		if n := r.chain.told(); n > 24*20 {
+			t.Errorf("the registry was told %d times in a day, in which it took none of 24 keys", n)
+		}
+		r.chain.set(func() { r.chain.lose = 0 })
+		pass(70 * time.Minute)
+		if s := r.m.Snapshot().Status; s.Usable < 24 {
+			t.Errorf("%d keys an hour after it takes them again, want all", s.Usable)
+		}
+	})
+}
+
+// A clock that was ahead for a while does not stop the making of keys until it
+// is as late as it was.
+func TestDueAfterClockWasAhead(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	for ago, want := range map[time.Duration]bool{
+		time.Hour: true, 59 * time.Minute: false, 0: false, -time.Minute: false, -2 * time.Hour: true, -8760 * time.Hour: true,
+	} {
+		if got := due([]*entry{{kind: TypeV1, created: now.Add(-ago).Unix()}}, now, time.Hour); got != want {
+			t.Errorf("due with a key made %v ago = %v, want %v", ago, got, want)
+		}
+	}
+}
