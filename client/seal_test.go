@@ -14,6 +14,7 @@ import (
 
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/fieldcrypt"
+	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/openai"
 	"github.com/opencocoon/cocoon/tl"
 )
@@ -420,6 +421,31 @@ func TestUnknownKeyIsShunned(t *testing.T) {
 		if s := client.Snapshot().Status; s.Running != 0 || s.MemoryUsed != 0 {
 			t.Errorf("%+v", s)
 		}
+	}
+}
+
+// A proxy's refusal comes in two messages, and what is in the second decides: so
+// it arrives whole, also when a stream was asked for.
+func TestRefusalOfAStreamArrivesWhole(t *testing.T) {
+	n := newNetwork(t)
+	c, err := New(n.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.cfg.Tally.Adopt("x", 0, 0)
+	k := newCall(&link{c: c}, true)
+	if k.spend, err = c.cfg.Tally.Reserve(ledger.Spending{Account: "x", Most: 1000}); err != nil {
+		t.Fatal(err)
+	}
+	head := response200("application/json")
+	head.StatusCode, head.Headers = 400, append(head.Headers, tl.HTTPHeader{Name: headerError, Value: "602"})
+	k.deliver(part{first: true, data: tl.Marshal(&head)})
+	if _, ok := k.poll(); ok {
+		t.Error("the head of a refusal is handed over alone")
+	}
+	k.deliver(part{data: []byte("unknown public key"), end: true, final: &tl.ClientQueryFinalInfo{}})
+	if got, ok := k.poll(); !ok || !got.end || len(got.chunks) != 1 {
+		t.Errorf("%+v, %v, want the whole refusal", got, ok)
 	}
 }
 
