@@ -369,6 +369,32 @@ func TestAppEncryptsItself(t *testing.T) {
 	}
 }
 
+// A body that names a key and is clear all the same is no way around a demand
+// for encryption. Where none is demanded it is the worker's to refuse.
+func TestAppPretendsToEncrypt(t *testing.T) {
+	pretended := strings.Replace(chatBody, "{", `{"receiver_public_key":"`+strings.Repeat("ab", 32)+`",`, 1)
+	for _, c := range []struct {
+		mode, header string
+		status       int
+	}{{EncryptionV1, "", 400}, {EncryptionOff, "v1", 400}, {EncryptionAuto, "", 200}} {
+		p := &scriptedProxy{version: 4, onQuery: func(s *session, q *tl.ClientRunQueryEx) { s.whole(q.RequestID, 200, smallAnswer) }}
+		n := newNetwork(t, p)
+		client := n.startReady(sealedConfig(n, c.mode))
+		r := newRequest(t, t.Context(), pretended)
+		if c.header != "" {
+			r.Header.Set(headerEncryption, c.header)
+		}
+		res, err := client.Transport().RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if body := read(t, res); res.StatusCode != c.status || (c.status == 400) != (len(p.seen()) == 0) {
+			t.Errorf("%s %s: status %d, the proxy saw %d queries: %s", c.mode, c.header, res.StatusCode, len(p.seen()), body)
+		}
+	}
+}
+
 // Debug records stand in the clear answer; retries send the same ciphertext.
 func TestSealedDebugAndRetry(t *testing.T) {
 	tries := 0
