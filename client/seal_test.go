@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -495,8 +496,9 @@ func TestSealedAnswerAbandoned(t *testing.T) {
 	await(t, "the memory", func() bool { s := client.Snapshot().Status; return s.MemoryUsed == 0 && s.Running == 0 })
 }
 
-// Whatever a relay sends in the place of an answer, what reaches the caller was
-// sealed for it, or is an error.
+// Whatever a relay sends in the place of an answer, every text that reaches the
+// caller was sealed for it, or is an error. A document without texts can be
+// anybody's: the format authenticates nothing else.
 func FuzzUnseal(f *testing.F) {
 	app := &fieldcrypt.Seed{7}
 	seal, err := fieldcrypt.NewSealer(app, networkSeed.Public(), fieldcrypt.ToWorker)
@@ -513,6 +515,7 @@ func FuzzUnseal(f *testing.F) {
 		f.Add(framing, 100, []byte(`{"x":"clear"}`))
 		f.Add(framing, 1, []byte("data: "+string(good)+"\n\n: c\n\ndata: [DONE]\n\n"))
 		f.Add(framing, 9, []byte(`{"error":{"message":"no"}}`))
+		f.Add(framing, 50, bytes.Replace(good, []byte(`"x":"ENC_`), []byte(`"x":{"n":1},"model":"ENC_`), 1))
 	}
 	f.Fuzz(func(t *testing.T, framing, size int, body []byte) {
 		c := &Client{cfg: Config{MaxBuffered: 1 << 20}}
@@ -534,11 +537,38 @@ func FuzzUnseal(f *testing.F) {
 		}
 		split := openai.NewSplitter(u.framing, 0)
 		check := func(p openai.Piece) {
-			if text := string(p.JSON); p.JSON != nil && text != `{"x":"sealed"}` && !isErrorDocument(p.JSON) {
-				t.Fatalf("%q reaches the caller", text)
+			var doc any
+			if p.JSON == nil || isErrorDocument(p.JSON) {
+				return
+			}
+			if err := json.Unmarshal(p.JSON, &doc); err != nil || !onlySealed(doc) {
+				t.Fatalf("%q reaches the caller (%v)", p.JSON, err)
 			}
 		}
 		split.Feed(got, check)
 		split.Close(check)
 	})
+}
+
+// onlySealed says whether no text of a document, but for those that are always
+// clear, is another than the one that was sealed.
+func onlySealed(v any) bool {
+	switch v := v.(type) {
+	case string:
+		return v == "sealed"
+	case []any:
+		return !slices.ContainsFunc(v, func(x any) bool { return !onlySealed(x) })
+	case map[string]any:
+		for name, x := range v {
+			switch name {
+			case "is_encrypted", "sender_public_key", "receiver_public_key", "encryption_nonce", "model", "max_completion_tokens", "max_tokens",
+				"max_coefficient", "timeout", "debug", "enable_debug", "request_guid":
+				continue
+			}
+			if !onlySealed(x) {
+				return false
+			}
+		}
+	}
+	return true
 }
