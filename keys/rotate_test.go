@@ -1,13 +1,17 @@
 package keys
 
 import (
+	"context"
 	"errors"
+	"net"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/fieldcrypt"
+	"github.com/opencocoon/cocoon/ratls"
+	"github.com/opencocoon/cocoon/tl"
 )
 
 // Three days: a key each hour that lives a day, each registered once it is ripe,
@@ -173,8 +177,12 @@ func TestStruck(t *testing.T) {
 func TestNotNamed(t *testing.T) {
 	inBubble(t, nil, func(r *rig) {
 		pass(time.Minute)
+		first := r.publics()[0]
 		r.chain.change(func(r *contract.Root) { r.KeyManagerKey, r.PublicKeys = nil, nil })
 		pass(2 * time.Hour)
+		if !slices.Contains(r.publics(), first) {
+			t.Error("a key was erased because somebody else's registry does not list it")
+		}
 		s := r.m.Snapshot()
 		if len(s.Keys) != 3 || s.Status.Named || s.Status.Trouble == "" || r.chain.told() != 1 {
 			t.Errorf("%d keys, told %d times, %+v", len(s.Keys), r.chain.told(), s.Status)
@@ -246,5 +254,56 @@ func TestDueAfterClockWasAhead(t *testing.T) {
 		if got := due([]*entry{{kind: TypeV1, created: now.Add(-ago).Unix()}}, now, time.Hour); got != want {
 			t.Errorf("due with a key made %v ago = %v, want %v", ago, got, want)
 		}
+	}
+}
+
+// A registry has room for so many keys, and no more are made, by hand or by the hour.
+func TestKeysAreBounded(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		pass(time.Second)
+		for range maxKeys - 1 {
+			if _, err := r.m.Generate(5); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := r.m.Generate(5); !errors.Is(err, errManyKeys) {
+			t.Errorf("key %d: %v", maxKeys+1, err)
+		}
+		pass(2 * time.Hour)
+		if n := len(r.publics()); n != maxKeys {
+			t.Errorf("%d keys, want %d", n, maxKeys)
+		}
+	})
+}
+
+// A key ends at its second, whenever the memory of it is swept; one that is over
+// is neither given out nor taken.
+func TestKeyEnds(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	f, err := NewFollower(FollowerConfig{Registry: contract.NewMemory(testRoot(t)), Now: func() time.Time { return now },
+		Dial: func(context.Context, string) (net.Conn, *ratls.Peer, error) { return nil, nil, net.ErrClosed }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newEntry(TypeV1, now, time.Minute)
+	list := func() []tl.KeyManagerPrivateKey {
+		return []tl.KeyManagerPrivateKey{{ValidUntilUtime: int32(e.expires), PrivateKey: tl.Int256(e.seed)}}
+	}
+	taken := list()
+	if f.take(taken); taken[0].PrivateKey != (tl.Int256{}) {
+		t.Error("the key is left in the message")
+	}
+	m := &Manager{cfg: Config{Now: func() time.Time { return now }}, keys: []*entry{e, newEntry(5, now, time.Minute)}}
+	for _, want := range []int{1, 0} {
+		if _, ok := f.Private(e.public); ok != (want == 1) || f.Count() != want {
+			t.Errorf("at %v the follower has it: %v, %d keys, want %d", now, ok, f.Count(), want)
+		}
+		if n := len(m.keysFor(Proxy).Keys); n != want {
+			t.Errorf("at %v the key manager gives out %d keys, want %d: of type 1 that has not ended", now, n, want)
+		}
+		now = now.Add(time.Minute)
+	}
+	if f.take(list()); len(f.held) != 0 {
+		t.Error("a key that is over was taken")
 	}
 }
