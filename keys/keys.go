@@ -159,6 +159,7 @@ type entry struct {
 	registered bool      // the registry has listed it, perhaps it no longer does
 	listed     bool      // it lists it now
 	told       time.Time // when the registrar was last asked
+	tries      int       // how often it was
 }
 
 // listing is how the registry lists it.
