@@ -30,10 +30,11 @@ const (
 	secretFile = "secret"      // what a client shares with proxies
 )
 
-const (
-	sealedFile = "sealed.json"
-	lockFile   = "lock"
-)
+// SealedFile is the sealed store in a data directory.
+const SealedFile = "sealed.json"
+
+// lockFile is held by who works in a data directory.
+const lockFile = "lock"
 
 // holding is which secrets a role keeps, and which images may.
 type holding struct {
@@ -152,15 +153,15 @@ func (h *holding) begin(ctx context.Context, env Env) (k *keyring, release func(
 }
 
 func (h *holding) plainKeyring() (*keyring, error) {
-	if _, err := os.Lstat(h.path(sealedFile)); !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s holds this node's secrets, and settings do not say by whom it is sealed: set seal; without it the node would become another", sealedFile)
+	if _, err := os.Lstat(h.path(SealedFile)); !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s holds this node's secrets, and settings do not say by whom it is sealed: set seal; without it the node would become another", SealedFile)
 	}
 	return &keyring{holding: h, kept: "plain files in the data directory"}, nil
 }
 
 // open opens the store, and makes one only where there cannot have been one.
 func (h *holding) open(ctx context.Context, by *sealer) (*seal.Store, error) {
-	store, err := seal.Open(ctx, h.path(sealedFile), by.Source)
+	store, err := seal.Open(ctx, h.path(SealedFile), by.Source)
 	var sealed *seal.SealedError
 	switch {
 	case errors.As(err, &sealed):
@@ -169,9 +170,9 @@ func (h *holding) open(ctx context.Context, by *sealer) (*seal.Store, error) {
 		return store, err
 	}
 	if trace := h.trace(); trace != "" {
-		return nil, fmt.Errorf("%s is gone, and %s shows that there was one: bring back a copy; to begin anew, as another node, move the directory away", sealedFile, trace)
+		return nil, fmt.Errorf("%s is gone, and %s shows that there was one: bring back a copy; to begin anew, as another node, move the directory away", SealedFile, trace)
 	}
-	return seal.Create(ctx, h.path(sealedFile), by.Source)
+	return seal.Create(ctx, h.path(SealedFile), by.Source)
 }
 
 // trace is what secrets have left in the directory, empty if nothing.

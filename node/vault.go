@@ -41,7 +41,7 @@ func OpenVault(ctx context.Context, role Role) (*Vault, error) {
 }
 
 // Path is where the store is.
-func (v *Vault) Path() string { return v.h.path(sealedFile) }
+func (v *Vault) Path() string { return v.h.path(SealedFile) }
 
 // Image is the hash of the image that runs here, empty if it is not known.
 func (v *Vault) Image() string { return v.by.image }
