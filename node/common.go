@@ -46,6 +46,7 @@ type Common struct {
 	// if missing. Without a file the actions are closed.
 	ControlTokenFile string `json:"control_token_file,omitempty"`
 	Attestation
+	Sealing
 }
 
 func (c *Common) check(p *Problems) {

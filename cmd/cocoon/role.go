@@ -101,6 +101,7 @@ func commonFlags(f *pflag.FlagSet, c *node.Common, listen string) {
 	f.StringVar(&c.SimulatedImage, "insecure-simulated-image", "", "be such a machine, running the image of this `name`")
 	f.BoolVar(&c.Fake, "insecure-fake-tdx", false, "show and believe evidence that is a mere hash of the key")
 	f.BoolVar(&c.NoAttestation, "insecure-no-attestation", false, "show no evidence and believe peers without")
+	sealingFlags(f, &c.Sealing)
 }
 
 // referenceNames accepts what the reference network's configuration files
