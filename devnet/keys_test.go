@@ -35,6 +35,7 @@ func TestKeyManager(t *testing.T) {
 	t.Run("sealed", func(t *testing.T) { keyManager(t, true) })
 }
 
+// What was sealed once stays sealed.
 func keyManager(t *testing.T, sealed bool) {
 	dir := t.TempDir()
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
@@ -42,7 +43,7 @@ func keyManager(t *testing.T, sealed bool) {
 	var first string
 	for run := range 2 {
 		log := &lockedBuffer{}
-		n, err := Start(t.Context(), Config{Listen: "127.0.0.1:0", Data: dir, Engine: engine.URL, Keys: true, Sealed: sealed, Log: slog.New(slog.NewTextHandler(log, nil))})
+		n, err := Start(t.Context(), Config{Listen: "127.0.0.1:0", Data: dir, Engine: engine.URL, Keys: true, Sealed: sealed && run == 0, Log: slog.New(slog.NewTextHandler(log, nil))})
 		if err != nil {
 			t.Fatalf("%v\n%s", err, log)
 		}

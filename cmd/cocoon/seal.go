@@ -47,17 +47,17 @@ func sealVerb() *cobra.Command {
 			"judges the answer and takes the store over (accept). Files between them hold no secret.\n\n" +
 			"Every command takes the role and its node's own settings: the same --config, flags and variables.",
 		Example: "  cocoon seal status proxy --config proxy.json\n" +
-			"  cocoon seal request proxy --config new.json --out request.json     # in the new image\n" +
-			"  cocoon seal grant proxy request.json --config old.json --out grant.json   # in the old image\n" +
-			"  cocoon seal accept proxy grant.json --config new.json              # in the new image",
+			"  cocoon seal request proxy --config new.json --out request.json\n" +
+			"  cocoon seal grant proxy request.json --config old.json --out grant.json\n" +
+			"  cocoon seal accept proxy grant.json --config new.json",
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
 		sealStep("status", "", "who can open the store, and what is in it", sealStatus),
 		sealStep("import", "", "move the secrets of plain files into the store", sealImport),
 		sealStep("request", "", "ask for the store on behalf of this image", sealRequest),
-		sealStep("grant", "FILE", "judge a request and hand the store over", sealGrant),
-		sealStep("accept", "FILE", "judge a grant and take the store over", sealAccept),
+		sealStep("grant", "request.json", "judge a request and hand the store over", sealGrant),
+		sealStep("accept", "grant.json", "judge a grant and take the store over", sealAccept),
 		sealStep("forget", "", "let no other image open the store any more", sealForget),
 	)
 	return cmd
@@ -74,13 +74,18 @@ type sealing struct {
 	json  bool
 }
 
-// sealStep is a command with one for each role below it.
+// sealStep is a command with one for each role below it; argument is a name
+// for the file it reads, empty for none.
 func sealStep(name, argument, short string, do func(context.Context, *sealing) error) *cobra.Command {
-	step := &cobra.Command{Use: name + " ROLE", Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	example := func(role string) string {
+		return strings.ReplaceAll(fmt.Sprintf("  cocoon seal %s %s %s --config %[2]s.json", name, role, argument), "  --", " --")
+	}
+	step := &cobra.Command{Use: name + " ROLE", Short: short, Example: example("proxy"), Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	for _, k := range keepers {
-		cmd := &cobra.Command{Use: strings.TrimSpace(k.name + " " + argument), Short: k.of, Args: cobra.NoArgs}
+		cmd := &cobra.Command{Use: k.name, Short: k.of, Example: example(k.name), Args: cobra.NoArgs}
 		if argument != "" {
-			cmd.Args = cobra.ExactArgs(1)
+			cmd.Use, cmd.Args = k.name+" FILE", positional("FILE")
 		}
 		s, role := k.settings(cmd)
 		w := &sealing{cmd: cmd, role: k.name}
