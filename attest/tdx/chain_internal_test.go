@@ -4,9 +4,12 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/pem"
+	"fmt"
 	"math/big"
 	"slices"
 	"strings"
@@ -157,5 +160,56 @@ func TestReadPCK(t *testing.T) {
 	}
 	if _, err := readPCK(&x509.Certificate{}); err == nil {
 		t.Error("a certificate without the extension was read")
+	}
+}
+
+// Who may sign collateral: Intel's signer below the root that the quote ends
+// at, while its certificate is valid.
+func TestOpenJSONSigner(t *testing.T) {
+	p256, now := elliptic.P256(), time.Now()
+	leaf := func(c *x509.Certificate) { c.IsCA, c.KeyUsage = false, x509.KeyUsageDigitalSignature }
+	root, stranger := issue(t, nil, nameRoot, same, p256), issue(t, nil, nameRoot, same, p256)
+	good := issue(t, root, nameSigner, leaf, p256)
+	old := issue(t, root, nameSigner, func(c *x509.Certificate) { leaf(c); c.NotAfter = now.Add(time.Minute) }, p256)
+	pool := x509.NewCertPool()
+	pool.AddCert(root.cert)
+	for _, c := range []struct {
+		name   string
+		signer *authority
+		chain  []*authority
+		now    time.Time
+		want   string
+	}{
+		{"as it should be", good, []*authority{good, root}, now, ""},
+		{"another key", root, []*authority{good, root}, now, "not signed"},
+		{"the root itself", root, []*authority{root, root}, now, "subject is"},
+		{"a CA for processors", issue(t, root, nameProcessor, same, p256), nil, now, "subject is"},
+		{"a signer below another root", issue(t, stranger, nameSigner, leaf, p256), []*authority{nil, stranger}, now, "not trusted"},
+		{"a signer of another root's", issue(t, stranger, nameSigner, leaf, p256), nil, now, "verification"},
+		{"an expired signer", old, nil, now.Add(2 * time.Minute), "expired"},
+		{"a signer of tomorrow", issue(t, root, nameSigner, func(c *x509.Certificate) { leaf(c); c.NotBefore = now.Add(time.Minute) }, p256), nil, now, "not yet valid"},
+	} {
+		if c.chain == nil {
+			c.chain = []*authority{nil, root}
+		}
+		if c.chain[0] == nil {
+			c.chain[0] = c.signer
+		}
+		raw := fmt.Appendf(nil, `{"id":"TDX","version":3,"issueDate":%q,"nextUpdate":%q}`, stamp(now.Add(-time.Minute)), stamp(now.Add(time.Hour)))
+		digest := sha256.Sum256(raw)
+		r, s, err := ecdsa.Sign(rand.Reader, c.signer.key, digest[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var text []byte
+		for _, a := range c.chain {
+			text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})...)
+		}
+		statement := Statement{Body: fmt.Appendf(nil, `{"tcbInfo":%s,"signature":"%064x%064x"}`, raw, r, s), Chain: text}
+		var info tcbInfoDocument
+		_, err = openJSON(statement, "tcbInfo", "TDX", 3, &info, &info.documentHead, pool, c.now)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want an error with %q", c.name, err, c.want)
+		}
 	}
 }
