@@ -235,6 +235,14 @@ func TestUnmeasuredMachine(t *testing.T) {
 	p := &attest.Policy{AnyImage: true, Images: func(attest.Hash) bool { return true }}
 	v, err := p.JudgeRelayed(&attest.Relayed{Kind: attest.KindTDX, Measurements: m, Key: key}, time.Now())
 	mustRefuse(t, v, err, attest.CheckEvidence)
+
+	// Nor does a genuine machine's word.
+	a := authority(t)
+	machine := a.Machine("x")
+	machine.Edit = func(d *insecure.Draft) { d.Body.MRTD, d.Body.RTMR = [48]byte{}, [4][48]byte{} }
+	p.Verifiers = by(a.Verifier())
+	v, err = p.Judge(t.Context(), attest.Quoted(quote(t, machine, key)), key, time.Now())
+	mustRefuse(t, v, err, evidence.CheckImage)
 }
 
 func TestJudgeAccepts(t *testing.T) {
@@ -478,6 +486,28 @@ func TestCacheIsSharedByPoliciesThatAskTheSame(t *testing.T) {
 		asks.Verifiers = by(&tdx.Verifier{Roots: was.Roots, TestRoots: was.TestRoots, Collateral: a, TestCollateral: a})
 		v, err := asks.Judge(t.Context(), attest.Quoted(bad), key, now)
 		mustRefuse(t, v, err, evidence.CheckRevocation)
+	}
+}
+
+// A machine that was refused is asked about anew when the reason is gone.
+func TestCacheRemembersNoFailure(t *testing.T) {
+	a, err := insecure.NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Publish(insecure.Collateral{RevokePCK: true}); err != nil {
+		t.Fatal(err)
+	}
+	key, now := newKey(t), time.Now()
+	p := &attest.Policy{AnyImage: true, Verifiers: by(a.Verifier()), Cache: attest.NewCache(4)}
+	q := attest.Quoted(quote(t, a.Machine("x"), key))
+	v, err := p.Judge(t.Context(), q, key, now)
+	mustRefuse(t, v, err, evidence.CheckRevocation)
+	if err := a.Publish(insecure.Collateral{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Judge(t.Context(), q, key, now); err != nil {
+		t.Error(err)
 	}
 }
 

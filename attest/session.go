@@ -153,7 +153,7 @@ func (p *Policy) checkGPU(ctx context.Context, v *Verdict, s *Session, now time.
 		v.GPU = nil
 		return
 	}
-	if f := v.GPU; f == nil || f.Passing || now.Before(v.gpuAt) || !now.Before(expiry(f, v.gpuAt)) {
+	if f := v.GPU; f == nil || now.Before(v.gpuAt) || !now.Before(expiry(f, v.gpuAt)) {
 		v.GPU, v.gpuAt = p.Verifiers[evidence.NVIDIA].Verify(ctx, s.GPU, now), now
 	}
 	for _, c := range v.GPU.Checks {
@@ -178,9 +178,17 @@ func (p *Policy) checkBoards(v *Verdict) {
 	v.check(CheckGPU+evidence.CheckPlatform, !struck, listed(ids), "none that is struck off")
 }
 
+// lifeOfPassing is how long a finding is good at most to which a part was
+// missing: long enough not to ask in vain all the time.
+const lifeOfPassing = 5 * time.Minute
+
 // expiry is when a finding should not be used any more.
 func expiry(f *Finding, made time.Time) time.Time {
-	if until := made.Add(lifeOfVerdict); f.Expires.IsZero() || until.Before(f.Expires) {
+	life := lifeOfVerdict
+	if f.Passing {
+		life = lifeOfPassing
+	}
+	if until := made.Add(life); f.Expires.IsZero() || until.Before(f.Expires) {
 		return until
 	}
 	return f.Expires

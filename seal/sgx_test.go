@@ -216,11 +216,13 @@ func TestKeyRefuses(t *testing.T) {
 		{"for another secret", enclave{lie: func(e *[64]byte, _ *tl.PersistentKey) { e[63] ^= 1 }}, "another request"},
 		{"another key of the enclave", enclave{lie: func(_ *[64]byte, a *tl.PersistentKey) { a.EncryptedSecret[0] ^= 1 }}, "another request"},
 		{"a short secret", enclave{lie: func(_ *[64]byte, a *tl.PersistentKey) { a.EncryptedSecret = a.EncryptedSecret[:95] }}, "95 bytes"},
+		{"a long secret", enclave{lie: func(_ *[64]byte, a *tl.PersistentKey) { a.EncryptedSecret = append(a.EncryptedSecret, 0) }}, "97 bytes"},
 		{"no secret", enclave{lie: func(_ *[64]byte, a *tl.PersistentKey) { a.EncryptedSecret = nil }}, "0 bytes"},
 		{"a point off the curve", enclave{lie: offCurve}, "the enclave's key"},
 		{"trailing bytes", enclave{mangle: func(f []byte) []byte { f[0] += 4; return append(f, 0, 0, 0, 0) }}, "sealing service"},
 		{"another message", enclave{mangle: func(f []byte) []byte { f[4] ^= 1; return f }}, "sealing service"},
 		{"a huge frame", enclave{mangle: func(f []byte) []byte { return []byte{255, 255, 255, 255} }}, "a frame of 4294967295 bytes"},
+		{"a frame that is a little too large", enclave{mangle: func(f []byte) []byte { return []byte{0x99, 0x40, 0, 0} }}, "a frame of 16537 bytes"},
 		{"half a frame", enclave{mangle: func(f []byte) []byte { return f[:20] }}, "EOF"},
 		{"no answer", enclave{mangle: func(f []byte) []byte { return nil }}, "no answer"},
 	} {
@@ -229,6 +231,15 @@ func TestKeyRefuses(t *testing.T) {
 				t.Errorf("%v, want an error with %q and no key", err, c.want)
 			}
 		})
+	}
+}
+
+// Who names no enclave believes none.
+func TestKeyWithoutWanted(t *testing.T) {
+	s := (&enclave{}).serve(t)
+	s.Wanted = nil
+	if key, err := s.Key(t.Context(), "app"); err == nil || !strings.Contains(err.Error(), "none of the 0") || key != [32]byte{} {
+		t.Errorf("%v, want a refusal", err)
 	}
 }
 

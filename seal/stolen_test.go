@@ -1,9 +1,11 @@
 package seal_test
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/sha512"
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 
@@ -48,4 +50,47 @@ func TestHandOverNeedsImages(t *testing.T) {
 	if _, err := seal.Accept(t.Context(), u.path, g, u.new.Sealing(newImage), any, u.now); err == nil || !strings.Contains(err.Error(), attestImage) {
 		t.Errorf("accept: %v, want a refusal of the image", err)
 	}
+}
+
+// A grant is for one store, and its key opens that store's secrets: a host that
+// exchanges files gains nothing, and what is there stays.
+func TestAcceptAnotherFile(t *testing.T) {
+	u, other := newUpgrade(t), newUpgrade(t)
+	secret(t, u.store, "wallet")
+	secret(t, other.store, "wallet")
+	g := u.grant(t, u.ask(t, newImage))
+	mine, theirs := read(t, u.path), read(t, other.path)
+	exchanged := map[string]any{}
+	if err := json.Unmarshal(mine, &exchanged); err != nil {
+		t.Fatal(err)
+	}
+	var foreign map[string]any
+	if err := json.Unmarshal(theirs, &foreign); err != nil {
+		t.Fatal(err)
+	}
+	exchanged["secrets"] = foreign["secrets"]
+	mixed, err := json.Marshal(exchanged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{"another store": theirs, "another store's secrets": mixed} {
+		if err := os.WriteFile(u.path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := seal.Accept(t.Context(), u.path, g, u.new.Sealing(newImage), u.policy, u.now); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		if !bytes.Equal(read(t, u.path), content) {
+			t.Errorf("%s: the file was changed", name)
+		}
+	}
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
