@@ -18,6 +18,7 @@ import (
 	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/openai"
 	"github.com/opencocoon/cocoon/tl"
+	"github.com/opencocoon/cocoon/ton"
 )
 
 // The network's key, which a worker gets from its proxy.
@@ -337,6 +338,34 @@ func TestChoiceOfKey(t *testing.T) {
 		if c.want == 0 && err == nil || c.want != 0 && (err != nil || got != (&fieldcrypt.Seed{c.want}).Public()) {
 			t.Errorf("%s: %x, %v, want number %d", c.name, got, err, c.want)
 		}
+	}
+}
+
+// A registry that was last seen long ago may list keys that were struck since.
+func TestNoKeyFromAStaleRegistry(t *testing.T) {
+	n := newNetwork(t)
+	n.list(networkSeed, keyTypeV1, time.Hour)
+	client := &Client{cfg: Config{Registry: longAgo{n.registry}, Now: time.Now}}
+	if key, err := client.networkKey(); err == nil {
+		t.Errorf("key %x was taken from a registry of three hours ago", key)
+	}
+}
+
+type longAgo struct{ contract.Registry }
+
+func (longAgo) AsOf() ton.Block { return ton.Block{Time: time.Now().Add(-3 * time.Hour)} }
+
+// Nobody but this client says that an answer was encrypted.
+func TestForgedEncryptionHeader(t *testing.T) {
+	p := &scriptedProxy{version: 4, onQuery: func(s *session, q *tl.ClientRunQueryEx) {
+		h := response200("application/json")
+		h.Headers = append(h.Headers, tl.HTTPHeader{Name: "x-cocoon-encryption", Value: EncryptionV1})
+		s.head(q.RequestID, h)
+		s.last(q.RequestID, smallAnswer)
+	}}
+	n := newNetwork(t, p)
+	if res, got := chat(t, n.startReady(sealedConfig(n, EncryptionOff)), chatBody); res.StatusCode != 200 || res.Header[headerEncryption] != nil {
+		t.Errorf("status %d, header %q: %s", res.StatusCode, res.Header[headerEncryption], got)
 	}
 }
 
