@@ -455,6 +455,8 @@ func TestHandOverByRegistry(t *testing.T) {
 		s := goodProxy()
 		s.Data, s.Registry, s.SimulatedTDX, s.SimulatedImage = data, registry, vendor, image
 		s.Seal, s.SealImages = SealSimulated, more
+		// What is asked of workers is not asked of proxies.
+		s.Rules = attest.Rules{RequireFresh: true, Registers: []string{"mrtd=00"}, Platforms: []string{"00"}}
 		return s
 	}
 	if _, err := PublicKey(t.Context(), role("proxy 1"), WalletKey); err != nil {
@@ -464,6 +466,18 @@ func TestHandOverByRegistry(t *testing.T) {
 	third, err := vault(t, role("proxy 3")).Request(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	struck := role("proxy 1", insecure.ImageHash("proxy 3").String())
+	if _, v, err := vault(t, struck).Grant(t.Context(), Env{}, third); err != nil {
+		t.Errorf("an image that settings list: %v", err)
+	} else {
+		struck.DenyPlatformsFile = filepath.Join(t.TempDir(), "struck")
+		if err := os.WriteFile(struck.DenyPlatformsFile, []byte(v.Platform+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := vault(t, struck).Grant(t.Context(), Env{}, third); !errors.Is(err, seal.ErrRefused) || !strings.Contains(err.Error(), "platform") {
+		t.Errorf("a machine that is struck off: %v, want a refusal", err)
 	}
 	if _, v, err := old.Grant(t.Context(), Env{}, third); !errors.Is(err, seal.ErrRefused) || v == nil || v.ImageHash != insecure.ImageHash("proxy 3") {
 		t.Errorf("an image that is not listed: %v, want a refusal", err)

@@ -275,7 +275,31 @@ func (v *Vault) policy(ctx context.Context, env Env) (*attest.Policy, error) {
 	if v.h.Seal == SealSimulated {
 		a.SimulatedTDX = v.h.SimulatedTDX
 	}
+	if a.Rules, err = v.h.ownRules(); err != nil {
+		return nil, err
+	}
 	return a.policy(func(h attest.Hash) bool {
 		return v.h.listed != nil && v.h.listed(root, h) || slices.Contains(more, h)
 	})
+}
+
+// ownRules are those for machines of the node's own kind. What settings ask of
+// its peers' images, GPUs and weights, and which peers alone are served, is
+// about others; a machine that is struck off is struck off here too.
+func (a *Attestation) ownRules() (attest.Rules, error) {
+	r := attest.Rules{Require: min(a.Require, attest.LevelImage), AllowUnknownTCB: a.AllowUnknownTCB,
+		Statuses: a.Statuses, Advisories: a.Advisories, DenyPlatforms: a.DenyPlatforms}
+	if a.DenyPlatformsFile == "" {
+		return r, nil
+	}
+	b, err := os.ReadFile(a.DenyPlatformsFile)
+	if err != nil {
+		return r, fmt.Errorf("deny_platforms_file: %w", err)
+	}
+	ids, err := readStruck(b)
+	if err != nil {
+		return r, fmt.Errorf("deny_platforms_file %s: %w", a.DenyPlatformsFile, err)
+	}
+	r.DenyPlatforms = slices.Concat(r.DenyPlatforms, ids)
+	return r, nil
 }
