@@ -77,8 +77,12 @@ func (r *Rules) checkTCB(v *Verdict) {
 		v.check(evidence.CheckTCB, r.AllowUnknownTCB, strings.TrimSuffix("unknown: "+v.reason, ": "), want)
 		return
 	}
-	inOrder := v.TCB == evidence.UpToDate
-	v.check(evidence.CheckTCB, inOrder || slices.Contains(r.Statuses, v.TCB), v.TCB, want)
+	inOrder, got := v.TCB == evidence.UpToDate, v.TCB
+	ok := inOrder || slices.Contains(r.Statuses, v.TCB)
+	if v.reason != "" { // what a source keeps to itself may be worse than what is tolerated
+		ok, got, want = ok && r.AllowUnknownTCB, got+" or worse: "+v.reason, want+", and all of it known"
+	}
+	v.check(evidence.CheckTCB, ok, got, want)
 	bad := slices.DeleteFunc(slices.Clone(v.Advisories), r.tolerates)
 	v.check(CheckAdvisories, inOrder || len(bad) == 0, listed(v.Advisories), "none that the policy does not list, or up to date")
 }

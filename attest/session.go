@@ -81,7 +81,7 @@ func (p *Policy) Rejudge(ctx context.Context, old *Verdict, e Evidence, key ed25
 	}
 	v = v.reopened()
 	v.Checks = append(v.Checks, old.Checks[i])
-	v.GPU = old.GPU
+	v.GPU, v.gpuAt = old.GPU, old.gpuAt
 	p.checkGPU(ctx, v, s, now)
 	return p.conclude(v)
 }
@@ -110,6 +110,8 @@ func (p *Policy) checkSession(ctx context.Context, v *Verdict, s *Session, now t
 	switch {
 	case bad:
 		v.check(CheckSession, false, fmt.Sprintf("evidence whose %s is %s", failed.Name, failed.Got), made)
+	case f.Insecure != v.Insecure:
+		v.check(CheckSession, false, "evidence under another kind of root, genuine or test", "under that of the certificate's")
 	case f.ImageHash != v.ImageHash:
 		v.check(CheckSession, false, "evidence of image "+f.ImageHash.String(), "of "+v.ImageHash.String()+", as the certificate's")
 	case f.Platform != v.Platform:
@@ -129,7 +131,7 @@ func (p *Policy) fresh(ctx context.Context, kind Kind, raw []byte, now time.Time
 	switch {
 	case kind == KindFakeTDX:
 		if f.check(evidence.CheckSize, len(raw) == fakeSize, fmt.Sprintf("%d bytes", len(raw)), fmt.Sprint(fakeSize)) {
-			f.ReportData, f.ImageHash = [64]byte(raw), Unmeasured
+			f.ReportData, f.ImageHash, f.Insecure = [64]byte(raw), Unmeasured, true
 		}
 	case verifier == nil:
 		f.check(CheckEvidence, false, string(kind), "a kind that the policy can verify")
@@ -151,8 +153,8 @@ func (p *Policy) checkGPU(ctx context.Context, v *Verdict, s *Session, now time.
 		v.GPU = nil
 		return
 	}
-	if f := v.GPU; f == nil || !now.Before(expiry(f, now)) {
-		v.GPU = p.Verifiers[evidence.NVIDIA].Verify(ctx, s.GPU, now)
+	if f := v.GPU; f == nil || now.Before(v.gpuAt) || !now.Before(expiry(f, v.gpuAt)) {
+		v.GPU, v.gpuAt = p.Verifiers[evidence.NVIDIA].Verify(ctx, s.GPU, now), now
 	}
 	for _, c := range v.GPU.Checks {
 		v.check(CheckGPU+c.Name, c.OK, c.Got, c.Want)
@@ -160,7 +162,7 @@ func (p *Policy) checkGPU(ctx context.Context, v *Verdict, s *Session, now time.
 	p.checkBoards(v)
 	nonce := [32]byte(v.GPU.ReportData[:32])
 	v.check(CheckGPUNonce, nonce == s.Nonce, short(nonce[:]), short(s.Nonce[:])+", the hash of this connection and the certificate's key")
-	v.Expires = earlier(v.Expires, expiry(v.GPU, now))
+	v.Expires = earlier(v.Expires, expiry(v.GPU, v.gpuAt))
 	if v.Level == LevelImage && v.GPU.Status == evidence.UpToDate && !v.GPU.Insecure {
 		v.Level = LevelGPU
 	}
@@ -176,9 +178,17 @@ func (p *Policy) checkBoards(v *Verdict) {
 	v.check(CheckGPU+evidence.CheckPlatform, !struck, listed(ids), "none that is struck off")
 }
 
-// expiry is when a finding made now, or before, should not be used any more.
-func expiry(f *Finding, now time.Time) time.Time {
-	if until := now.Add(lifeOfVerdict); f.Expires.IsZero() || until.Before(f.Expires) {
+// lifeOfPassing is how long a finding is good at most to which a part was
+// missing: long enough not to ask in vain all the time.
+const lifeOfPassing = 5 * time.Minute
+
+// expiry is when a finding should not be used any more.
+func expiry(f *Finding, made time.Time) time.Time {
+	life := lifeOfVerdict
+	if f.Passing {
+		life = lifeOfPassing
+	}
+	if until := made.Add(life); f.Expires.IsZero() || until.Before(f.Expires) {
 		return until
 	}
 	return f.Expires

@@ -36,7 +36,8 @@ type Verdict struct {
 	At      time.Time
 	Expires time.Time // when it should be judged anew
 
-	reason string // why TCB is unknown
+	gpuAt  time.Time // when GPU was found
+	reason string    // why TCB is unknown, or may be worse than it says; else empty
 }
 
 // Failed returns the first check that refused the peer.

@@ -3,6 +3,10 @@ package client
 import (
 	"encoding/json"
 	"testing"
+
+	"github.com/opencocoon/cocoon/attest"
+	"github.com/opencocoon/cocoon/attest/insecure"
+	"github.com/opencocoon/cocoon/ratls"
 )
 
 // What a caller can ask about the proxies in use, and what each answer says.
@@ -68,5 +72,36 @@ func TestAttestationNeedsKey(t *testing.T) {
 func TestAttestationHeaderIsOurs(t *testing.T) {
 	if !keptBack[headerAttestation] {
 		t.Error("an answer may bring its own level")
+	}
+}
+
+// The level that an answer names is that of today, not of when the proxy was
+// connected.
+func TestAttestationHeaderIsNew(t *testing.T) {
+	identity, err := ratls.NewIdentity(t.Context(), insecure.Fake{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake := &attest.Policy{AllowFake: true, AnyImage: true}
+	listener, err := ratls.Listen("127.0.0.1:0", &ratls.Config{Identity: identity, Policy: fake, Difficulty: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go listener.Accept()
+	sessions := ratls.NewSessions(ratls.SessionsOptions{})
+	conn, err := ratls.Dial(t.Context(), listener.Addr().String(), &ratls.Config{Identity: identity, Policy: fake, MaxDifficulty: -1, Sessions: sessions})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	l := &link{peer: conn.Peer}
+	if got := l.levelName(); got != attest.LevelFake.Name() {
+		t.Errorf("level %q", got)
+	}
+	sessions.Replace(&attest.Policy{})
+	sessions.Revalidate(t.Context())
+	if got := l.levelName(); got != attest.LevelRefused.Name() {
+		t.Errorf("level %q after the proxy was refused, want %q", got, attest.LevelRefused.Name())
 	}
 }

@@ -82,7 +82,7 @@ func (l *link) distrusted() error {
 }
 
 // levelName is the same, as settings name it.
-func (l *link) levelName() string { return levelName(l.peer.Verdict) }
+func (l *link) levelName() string { return levelName(l.peer.Judged()) }
 
 func (l *link) isClosed() bool {
 	l.mu.Lock()

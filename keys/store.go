@@ -133,6 +133,15 @@ func load(from Store) ([]*entry, error) {
 	return decode(data)
 }
 
+// Check says whether a key manager could start from a store.
+func Check(s Store) error {
+	list, err := load(s)
+	for _, e := range list {
+		e.forget()
+	}
+	return err
+}
+
 // decode reads a blob. Its errors quote nothing of it.
 func decode(data []byte) (keys []*entry, err error) {
 	var s stored

@@ -183,7 +183,11 @@ func (c *Config) keep(ctx context.Context, conn *Conn, begun uint64, judge judge
 	stale := s.round != begun
 	s.mu.Unlock()
 	if stale {
-		if err := l.revalidate(ctx); err != nil {
+		err := l.revalidate(ctx)
+		if err == nil { // which it also is if time ran out and nobody has judged
+			err = context.Cause(ctx)
+		}
+		if err != nil {
 			l.end()
 			return nil, err
 		}
@@ -248,6 +252,13 @@ func (l *life) end() {
 	l.ended = true
 	if l.cut != nil {
 		l.cut.Stop()
+	}
+}
+
+// abandon takes a connection out whose negotiation failed after all; nil-safe.
+func (c *Conn) abandon() {
+	if c != nil {
+		c.Peer.life.end()
 	}
 }
 

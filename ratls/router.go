@@ -35,6 +35,7 @@ func DialVia(ctx context.Context, socks5, address string, cfg *Config) (net.Conn
 		return err
 	})
 	if err != nil {
+		conn.abandon()
 		nc.Close()
 		return nil, nil, fmt.Errorf("ratls: dial %s via router %s: %w", address, socks5, err)
 	}
@@ -54,6 +55,9 @@ func ListenBehindRouter(address string, cfg *Config) (*Listener, error) {
 			conn, err = cfg.readPeer(ctx, nc, netip.AddrPort{})
 			return err
 		})
+		if err != nil {
+			conn.abandon()
+		}
 		return conn, err
 	})
 }

@@ -263,3 +263,57 @@ func TestListenBehindRouter(t *testing.T) {
 		t.Errorf("%d accepted and %d failed, want 2 and 4", n, failed)
 	}
 }
+
+// A negotiation behind a router that ends in the last moment leaves nothing
+// among the sessions.
+func TestRouterNegotiationEndsLate(t *testing.T) {
+	peer, _ := everybody(t, nil)
+	echo(t, peer)
+	sessions := ratls.NewSessions(ratls.SessionsOptions{})
+	lenient := &attest.Policy{AllowFake: true, AnyImage: true, AllowNone: true}
+	via := startRouter(t, node(t, attest.NoPlatform{}, lenient), ratls.GenerationBase)
+	ctx, cancel := context.WithCancel(t.Context())
+	late := &attest.Policy{AllowFake: true, Images: func(attest.Hash) bool { cancel(); return true }}
+	if conn, _, err := ratls.DialVia(ctx, via, peer.Addr().String(), &ratls.Config{Policy: late, Sessions: sessions}); err == nil {
+		conn.Close()
+		t.Error("dialed, though the caller had left")
+	}
+	if n := sessions.Len(); n != 0 {
+		t.Errorf("%d sessions after a dial that failed", n)
+	}
+
+	var l *ratls.Listener
+	closed := make(chan error, 1)
+	late.Images = func(attest.Hash) bool {
+		go func() { closed <- l.Close() }()
+		for { // until it has stopped
+			nc, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				return true
+			}
+			nc.Close()
+		}
+	}
+	l, err := ratls.ListenBehindRouter("127.0.0.1:0", &ratls.Config{Policy: late, Sessions: sessions})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	info := &ratls.PeerInfo{Source: netip.MustParseAddrPort("127.0.0.1:1"), Destination: netip.MustParseAddrPort("127.0.0.1:2")}
+	key, _, _ := ed25519.GenerateKey(nil)
+	info.Kind, info.Key, info.Measurements = attest.KindTDX, key, &attest.Measurements{ReportData: attest.ReportData(key)}
+	record, err := info.Append(nil, ratls.GenerationBase)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nc.Write(record); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-closed; err != nil || sessions.Len() != 0 {
+		t.Errorf("%v, %d sessions after a listener's end", err, sessions.Len())
+	}
+}

@@ -154,7 +154,7 @@ func TestGrantNeedsEvidence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := u.store.Grant(t.Context(), r, &attest.Policy{AllowFake: true, AnyImage: true}, u.old.Machine(oldImage), u.now); err == nil || !strings.Contains(err.Error(), "level") {
+	if _, _, err := u.store.Grant(t.Context(), r, &attest.Policy{AllowFake: true, Images: func(attest.Hash) bool { return true }}, u.old.Machine(oldImage), u.now); err == nil || !strings.Contains(err.Error(), "level") {
 		t.Errorf("%v, want a refusal of its level", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -215,11 +216,13 @@ func TestKeyRefuses(t *testing.T) {
 		{"for another secret", enclave{lie: func(e *[64]byte, _ *tl.PersistentKey) { e[63] ^= 1 }}, "another request"},
 		{"another key of the enclave", enclave{lie: func(_ *[64]byte, a *tl.PersistentKey) { a.EncryptedSecret[0] ^= 1 }}, "another request"},
 		{"a short secret", enclave{lie: func(_ *[64]byte, a *tl.PersistentKey) { a.EncryptedSecret = a.EncryptedSecret[:95] }}, "95 bytes"},
+		{"a long secret", enclave{lie: func(_ *[64]byte, a *tl.PersistentKey) { a.EncryptedSecret = append(a.EncryptedSecret, 0) }}, "97 bytes"},
 		{"no secret", enclave{lie: func(_ *[64]byte, a *tl.PersistentKey) { a.EncryptedSecret = nil }}, "0 bytes"},
 		{"a point off the curve", enclave{lie: offCurve}, "the enclave's key"},
 		{"trailing bytes", enclave{mangle: func(f []byte) []byte { f[0] += 4; return append(f, 0, 0, 0, 0) }}, "sealing service"},
 		{"another message", enclave{mangle: func(f []byte) []byte { f[4] ^= 1; return f }}, "sealing service"},
 		{"a huge frame", enclave{mangle: func(f []byte) []byte { return []byte{255, 255, 255, 255} }}, "a frame of 4294967295 bytes"},
+		{"a frame that is a little too large", enclave{mangle: func(f []byte) []byte { return []byte{0x99, 0x40, 0, 0} }}, "a frame of 16537 bytes"},
 		{"half a frame", enclave{mangle: func(f []byte) []byte { return f[:20] }}, "EOF"},
 		{"no answer", enclave{mangle: func(f []byte) []byte { return nil }}, "no answer"},
 	} {
@@ -228,6 +231,15 @@ func TestKeyRefuses(t *testing.T) {
 				t.Errorf("%v, want an error with %q and no key", err, c.want)
 			}
 		})
+	}
+}
+
+// Who names no enclave believes none.
+func TestKeyWithoutWanted(t *testing.T) {
+	s := (&enclave{}).serve(t)
+	s.Wanted = nil
+	if key, err := s.Key(t.Context(), "app"); err == nil || !strings.Contains(err.Error(), "none of the 0") || key != [32]byte{} {
+		t.Errorf("%v, want a refusal", err)
 	}
 }
 
@@ -286,6 +298,41 @@ func TestKeySilence(t *testing.T) {
 	defer cancel()
 	if _, err := s.Key(ctx, "app"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v, want the deadline", err)
+	}
+}
+
+// A service that is away makes nothing, and is told apart from one that is
+// refused: who waits for the one must not wait for the other.
+func TestServiceAway(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sealed.json")
+	e := &enclave{}
+	s := e.serve(t)
+	away := *s
+	away.Dial = Dial(filepath.Join(t.TempDir(), "nobody"))
+	if _, err := Create(t.Context(), path, &away); !errors.Is(err, ErrAway) {
+		t.Errorf("create: %v, want ErrAway", err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a store was made: %v", err)
+	}
+	store, err := Create(t.Context(), path, s)
+	if err == nil {
+		_, err = store.Secret("wallet", 32)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), path, &away); !errors.Is(err, ErrAway) || errors.Is(err, ErrSealed) {
+		t.Errorf("open: %v, want ErrAway", err)
+	}
+	unwanted := *s
+	unwanted.Wanted = nil
+	if _, err := Open(t.Context(), path, &unwanted); err == nil || errors.Is(err, ErrAway) || errors.Is(err, ErrSealed) {
+		t.Errorf("an enclave that is not wanted: %v", err)
+	}
+	again, err := Open(t.Context(), path, s)
+	if err != nil || !bytes.Equal(again.Value("wallet"), store.Value("wallet")) {
+		t.Errorf("when it is back: %v", err)
 	}
 }
 

@@ -26,7 +26,8 @@ const (
 	FakeTDX Kind = "fake-tdx" // binds a key and proves nothing else
 	TDX     Kind = "tdx"
 	SEVSNP  Kind = "sev-snp"
-	SGX     Kind = "sgx" // recognised, never accepted
+	FakeSNP Kind = "fake-sev-snp" // the same in the form of a report
+	SGX     Kind = "sgx"          // recognised, never accepted
 	NVIDIA  Kind = "nvidia"
 )
 
@@ -132,7 +133,7 @@ type Finding struct {
 	// another, or Unknown where nobody could be asked. A finding states it and
 	// leaves it to the policy what is good enough: that makes CheckTCB.
 	Status     string
-	Reason     string   // why the status is Unknown, for people
+	Reason     string   // why the status is Unknown, or another and perhaps worse than it says; for people
 	Advisories []string // known weaknesses of this firmware
 
 	Insecure bool      // the root is a test root

@@ -33,6 +33,8 @@ type Collateral struct {
 	ListsUntil time.Time // when the revocation lists expire; zero: with the rest
 	RevokePCK  bool      // the platforms' certificates are on the list
 	RevokeCA   bool      // the CAs' are on the root's list
+	// RevokeSigner puts the certificate that signs the documents on it too.
+	RevokeSigner bool
 	// Edit changes the documents before they are signed, by Intel's names.
 	Edit func(tcbInfo, qeIdentity map[string]any)
 }
@@ -67,13 +69,20 @@ func (a *Authority) Publish(c Collateral) error {
 		}
 		answers[part] = tdx.Statement{Body: body, Chain: a.chain(a.signer, a.root)}
 	}
-	cas, pcks := []signatory{a.platform, a.processor}, []signatory{a.pck, a.single}
+	pcks := []signatory{a.pck, a.single}
+	var byRoot []signatory
+	if c.RevokeCA {
+		byRoot = append(byRoot, a.platform, a.processor)
+	}
+	if c.RevokeSigner {
+		byRoot = append(byRoot, a.signer)
+	}
 	for part, list := range map[tdx.Part]struct {
 		by      signatory
 		on      []signatory
 		revoked bool
 	}{
-		tdx.RootCRL:         {a.root, cas, c.RevokeCA},
+		tdx.RootCRL:         {a.root, byRoot, true},
 		tdx.PCKCRLPlatform:  {a.platform, pcks, c.RevokePCK},
 		tdx.PCKCRLProcessor: {a.processor, pcks, c.RevokePCK},
 	} {

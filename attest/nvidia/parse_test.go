@@ -2,6 +2,7 @@ package nvidia
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -165,7 +166,8 @@ func TestParseXMLRefuses(t *testing.T) {
 	for name, text := range map[string]string{
 		"nothing": "", "text": "a", "open": "<a>", "crossed": "<a><b></a></b>", "closed twice": "<a/></a>", "two": "<a/><b/>",
 		"prefix": "<p:a/>", "attribute's prefix": `<a p:b=""/>`, "same attribute by two prefixes": `<a xmlns:p="u" xmlns:q="u" p:b="" q:b=""/>`,
-		"declared twice": `<a xmlns:p="u" xmlns:p="v"/>`, "declared away": `<a xmlns="u"><b xmlns=""/></a>`, "xml attribute": `<a xml:lang="x"/>`,
+		"too many declarations": "<a" + declarations(maxDeclared+1) + "/>",
+		"declared twice":        `<a xmlns:p="u" xmlns:p="v"/>`, "declared away": `<a xmlns="u"><b xmlns=""/></a>`, "xml attribute": `<a xml:lang="x"/>`,
 		"entity": "<a>&x;</a>", "document type": `<!DOCTYPE a><a/>`, "comment": "<a><!-- --></a>", "instruction": "<a><?b?></a>", "text after": "<a/>b",
 		"deep": strings.Repeat("<a>", maxDepth+1) + strings.Repeat("</a>", maxDepth+1), "many": "<a>" + strings.Repeat("<b/>", maxNodes) + "</a>",
 		"large": "<a>" + strings.Repeat(" ", maxDocument) + "</a>", "Latin-1": "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><a/>",
@@ -173,6 +175,20 @@ func TestParseXMLRefuses(t *testing.T) {
 		if _, err := parseXML([]byte(text)); err == nil {
 			t.Errorf("%s: parsed", name)
 		}
+	}
+}
+
+// declarations are those of n prefixes.
+func declarations(n int) (text string) {
+	for i := range n {
+		text += fmt.Sprintf(` xmlns:p%d="u"`, i)
+	}
+	return text
+}
+
+func TestParseXMLDeclarations(t *testing.T) {
+	if _, err := parseXML([]byte("<a" + declarations(maxDeclared) + "/>")); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -15,6 +15,7 @@ const (
 	maxDocument = 1 << 20
 	maxDepth    = 16
 	maxNodes    = 20_000
+	maxDeclared = 16 // namespaces by one element; each costs time with every element inside
 )
 
 // element is an element of an XML document, with the prefixes that were
@@ -97,7 +98,9 @@ func (p *xmlParser) open(t xml.StartElement) error {
 	for _, a := range t.Attr {
 		switch {
 		case a.Name.Space == "xmlns" || a.Name.Space == "" && a.Name.Local == "xmlns":
-			e.declared = append(e.declared, a)
+			if e.declared = append(e.declared, a); len(e.declared) > maxDeclared {
+				return fmt.Errorf("<%s> declares more than %d namespaces", e.name, maxDeclared)
+			}
 		case a.Name.Space == "xml":
 			return fmt.Errorf("attribute xml:%s", a.Name.Local)
 		default:

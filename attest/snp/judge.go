@@ -125,7 +125,7 @@ func (j *judgement) checkRevocation() {
 	var unavailable *UnavailableError
 	switch {
 	case errors.As(j.revoked, &unavailable):
-		j.Passing = j.Passing || j.src != nil
+		j.Passing, j.Reason = j.Passing || j.src != nil, j.revoked.Error()
 		j.Checks.Add(evidence.CheckRevocation, j.policy.AllowUnknown, "unknown: "+j.revoked.Error(), want)
 	case j.revoked != nil:
 		j.Checks.Add(evidence.CheckRevocation, false, j.revoked.Error(), want)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ecdsa"
+	"crypto/rsa"
 	"crypto/sha512"
 	"crypto/x509"
 	"errors"
@@ -30,6 +31,10 @@ func VerifyChains(leaf *x509.Certificate, over, roots []*x509.Certificate) (chai
 		if slices.ContainsFunc(over[:i], between.Equal) {
 			continue // sent, and known anyway
 		}
+		if size := rsaBits(between); size > maxRSA {
+			err = fmt.Errorf("snp: %.40q has a key of %d bits, want at most %d", between.Subject.CommonName, size, maxRSA)
+			continue
+		}
 		for _, root := range roots {
 			if !bytes.Equal(leaf.RawIssuer, between.RawSubject) || !bytes.Equal(between.RawIssuer, root.RawSubject) {
 				continue
@@ -46,6 +51,18 @@ func VerifyChains(leaf *x509.Certificate, over, roots []*x509.Certificate) (chai
 		return chains, nil
 	}
 	return nil, err
+}
+
+// maxRSA is the size of AMD's keys, in bits. A peer sends intermediates of its
+// own making, and what fits into evidence of other sizes takes a core hundreds of
+// times as long.
+const maxRSA = 4096
+
+func rsaBits(c *x509.Certificate) int {
+	if key, ok := c.PublicKey.(*rsa.PublicKey); ok {
+		return key.N.BitLen()
+	}
+	return 0
 }
 
 // verify checks the signatures, at the first time when all three are valid:

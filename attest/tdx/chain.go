@@ -90,10 +90,12 @@ func issued(cert, parent *x509.Certificate, names ...string) error {
 		return fmt.Errorf("signed with %s, want ECDSA-SHA256", cert.SignatureAlgorithm)
 	case key == nil || key.Curve != elliptic.P256():
 		return errors.New("key is not ECDSA on P-256")
+	case len(cert.UnhandledCriticalExtensions) > 0:
+		return fmt.Errorf("critical extension %s, which is unknown", cert.UnhandledCriticalExtensions[0])
 	case !bytes.Equal(cert.RawIssuer, parent.RawSubject):
 		return fmt.Errorf("issuer is %.60q, want %.60q", cert.Issuer.CommonName, parent.Subject.CommonName)
 	}
-	return cert.CheckSignatureFrom(parent)
+	return signatures.once(func() error { return cert.CheckSignatureFrom(parent) }, []byte("certificate"), cert.Raw, parent.Raw)
 }
 
 // validAt says which certificate is not valid at now, nil if all are.

@@ -71,7 +71,8 @@ func ParseEventLog(b []byte) (EventLog, error) {
 		return nil, err
 	}
 	var log EventLog
-	for !finished(r.b) {
+	filling := min(len(bytes.TrimRight(b, "\xff")), len(bytes.TrimRight(b, "\x00"))) // where it begins
+	for len(b)-len(r.b) < filling {
 		e, err := readEvent(r, sizes)
 		if err != nil {
 			return nil, fmt.Errorf("%w, in event %d at byte %d", err, len(log)+1, len(b)-len(r.b))
@@ -79,11 +80,6 @@ func ParseEventLog(b []byte) (EventLog, error) {
 		log = append(log, e)
 	}
 	return log, nil
-}
-
-// finished tells whether only filling is left.
-func finished(b []byte) bool {
-	return len(bytes.Trim(b, "\xff")) == 0 || len(bytes.Trim(b, "\x00")) == 0
 }
 
 // readAlgorithms reads the first event, which says how long digests are.

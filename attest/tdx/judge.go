@@ -17,9 +17,10 @@ type inquiry struct {
 	chain chain
 	pck   *pckFacts
 
-	src   Collateral
-	roots *x509.CertPool
-	now   time.Time
+	src     Collateral
+	roots   *x509.CertPool
+	now     time.Time
+	signers []*x509.Certificate // of the documents that came
 
 	missing  []error // parts that did not come: nothing is known, neither good nor bad
 	findings []level // statuses of those parts that did
@@ -63,6 +64,7 @@ func (i *inquiry) document(ctx context.Context, part Part, check, member, id str
 		return false
 	}
 	i.Expires = earliest(i.Expires, firstEnd(issuers...))
+	i.signers = append(i.signers, issuers[0])
 	return true
 }
 
@@ -78,8 +80,8 @@ func (i *inquiry) signed(check string, err error, until time.Time) bool {
 	return i.Checks.Add(check, err == nil, got, "signed by Intel and valid now")
 }
 
-// revocations gets both lists and looks for the chain's certificates. Root and
-// TCB signer share the root's list, on which neither has ever been.
+// revocations gets both lists and looks for the chain's certificates, and for
+// those that signed the documents: who has a key of theirs can say anything.
 func (i *inquiry) revocations(ctx context.Context) {
 	root := i.list(ctx, RootCRL, CheckRootCRL, i.chain.root)
 	pck := i.list(ctx, i.chain.list(), CheckPCKCRL, i.chain.ca)
@@ -88,11 +90,13 @@ func (i *inquiry) revocations(ctx context.Context) {
 	}
 	got := "nothing"
 	for _, on := range []struct {
-		list *x509.RevocationList
-		cert *x509.Certificate
-	}{{root, i.chain.ca}, {pck, i.chain.pck}} {
-		if on.list != nil && revokes(on.list, on.cert) {
-			got = on.cert.Subject.CommonName + " is revoked"
+		list  *x509.RevocationList
+		certs []*x509.Certificate
+	}{{root, append(i.signers, i.chain.ca)}, {pck, []*x509.Certificate{i.chain.pck}}} {
+		for _, cert := range on.certs {
+			if on.list != nil && revokes(on.list, cert) {
+				got = cert.Subject.CommonName + " is revoked"
+			}
 		}
 	}
 	i.Checks.Add(evidence.CheckRevocation, got == "nothing", got, "nothing")
@@ -208,12 +212,14 @@ func (i *inquiry) conclude() {
 		}
 	}
 	i.Passing = len(i.missing) > 0
+	i.Status, i.Reason = status, ""
 	switch {
-	case status != UpToDate || !i.Passing && !i.silent:
-		i.Status, i.Reason = status, ""
 	case i.Passing:
-		i.Status, i.Reason = Unknown, "collateral unavailable: "+reasons(i.missing)
-	default:
-		i.Status, i.Reason = Unknown, "the collateral does not tell"
+		i.Reason = "collateral unavailable: " + reasons(i.missing)
+	case i.silent:
+		i.Reason = "the collateral does not tell"
+	}
+	if status == UpToDate && i.Reason != "" {
+		i.Status = Unknown
 	}
 }

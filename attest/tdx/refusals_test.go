@@ -296,6 +296,7 @@ func TestRefusals(t *testing.T) {
 		{"processor revoked", func(r *rig) { r.say.RevokePCK = true }, "revocation", ""},
 		{"processor with a CA of its own revoked", func(r *rig) { r.machine.ProcessorCA, r.say.RevokePCK = true, true }, "revocation", ""},
 		{"CA revoked", func(r *rig) { r.say.RevokeCA = true }, "revocation", ""},
+		{"signer of the documents revoked", func(r *rig) { r.say.RevokeSigner = true }, "revocation", ""},
 
 		// Each part of the collateral.
 		{"TCB info edited", body(simulatedModel, func(b []byte) []byte { return bytes.Replace(b, []byte("UpToDate"), []byte("UpToDat3"), 1) }), "tcb info", "unknown"},
