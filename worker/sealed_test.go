@@ -317,3 +317,13 @@ func TestSealedForm(t *testing.T) {
 		t.Errorf("text answer: status %d %s", a.status, a.body())
 	}
 }
+
+// A job may last for hours; the network's key, which came with it, does not.
+func TestKeyIsForgotten(t *testing.T) {
+	for _, body := range []string{`{}`, `{"is_encrypted":"v1"}`} {
+		j := &job{query: &tl.ProxyRunQueryEx{Flags: flagPrivateKey, PrivateKey: tl.Int256{1}}}
+		if bad := j.unseal(&tl.HTTPRequest{Payload: []byte(body)}); bad == nil || j.query.PrivateKey != (tl.Int256{}) {
+			t.Errorf("%s: refusal %v, key kept: %v", body, bad, j.query.PrivateKey != tl.Int256{})
+		}
+	}
+}
