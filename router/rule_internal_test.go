@@ -57,3 +57,37 @@ func TestListsCountBesideEmptyOnes(t *testing.T) {
 		}
 	}
 }
+
+// A connection stands under the policy that its program chose, also after a
+// reload that gives its port another.
+func TestPolicyNow(t *testing.T) {
+	chosen, ports, gone := &rule{Policy: Policy{Name: "chosen"}}, &rule{Policy: Policy{Name: "port's"}}, &rule{Policy: Policy{Name: "gone"}}
+	next := &plan{rules: map[string]*rule{"chosen": chosen, "port's": ports}}
+	d := &door{Router: &Router{}}
+	d.plan.Store(next)
+	d.stand.Store(&stand{rule: ports, plan: next})
+	closed := &door{Router: d.Router}
+	closed.stand.Store(&stand{rule: gone, plan: &plan{}})
+	for _, c := range []struct {
+		name string
+		link *link
+		want *rule
+	}{
+		{"by name", &link{door: d, rule: &rule{Policy: Policy{Name: "chosen"}}, byName: true}, chosen},
+		{"by name, which is gone", &link{door: d, rule: gone, byName: true}, nil},
+		{"the port's", &link{door: d, rule: gone}, ports},
+		{"of a port that is gone", &link{door: closed, rule: chosen}, chosen},
+		{"of a port that is gone, with its policy", &link{door: closed, rule: gone}, nil},
+	} {
+		if got := c.link.policyNow(); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+func TestPolicyNamedTwice(t *testing.T) {
+	s := Settings{Policies: []Policy{{Name: "p", Type: typeAny}, {Name: "p", Type: typeFakeTDX}}, Ports: []Port{{Type: typeSOCKS5, Policy: "p"}}}
+	if err := s.Check(); err == nil {
+		t.Error("accepted")
+	}
+}
