@@ -57,6 +57,8 @@ var arrows = map[string][]string{
 	"attest/measure":     {"attest/evidence"},
 
 	// Whoever imports it is linked dynamically: only cmd/cocoon-gpu may.
+
+	// Whoever imports it is linked dynamically: only cmd/cocoon-gpu may.
 }
 
 // Wiring and tools may import everything: that is what they are for.

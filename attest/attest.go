@@ -8,8 +8,9 @@
 // [Level]. The zero Policy believes nobody. Evidence for this process comes
 // from a [Platform].
 //
-// Evidence carries no clock. Freshness comes from the short life of the
-// certificate that carries it; see package ratls.
+// Evidence carries no clock. Peers of ours make some for each connection, which
+// [Policy.JudgeSession] judges; with others freshness comes from the short life
+// of the certificate that carries it. See package ratls.
 //
 // Specification: wire.md 3.4 to 3.7, current.md 6.
 package attest
@@ -44,7 +45,8 @@ const (
 	KindFakeTDX = evidence.FakeTDX // binds a key and proves nothing else
 	KindTDX     = evidence.TDX
 	KindSEVSNP  = evidence.SEVSNP
-	KindSGX     = evidence.SGX // recognised, never accepted
+	KindFakeSNP = evidence.FakeSNP // a report of zeros, with the same worth
+	KindSGX     = evidence.SGX     // recognised, never accepted
 	KindNVIDIA  = evidence.NVIDIA
 )
 

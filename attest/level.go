@@ -27,7 +27,7 @@ const (
 var rungs = [...]struct{ name, text string }{
 	LevelRefused:    {"refused", "refused"},
 	LevelNone:       {"none", "INSECURE: no attestation"},
-	LevelFake:       {"fake", "INSECURE: fake TDX, proves only that the peer has its key"},
+	LevelFake:       {"fake", "INSECURE: fake evidence, proves only that the peer has its key"},
 	LevelSimulated:  {"simulated", "INSECURE: simulated TDX under a test root, anyone with its files can look inside"},
 	LevelRelayed:    {"relayed", "relayed: judged by the router on this machine"},
 	LevelUnknownTCB: {"unknown-tcb", "genuine machine, platform state UNKNOWN (no collateral)"},
@@ -50,12 +50,12 @@ func (l Level) rung() struct{ name, text string } {
 	return rungs[l]
 }
 
-// ParseLevel reads a level's short name. Empty is LevelRefused, below which
-// nothing is.
+// ParseLevel reads a level's short name, or what String says of it, as in the
+// JSON of a verdict. Empty is LevelRefused, below which nothing is.
 func ParseLevel(name string) (Level, error) {
 	var names []string
 	for l, r := range rungs {
-		if r.name == name {
+		if r.name == name || r.text == name {
 			return Level(l), nil
 		}
 		names = append(names, r.name)
@@ -69,7 +69,7 @@ func ParseLevel(name string) (Level, error) {
 // MarshalText gives the short name, for settings.
 func (l Level) MarshalText() ([]byte, error) { return []byte(l.Name()), nil }
 
-// UnmarshalText reads the short name.
+// UnmarshalText is ParseLevel.
 func (l *Level) UnmarshalText(text []byte) (err error) {
 	*l, err = ParseLevel(string(text))
 	return err

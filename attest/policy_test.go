@@ -6,8 +6,6 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -79,6 +77,23 @@ func fake496(key ed25519.PublicKey) []byte {
 	data := attest.ReportData(key)
 	copy(b[384:], data[:])
 	return b
+}
+
+// fakeReport is fake evidence of the current release in the form of AMD's, and
+// what stands in for the chip's certificate.
+func fakeReport(key ed25519.PublicKey) []byte {
+	b := make([]byte, 1184)
+	data := attest.ReportData(key)
+	copy(b[80:], data[:])
+	return append(b, "-----BEGIN CERTIFICATE-----\n"...)
+}
+
+// shown is evidence by its form.
+func shown(raw []byte) attest.Evidence {
+	if bytes.HasSuffix(raw, []byte("-----BEGIN CERTIFICATE-----\n")) {
+		return attest.Evidence{Kind: attest.KindSEVSNP, Raw: raw}
+	}
+	return attest.Quoted(raw)
 }
 
 // One change at a time away from a policy and a machine that fit, and the
@@ -170,6 +185,11 @@ func TestJudgeRefuses(t *testing.T) {
 		{"fake that claims measurements", func() []byte { b := fake496(key); b[0] = 1; return b }(), key, now, func(p *attest.Policy) { p.AllowFake, p.AnyImage = true, true }, evidence.CheckFormat},
 		{"fake that claims a root", func() []byte { b := fake496(key); b[495] = 1; return b }(), key, now, func(p *attest.Policy) { p.AllowFake, p.AnyImage = true, true }, evidence.CheckFormat},
 		{"fake, allowed, but not a listed image", quote(t, insecure.Fake{}, key), key, now, func(p *attest.Policy) { p.AllowFake = true }, evidence.CheckImage},
+		{"fake report, any image", fakeReport(key), key, now, func(p *attest.Policy) { p.AnyImage = true }, attest.CheckEvidence},
+		{"fake report for another key", fakeReport(newKey(t)), key, now, func(p *attest.Policy) { p.AllowFake, p.AnyImage = true, true }, evidence.CheckReportData},
+		{"fake report, allowed, but not a listed image", fakeReport(key), key, now, func(p *attest.Policy) { p.AllowFake = true }, evidence.CheckImage},
+		{"fake report that claims a measurement", func() []byte { b := fakeReport(key); b[144] = 1; return b }(), key, now, func(p *attest.Policy) { p.AllowFake, p.AnyImage = true, true }, attest.CheckEvidence},
+		{"fake report that claims a version", func() []byte { b := fakeReport(key); b[0] = 3; return b }(), key, now, func(p *attest.Policy) { p.AllowFake, p.AnyImage = true, true }, attest.CheckEvidence},
 		{"none", nil, key, now, nil, attest.CheckEvidence},
 		{"none, any image", nil, key, now, func(p *attest.Policy) { p.AnyImage = true }, attest.CheckEvidence},
 		{"none, allowed, but images are listed", nil, key, now, func(p *attest.Policy) { p.AllowNone = true }, evidence.CheckImage},
@@ -181,7 +201,7 @@ func TestJudgeRefuses(t *testing.T) {
 				c.change(&p)
 			}
 			for range 2 { // the second time with whatever a cache may have kept
-				v, err := p.Judge(t.Context(), attest.Quoted(c.evidence), c.key, c.now)
+				v, err := p.Judge(t.Context(), shown(c.evidence), c.key, c.now)
 				mustRefuse(t, v, err, c.check)
 				p.Cache = attest.NewCache(8)
 			}
@@ -256,6 +276,7 @@ func TestJudgeAccepts(t *testing.T) {
 		{"fake", attest.Policy{AnyImage: true, AllowFake: true}, quote(t, insecure.Fake{}, key), key, now, attest.KindFakeTDX, attest.LevelFake, attest.Unmeasured, "unknown"},
 		{"fake of the current release", attest.Policy{AnyImage: true, AllowFake: true}, fake496(key), key, now, attest.KindFakeTDX, attest.LevelFake, attest.Unmeasured, "unknown"},
 		{"fake, listed", attest.Policy{Images: only(attest.Unmeasured), AllowFake: true}, quote(t, insecure.Fake{}, key), key, now, attest.KindFakeTDX, attest.LevelFake, attest.Unmeasured, "unknown"},
+		{"fake report", attest.Policy{AnyImage: true, AllowFake: true}, fakeReport(key), key, now, attest.KindFakeSNP, attest.LevelFake, attest.HashOf(make([]byte, 48)), "unknown"},
 		{"none", attest.Policy{AllowNone: true}, nil, key, now, attest.KindNone, attest.LevelNone, attest.Hash{}, "unknown"},
 		{"not counted: fake", attest.Policy{AllowNone: true}, quote(t, insecure.Fake{}, key), key, now, attest.KindNone, attest.LevelNone, attest.Hash{}, "unknown"},
 		{"not counted: garbage", attest.Policy{AllowNone: true}, []byte("garbage"), key, now, attest.KindNone, attest.LevelNone, attest.Hash{}, "unknown"},
@@ -265,7 +286,7 @@ func TestJudgeAccepts(t *testing.T) {
 			attest.KindTDX, attest.LevelAttested, insecure.ImageHash("x"), "UpToDate"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			v, err := c.policy.Judge(t.Context(), attest.Quoted(c.evidence), c.key, c.now)
+			v, err := c.policy.Judge(t.Context(), shown(c.evidence), c.key, c.now)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -559,32 +580,4 @@ func BenchmarkJudge(b *testing.B) {
 			}
 		})
 	}
-}
-
-// BenchmarkMemory tells what one remembered finding costs, in bytes of heap.
-func BenchmarkMemory(b *testing.B) {
-	const findings = 500
-	a, key, now := authority(b), newKey(b), time.Now()
-	quotes := make([][]byte, findings)
-	for i := range quotes {
-		quotes[i] = quote(b, a.Machine(fmt.Sprint(i)), key)
-	}
-	for b.Loop() {
-		p := &attest.Policy{AnyImage: true, Verifiers: by(a.Verifier()), Cache: attest.NewCache(findings)}
-		before := heap()
-		for _, q := range quotes {
-			if _, err := p.Judge(b.Context(), attest.Quoted(q), key, now); err != nil {
-				b.Fatal(err)
-			}
-		}
-		b.ReportMetric(float64(heap()-before)/findings, "B/verdict")
-		runtime.KeepAlive(p)
-	}
-}
-
-func heap() int64 {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }

@@ -151,6 +151,9 @@ func TestLevels(t *testing.T) {
 	var last attest.Level
 	for l := attest.LevelRefused; l <= attest.LevelWeights; l++ {
 		got, err := attest.ParseLevel(l.Name())
+		if said, err := attest.ParseLevel(l.String()); err != nil || said != l {
+			t.Errorf("%q reads as %d, %v", l, said, err)
+		}
 		if err != nil || got != l || l < last || l.String() == "" {
 			t.Errorf("level %d is named %q, which reads as %d, %v", l, l.Name(), got, err)
 		}

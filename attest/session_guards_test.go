@@ -1,183 +1,148 @@
 package attest_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/attest/evidence"
 	"github.com/opencocoon/cocoon/attest/insecure"
-	"github.com/opencocoon/cocoon/attest/nvidia"
 	"github.com/opencocoon/cocoon/attest/tdx"
 )
 
-// Who has stolen the key of a genuine machine's certificate cannot prove it for
-// a connection with a simulated machine, which claims to be the same processor.
-func TestSimulatedSessionOfGenuineMachine(t *testing.T) {
-	real, test, key, now := authority(t), mustAuthority(t), newKey(t), time.Now()
-	v := &tdx.Verifier{Roots: real.Roots(), Collateral: real, TestRoots: test.Roots(), TestCollateral: test}
-	p := &attest.Policy{Images: only(insecure.ImageHash("worker")), Verifiers: by(v)}
-	certificate := attest.Quoted(quote(t, real.Machine("worker"), key))
-	bound := [64]byte{1}
-	for _, c := range []struct {
-		by    *insecure.Authority
-		check string
-	}{{real, ""}, {test, attest.CheckSession}} {
-		fresh, err := c.by.Machine("worker").Quote(t.Context(), bound)
+// scripted is a verifier that finds what a test says.
+type scripted struct {
+	found func(now time.Time) *evidence.Finding
+	calls int
+}
+
+func (s *scripted) Verify(_ context.Context, _ []byte, now time.Time) *evidence.Finding {
+	s.calls++
+	return s.found(now)
+}
+
+// Evidence for the connection completes a verdict, one thing at a time, and
+// with GPUs it reaches the level that needs both.
+func TestJudgeSession(t *testing.T) {
+	a, key, now := authority(t), newKey(t), time.Now()
+	data, nonce := [64]byte{1}, [32]byte{2}
+	made := func(p attest.Platform, data [64]byte) []byte {
+		q, err := p.Quote(t.Context(), data)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := p.JudgeConnection(t.Context(), certificate, key, &attest.Session{Evidence: fresh, ReportData: bound}, now)
-		if c.check != "" {
-			mustRefuse(t, got, err, c.check)
-		} else if err != nil || got.Level != attest.LevelImage {
-			t.Errorf("%v, level %s", err, got.Level.Name())
-		}
+		return q
 	}
-}
-
-func mustAuthority(t *testing.T) *insecure.Authority {
-	t.Helper()
-	a, err := insecure.NewAuthority()
-	if err != nil {
-		t.Fatal(err)
+	good := made(a.Machine("x"), data)
+	gpuOK := func(now time.Time) *evidence.Finding {
+		f := &evidence.Finding{Kind: evidence.NVIDIA, Status: evidence.UpToDate, Expires: now.Add(time.Minute)}
+		f.Checks.Add("spdm", true, "ok", "ok")
+		copy(f.ReportData[:], nonce[:])
+		return f
 	}
-	return a
-}
-
-// What was found about the GPUs of a connection that lives is no more lasting
-// than what was found about its processor: an hour, and less if a part of the
-// answer had not come.
-func TestRejudgeAsksAboutGPUsAgain(t *testing.T) {
-	a, key, now := authority(t), newKey(t), time.Now()
-	g, err := insecure.NewGPUAuthority()
-	if err != nil {
-		t.Fatal(err)
+	bent := func(change func(*evidence.Finding)) func(time.Time) *evidence.Finding {
+		return func(now time.Time) *evidence.Finding { f := gpuOK(now); change(f); return f }
 	}
-	nonce, bound := [32]byte{2}, [64]byte{1}
-	fresh, err := a.Machine("worker").Quote(t.Context(), bound)
-	if err != nil {
-		t.Fatal(err)
-	}
-	gpu, err := g.Guest(insecure.GPU{}).Evidence(t.Context(), nonce)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate := attest.Quoted(quote(t, a.Machine("worker"), key))
-	session := &attest.Session{Evidence: fresh, ReportData: bound, GPU: gpu, Nonce: nonce}
-	for _, c := range []struct {
-		name  string
-		later time.Duration
-		first nvidia.Collateral // what the source is while the peer connects
-		check string            // that refuses later, once the GPU is revoked
-	}{
-		{"a moment later", time.Minute, g, ""},
-		{"nobody could be asked a moment ago", time.Minute, nvidia.Dir("/dev/null"), ""},
-		{"an hour later", time.Hour, g, attest.CheckGPU + evidence.CheckRevocation},
-		{"with the clock set back", -time.Minute, g, attest.CheckGPU + evidence.CheckRevocation},
-		{"nobody could be asked at first", 5 * time.Minute, nvidia.Dir("/dev/null"), attest.CheckGPU + evidence.CheckRevocation},
-	} {
-		g.Publish(insecure.GPUCollateral{})
-		source := &switched{Collateral: c.first}
-		anchors := *g.Anchors()
-		anchors.Collateral = source
-		p := &attest.Policy{Images: only(insecure.ImageHash("worker")), Verifiers: by(&tdx.Verifier{Roots: a.Roots(), Collateral: a})}
-		p.Verifiers[attest.KindNVIDIA] = &nvidia.Verifier{Anchors: anchors, AllowUnknown: true}
-		v, err := p.JudgeConnection(t.Context(), certificate, key, session, now)
-		if err != nil {
-			t.Fatalf("%s: %v", c.name, err)
-		}
-		g.Publish(insecure.GPUCollateral{Revoked: []string{"BROM"}})
-		source.Collateral = g
-		v, err = p.Rejudge(t.Context(), v, certificate, key, session, now.Add(c.later))
-		if c.check != "" {
-			t.Run(c.name, func(t *testing.T) { mustRefuse(t, v, err, c.check) })
-		} else if err != nil {
-			t.Errorf("%s: %v", c.name, err)
-		}
-	}
-}
-
-// switched is a source that becomes another.
-type switched struct{ nvidia.Collateral }
-
-// What is shown for a connection is of the certificate's machine and image, and
-// as good: one change at a time.
-func TestSessionRefuses(t *testing.T) {
-	a, key, now := authority(t), newKey(t), time.Now()
-	bound := [64]byte{1}
-	machine := a.Machine("worker")
-	certificate := attest.Quoted(quote(t, machine, key))
-	other, elsewhere, feature := a.Machine("other"), a.Machine("worker"), a.Machine("worker")
-	elsewhere.Processor = "another"
-	feature.Edit = func(d *insecure.Draft) { d.Body.XFAM = 0x3 }
-	p := &attest.Policy{AnyImage: true, Verifiers: by(a.Verifier()), Rules: attest.Rules{Registers: []string{"xfam=00000000000602e7"}}}
+	gpu := []byte("evidence of GPUs")
 	for _, c := range []struct {
 		name    string
-		machine *insecure.Machine // nil: nothing is shown
-		data    [64]byte
-		check   string
+		session *attest.Session
+		rules   attest.Rules
+		gpu     func(time.Time) *evidence.Finding // nil: nobody looks
+		level   attest.Level
+		check   string // that refuses
 	}{
-		{"the same", machine, bound, ""},
-		{"nothing", nil, bound, attest.CheckSession},
-		{"another image", other, bound, attest.CheckSession},
-		{"another machine", elsewhere, bound, attest.CheckSession},
-		{"another register that is pinned", feature, bound, attest.CheckSession},
-		{"another connection", machine, [64]byte{2}, attest.CheckSession},
+		{"made for it", &attest.Session{Evidence: good, ReportData: data}, attest.Rules{RequireFresh: true}, nil, attest.LevelImage, ""},
+		{"not offered", nil, attest.Rules{}, nil, attest.LevelImage, ""},
+		{"not offered, but required", nil, attest.Rules{RequireFresh: true}, nil, 0, attest.CheckSession},
+		{"no evidence", &attest.Session{ReportData: data}, attest.Rules{}, nil, 0, attest.CheckSession},
+		{"other report data", &attest.Session{Evidence: good, ReportData: [64]byte{9}}, attest.Rules{}, nil, 0, attest.CheckSession},
+		{"another image", &attest.Session{Evidence: made(a.Machine("y"), data), ReportData: data}, attest.Rules{}, nil, 0, attest.CheckSession},
+		{"not a quote", &attest.Session{Evidence: []byte("quote"), ReportData: data}, attest.Rules{}, nil, 0, attest.CheckSession},
+		{"fake", &attest.Session{Evidence: made(insecure.Fake{}, data), ReportData: data}, attest.Rules{}, nil, 0, attest.CheckSession},
+		{"GPUs that nobody looks at", &attest.Session{Evidence: good, ReportData: data, GPU: gpu, Nonce: nonce}, attest.Rules{}, nil, attest.LevelImage, ""},
+		{"GPUs", &attest.Session{Evidence: good, ReportData: data, GPU: gpu, Nonce: nonce}, attest.Rules{Require: attest.LevelGPU}, gpuOK, attest.LevelGPU, ""},
+		{"GPUs are required", &attest.Session{Evidence: good, ReportData: data}, attest.Rules{Require: attest.LevelGPU}, gpuOK, 0, attest.CheckLevel},
+		{"GPUs are required of one who cannot", nil, attest.Rules{Require: attest.LevelGPU}, gpuOK, 0, attest.CheckLevel},
+		{"GPUs with another nonce", &attest.Session{Evidence: good, ReportData: data, GPU: gpu, Nonce: [32]byte{9}}, attest.Rules{}, gpuOK, 0, attest.CheckGPUNonce},
+		{"GPUs that are bad", &attest.Session{Evidence: good, ReportData: data, GPU: gpu, Nonce: nonce}, attest.Rules{},
+			bent(func(f *evidence.Finding) { f.Checks.Add("measurements", false, "changed", "the vendor's") }), 0, attest.CheckGPU + "measurements"},
+		{"GPUs that nobody says anything about", &attest.Session{Evidence: good, ReportData: data, GPU: gpu, Nonce: nonce}, attest.Rules{},
+			bent(func(f *evidence.Finding) { f.Status = evidence.Unknown }), attest.LevelImage, ""},
+		{"simulated GPUs", &attest.Session{Evidence: good, ReportData: data, GPU: gpu, Nonce: nonce}, attest.Rules{},
+			bent(func(f *evidence.Finding) { f.Insecure = true }), attest.LevelImage, ""},
+		{"simulated GPUs where real ones are required", &attest.Session{Evidence: good, ReportData: data, GPU: gpu, Nonce: nonce}, attest.Rules{Require: attest.LevelGPU},
+			bent(func(f *evidence.Finding) { f.Insecure = true }), 0, attest.CheckLevel},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := &attest.Session{ReportData: bound}
-			var err error
-			if c.machine != nil {
-				if s.Evidence, err = c.machine.Quote(t.Context(), c.data); err != nil {
-					t.Fatal(err)
-				}
+			p := &attest.Policy{Rules: c.rules, Images: only(insecure.ImageHash("x")), Verifiers: by(&tdx.Verifier{Roots: a.Roots(), Collateral: a})}
+			if c.gpu != nil {
+				p.Verifiers[evidence.NVIDIA] = &scripted{found: c.gpu}
 			}
-			v, err := p.JudgeConnection(t.Context(), certificate, key, s, now)
+			v, err := p.JudgeConnection(t.Context(), attest.Quoted(quote(t, a.Machine("x"), key)), key, c.session, now)
 			if c.check != "" {
 				mustRefuse(t, v, err, c.check)
-			} else if err != nil {
-				t.Error(err)
+			} else if err != nil || v.Level != c.level {
+				t.Errorf("%v, level %q, want %q", err, v.Level.Name(), c.level.Name())
 			}
 		})
 	}
 }
 
-// A verdict ends with the first thing that it rests on, also what is known of
-// the evidence for the connection and of the GPUs.
-func TestSessionExpires(t *testing.T) {
-	a, key, now := mustAuthority(t), newKey(t), time.Now()
-	g, err := insecure.NewGPUAuthority()
-	if err != nil {
-		t.Fatal(err)
-	}
-	nonce, bound := [32]byte{2}, [64]byte{1}
-	fresh, err := a.Machine("worker").Quote(t.Context(), bound)
-	if err != nil {
-		t.Fatal(err)
-	}
-	gpu, err := g.Guest(insecure.GPU{}).Evidence(t.Context(), nonce)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &attest.Policy{AnyImage: true, Verifiers: by(a.Verifier())}
-	p.Verifiers[attest.KindNVIDIA] = &nvidia.Verifier{Anchors: *g.Anchors()}
-	v, err := p.JudgeCertificate(t.Context(), attest.Quoted(quote(t, a.Machine("worker"), key)), key, now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	soon, sooner := now.Add(20*time.Minute).Truncate(time.Second), now.Add(10*time.Minute).Truncate(time.Second)
-	if err := a.Publish(insecure.Collateral{NextUpdate: soon}); err != nil {
-		t.Fatal(err)
-	}
-	judge := func(s *attest.Session, want time.Time) {
-		t.Helper()
-		got, err := p.JudgeSession(t.Context(), v, s, now)
-		if err != nil || !got.Expires.Equal(want) {
-			t.Errorf("%v, expires %s, want %s", err, got.Expires, want)
+// Where peers need prove nothing, one that proves badly counts as one that
+// proves nothing.
+func TestSessionOfWhoNeedsNone(t *testing.T) {
+	a, key, now := authority(t), newKey(t), time.Now()
+	p := &attest.Policy{AllowNone: true, AnyImage: true, Verifiers: by(&tdx.Verifier{Roots: a.Roots(), Collateral: a}), Rules: attest.Rules{RequireFresh: true}}
+	for name, s := range map[string]*attest.Session{"none": nil, "bad": {Evidence: []byte("bad")}} {
+		v, err := p.JudgeConnection(t.Context(), attest.Quoted(quote(t, a.Machine("x"), key)), key, s, now)
+		if err != nil || v.Kind != attest.KindNone || v.Level != attest.LevelNone {
+			t.Errorf("%s: %v, kind %s, level %s", name, err, v.Kind, v.Level.Name())
 		}
 	}
-	judge(&attest.Session{Evidence: fresh, ReportData: bound}, soon)
-	g.Publish(insecure.GPUCollateral{Until: sooner})
-	judge(&attest.Session{Evidence: fresh, ReportData: bound, GPU: gpu, Nonce: nonce}, sooner)
+	v, err := p.JudgeConnection(t.Context(), attest.Evidence{}, key, nil, now)
+	if err != nil || v.Level != attest.LevelNone {
+		t.Errorf("%v, level %s", err, v.Level.Name())
+	}
+}
+
+// Judging anew asks for what may have changed and not for what cannot.
+func TestRejudge(t *testing.T) {
+	a, key, now := authority(t), newKey(t), time.Now()
+	nonce := [32]byte{2}
+	gpu := &scripted{found: func(now time.Time) *evidence.Finding {
+		f := &evidence.Finding{Kind: evidence.NVIDIA, Status: evidence.UpToDate, Expires: now.Add(10 * time.Minute)}
+		f.Checks.Add("spdm", true, "ok", "ok")
+		copy(f.ReportData[:], nonce[:])
+		return f
+	}}
+	cpu := &tdx.Verifier{Roots: a.Roots(), Collateral: a}
+	wanted := true
+	p := &attest.Policy{Images: func(attest.Hash) bool { return wanted }, Cache: attest.NewCache(10), Rules: attest.Rules{RequireFresh: true},
+		Verifiers: map[attest.Kind]attest.Verifier{attest.KindTDX: cpu, evidence.NVIDIA: gpu}}
+	data := [64]byte{1}
+	made, err := a.Machine("x").Quote(t.Context(), data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown, s := attest.Quoted(quote(t, a.Machine("x"), key)), &attest.Session{Evidence: made, ReportData: data, GPU: []byte("gpu"), Nonce: nonce}
+	first, err := p.JudgeConnection(t.Context(), shown, key, s, now)
+	if err != nil || gpu.calls != 1 || !first.Expires.Equal(now.Add(10*time.Minute)) {
+		t.Fatalf("%v, %d calls, expires %v", err, gpu.calls, first.Expires)
+	}
+	again, err := p.Rejudge(t.Context(), first, shown, key, s, now.Add(time.Minute))
+	if err != nil || gpu.calls != 1 || again.Level != attest.LevelGPU || len(again.Checks) != len(first.Checks) {
+		t.Errorf("%v, %d calls, level %s, checks %+v", err, gpu.calls, again.Level.Name(), again.Checks)
+	}
+	later := now.Add(10 * time.Minute)
+	if again, err = p.Rejudge(t.Context(), again, shown, key, s, later); err != nil || gpu.calls != 2 || !again.Expires.After(later) {
+		t.Errorf("after the GPUs' verdict expired: %v, %d calls, expires %v", err, gpu.calls, again.Expires)
+	}
+	wanted = false
+	v, err := p.Rejudge(t.Context(), again, shown, key, s, later)
+	mustRefuse(t, v, err, evidence.CheckImage)
+	wanted = true
+	v, err = p.Rejudge(t.Context(), first, shown, key, nil, later) // it never proved itself
+	mustRefuse(t, v, err, attest.CheckSession)
 }

@@ -22,7 +22,7 @@ func (c *Client) Snapshot() Snapshot {
 			PromptTokens: n.tokens[0].Values(), CachedTokens: n.tokens[1].Values(),
 			CompletionTokens: n.tokens[2].Values(), ReasoningTokens: n.tokens[3].Values(),
 		},
-		Local: LocalInfo{RootAddress: c.root.String(), OwnerAddress: c.wallet.String(), CheckImages: c.cfg.CheckImages || !root.IsTest, Encryption: c.cfg.Encryption},
+		Local: LocalInfo{RootAddress: c.root.String(), OwnerAddress: c.wallet.String(), CheckImages: c.cfg.CheckImages || !root.IsTest, Encryption: c.cfg.Encryption, KeysKept: c.cfg.KeysKept},
 		Root: RootInfo{
 			Version: root.Version, ParamsVersion: root.ParamsVersion, StructVersion: root.StructVersion, IsTest: root.IsTest,
 			PricePerToken: uint64(root.PricePerToken), WorkerFeePerToken: uint64(root.WorkerFeePerToken), Proxies: len(root.Proxies),

@@ -70,7 +70,7 @@ func (k *call) deliver(p part) *failure {
 			return f
 		}
 		k.head, data = head, head.Payload
-		k.stream = k.stream || openai.FramingOf(header(head, "Content-Type")) != openai.Plain
+		k.stream = !refusal(head) && (k.stream || openai.FramingOf(header(head, "Content-Type")) != openai.Plain)
 	}
 	if f := k.hold(data); f != nil {
 		return f
@@ -80,6 +80,12 @@ func (k *call) deliver(p part) *failure {
 		k.signal()
 	}
 	return nil
+}
+
+// refusal says whether an answer is a proxy's own no. Its words decide what is
+// done next, so it is taken whole, also where a stream was asked for.
+func refusal(head *tl.HTTPResponse) bool {
+	return head.StatusCode >= 400 && header(head, headerError) != ""
 }
 
 // hold keeps a chunk for the caller, within the limits.

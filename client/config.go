@@ -77,6 +77,9 @@ type Config struct {
 	ForwardHeaders []string
 	// ControlToken opens the control actions. Empty closes them.
 	ControlToken string
+	// KeysKept is what pages say of how this node's secrets lie on disk; empty
+	// is not on disk.
+	KeysKept string
 
 	// Encryption is [EncryptionOff], the default, [EncryptionAuto] or
 	// [EncryptionV1].

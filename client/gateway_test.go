@@ -322,7 +322,7 @@ func TestGatewayAPIKeys(t *testing.T) {
 			}
 		}
 	}
-	for path, want := range map[string]int{pathModels: 401, pathDebug: 401, "/stats": 200, "/jsonstats": 200, "/metrics": 200} {
+	for path, want := range map[string]int{pathModels: 401, pathAttestation: 401, pathDebug: 401, "/stats": 200, "/jsonstats": 200, "/metrics": 200} {
 		if res, _ := do(t, "GET", url+path, ""); res.StatusCode != want {
 			t.Errorf("%s without a key: %d, want %d", path, res.StatusCode, want)
 		}

@@ -20,7 +20,8 @@ import (
 // on top of TLS to an attested proxy and hides texts from what ends that TLS
 // before the proxy does, such as a router, and from what a proxy writes down by
 // mistake. It hides nothing from the proxy itself, which holds the private keys.
-// A body that its app has encrypted travels as it is, in every mode.
+// A body that its app has encrypted travels as it is, in every mode; where
+// encryption is demanded, it must be.
 
 // Values of [Config.Encryption].
 const (
@@ -62,6 +63,9 @@ func (c *Client) encryption(h http.Header) (string, *openai.Error) {
 // seal encrypts a body with a key pair of its own, if mode wants that. The
 // private half is forgotten at once; what opens the answer stays with the request.
 func (rq *request) seal(mode string, h http.Header, body []byte) ([]byte, *openai.Error) {
+	if rq.options.Encrypted && mode == EncryptionV1 {
+		return body, rq.checkSealed(h, body)
+	}
 	if rq.options.Encrypted || mode == EncryptionOff || mode == EncryptionAuto && !rq.client.carriesKeys() {
 		return body, nil
 	}
@@ -89,6 +93,21 @@ func (rq *request) seal(mode string, h http.Header, body []byte) ([]byte, *opena
 	}
 	rq.options.ReceiverPublicKey, rq.options.Encrypted, rq.opener = key, true, sealer.Reply()
 	return body, nil
+}
+
+// checkSealed refuses a body that says it is encrypted and is not: whoever
+// demands encryption is not to be talked out of it by a member of the body.
+func (rq *request) checkSealed(h http.Header, body []byte) *openai.Error {
+	var err error
+	if rq.path == pathTranscriptions {
+		err = fieldcrypt.CheckForm(h.Get("Content-Type"), body)
+	} else {
+		err = fieldcrypt.Check(body)
+	}
+	if err != nil {
+		return openai.BadRequest("receiver_public_key", openai.CodeInvalidValue, "the request must be encrypted, and its body, which names a key, is not throughout: %s", err)
+	}
+	return nil
 }
 
 const codeNoKey = "no_encryption_key"

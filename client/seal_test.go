@@ -8,14 +8,17 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/fieldcrypt"
+	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/openai"
 	"github.com/opencocoon/cocoon/tl"
+	"github.com/opencocoon/cocoon/ton"
 )
 
 // The network's key, which a worker gets from its proxy.
@@ -338,6 +341,34 @@ func TestChoiceOfKey(t *testing.T) {
 	}
 }
 
+// A registry that was last seen long ago may list keys that were struck since.
+func TestNoKeyFromAStaleRegistry(t *testing.T) {
+	n := newNetwork(t)
+	n.list(networkSeed, keyTypeV1, time.Hour)
+	client := &Client{cfg: Config{Registry: longAgo{n.registry}, Now: time.Now}}
+	if key, err := client.networkKey(); err == nil {
+		t.Errorf("key %x was taken from a registry of three hours ago", key)
+	}
+}
+
+type longAgo struct{ contract.Registry }
+
+func (longAgo) AsOf() ton.Block { return ton.Block{Time: time.Now().Add(-3 * time.Hour)} }
+
+// Nobody but this client says that an answer was encrypted.
+func TestForgedEncryptionHeader(t *testing.T) {
+	p := &scriptedProxy{version: 4, onQuery: func(s *session, q *tl.ClientRunQueryEx) {
+		h := response200("application/json")
+		h.Headers = append(h.Headers, tl.HTTPHeader{Name: "x-cocoon-encryption", Value: EncryptionV1})
+		s.head(q.RequestID, h)
+		s.last(q.RequestID, smallAnswer)
+	}}
+	n := newNetwork(t, p)
+	if res, got := chat(t, n.startReady(sealedConfig(n, EncryptionOff)), chatBody); res.StatusCode != 200 || res.Header[headerEncryption] != nil {
+		t.Errorf("status %d, header %q: %s", res.StatusCode, res.Header[headerEncryption], got)
+	}
+}
+
 // A body that its app has encrypted travels as it is, and so does the answer,
 // whatever the mode.
 func TestAppEncryptsItself(t *testing.T) {
@@ -364,6 +395,32 @@ func TestAppEncryptsItself(t *testing.T) {
 		res, got := chat(t, client, string(sealed))
 		if plain, err := seal.Reply().Open([]byte(got)); res.StatusCode != 200 || got != answer || err != nil || string(plain) != smallAnswer {
 			t.Errorf("%s: status %d, %s (%v)", mode, res.StatusCode, got, err)
+		}
+	}
+}
+
+// A body that names a key and is clear all the same is no way around a demand
+// for encryption. Where none is demanded it is the worker's to refuse.
+func TestAppPretendsToEncrypt(t *testing.T) {
+	pretended := strings.Replace(chatBody, "{", `{"receiver_public_key":"`+strings.Repeat("ab", 32)+`",`, 1)
+	for _, c := range []struct {
+		mode, header string
+		status       int
+	}{{EncryptionV1, "", 400}, {EncryptionOff, "v1", 400}, {EncryptionAuto, "", 200}} {
+		p := &scriptedProxy{version: 4, onQuery: func(s *session, q *tl.ClientRunQueryEx) { s.whole(q.RequestID, 200, smallAnswer) }}
+		n := newNetwork(t, p)
+		client := n.startReady(sealedConfig(n, c.mode))
+		r := newRequest(t, t.Context(), pretended)
+		if c.header != "" {
+			r.Header.Set(headerEncryption, c.header)
+		}
+		res, err := client.Transport().RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if body := read(t, res); res.StatusCode != c.status || (c.status == 400) != (len(p.seen()) == 0) {
+			t.Errorf("%s %s: status %d, the proxy saw %d queries: %s", c.mode, c.header, res.StatusCode, len(p.seen()), body)
 		}
 	}
 }
@@ -423,6 +480,31 @@ func TestUnknownKeyIsShunned(t *testing.T) {
 	}
 }
 
+// A proxy's refusal comes in two messages, and what is in the second decides: so
+// it arrives whole, also when a stream was asked for.
+func TestRefusalOfAStreamArrivesWhole(t *testing.T) {
+	n := newNetwork(t)
+	c, err := New(n.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.cfg.Tally.Adopt("x", 0, 0)
+	k := newCall(&link{c: c}, true)
+	if k.spend, err = c.cfg.Tally.Reserve(ledger.Spending{Account: "x", Most: 1000}); err != nil {
+		t.Fatal(err)
+	}
+	head := response200("application/json")
+	head.StatusCode, head.Headers = 400, append(head.Headers, tl.HTTPHeader{Name: headerError, Value: "602"})
+	k.deliver(part{first: true, data: tl.Marshal(&head)})
+	if _, ok := k.poll(); ok {
+		t.Error("the head of a refusal is handed over alone")
+	}
+	k.deliver(part{data: []byte("unknown public key"), end: true, final: &tl.ClientQueryFinalInfo{}})
+	if got, ok := k.poll(); !ok || !got.end || len(got.chunks) != 1 {
+		t.Errorf("%+v, %v, want the whole refusal", got, ok)
+	}
+}
+
 // A caller who leaves in mid-answer leaves no memory behind.
 func TestSealedAnswerAbandoned(t *testing.T) {
 	p := &scriptedProxy{version: 4, onQuery: func(s *session, q *tl.ClientRunQueryEx) {
@@ -443,8 +525,9 @@ func TestSealedAnswerAbandoned(t *testing.T) {
 	await(t, "the memory", func() bool { s := client.Snapshot().Status; return s.MemoryUsed == 0 && s.Running == 0 })
 }
 
-// Whatever a relay sends in the place of an answer, what reaches the caller was
-// sealed for it, or is an error.
+// Whatever a relay sends in the place of an answer, every text that reaches the
+// caller was sealed for it, or is an error. A document without texts can be
+// anybody's: the format authenticates nothing else.
 func FuzzUnseal(f *testing.F) {
 	app := &fieldcrypt.Seed{7}
 	seal, err := fieldcrypt.NewSealer(app, networkSeed.Public(), fieldcrypt.ToWorker)
@@ -461,6 +544,7 @@ func FuzzUnseal(f *testing.F) {
 		f.Add(framing, 100, []byte(`{"x":"clear"}`))
 		f.Add(framing, 1, []byte("data: "+string(good)+"\n\n: c\n\ndata: [DONE]\n\n"))
 		f.Add(framing, 9, []byte(`{"error":{"message":"no"}}`))
+		f.Add(framing, 50, bytes.Replace(good, []byte(`"x":"ENC_`), []byte(`"x":{"n":1},"model":"ENC_`), 1))
 	}
 	f.Fuzz(func(t *testing.T, framing, size int, body []byte) {
 		c := &Client{cfg: Config{MaxBuffered: 1 << 20}}
@@ -482,11 +566,38 @@ func FuzzUnseal(f *testing.F) {
 		}
 		split := openai.NewSplitter(u.framing, 0)
 		check := func(p openai.Piece) {
-			if text := string(p.JSON); p.JSON != nil && text != `{"x":"sealed"}` && !isErrorDocument(p.JSON) {
-				t.Fatalf("%q reaches the caller", text)
+			var doc any
+			if p.JSON == nil || isErrorDocument(p.JSON) {
+				return
+			}
+			if err := json.Unmarshal(p.JSON, &doc); err != nil || !onlySealed(doc) {
+				t.Fatalf("%q reaches the caller (%v)", p.JSON, err)
 			}
 		}
 		split.Feed(got, check)
 		split.Close(check)
 	})
+}
+
+// onlySealed says whether no text of a document, but for those that are always
+// clear, is another than the one that was sealed.
+func onlySealed(v any) bool {
+	switch v := v.(type) {
+	case string:
+		return v == "sealed"
+	case []any:
+		return !slices.ContainsFunc(v, func(x any) bool { return !onlySealed(x) })
+	case map[string]any:
+		for name, x := range v {
+			switch name {
+			case "is_encrypted", "sender_public_key", "receiver_public_key", "encryption_nonce", "model", "max_completion_tokens", "max_tokens",
+				"max_coefficient", "timeout", "debug", "enable_debug", "request_guid":
+				continue
+			}
+			if !onlySealed(x) {
+				return false
+			}
+		}
+	}
+	return true
 }

@@ -116,6 +116,8 @@ type LocalInfo struct {
 	OwnerAddress string `json:"owner_address"`
 	CheckImages  bool   `json:"check_image_hashes"`
 	Encryption   string `json:"encryption"`
+	// KeysKept is how the secrets of this node lie on disk, for people.
+	KeysKept string `json:"keys_kept,omitempty"`
 }
 
 // RootInfo is the registry snapshot in use.

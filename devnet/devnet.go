@@ -61,6 +61,9 @@ type Config struct {
 	Workers, Proxies int
 	// Keys adds a key manager, so that requests can be encrypted field by field.
 	Keys bool
+	// Sealed keeps the keys of proxies, workers and key manager sealed to their
+	// simulated machines. In a directory of an earlier run they stay as they are.
+	Sealed bool
 	// Split runs every role as a process of its own.
 	Split bool
 	// Program is the cocoon binary for Split; empty means this program.

@@ -3,11 +3,10 @@ package devnet
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/node"
 	"github.com/opencocoon/cocoon/ton"
 	"github.com/opencocoon/cocoon/wallet"
 )
@@ -57,10 +56,7 @@ func (p *plan) endow(ctx context.Context, chain ton.Chain) error {
 
 // nodeTransfer is what a node's wallet lacks, nil if it has more than half.
 func (p *plan) nodeTransfer(ctx context.Context, chain ton.Chain, s *spec, amount coin.Nano) (*wallet.Transfer, error) {
-	if err := os.MkdirAll(p.dataDirectory(s.info.Name), 0o700); err != nil {
-		return nil, err
-	}
-	key, err := wallet.NodeKey(filepath.Join(p.dataDirectory(s.info.Name), "wallet.key"))
+	key, err := node.PublicKey(ctx, s.settings, node.WalletKey)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +64,7 @@ func (p *plan) nodeTransfer(ctx context.Context, chain ton.Chain, s *spec, amoun
 	if err != nil {
 		return nil, err
 	}
-	to, err := contract.OurCodes().WalletAddress(owner, key.Public())
+	to, err := contract.OurCodes().WalletAddress(owner, key)
 	if err != nil {
 		return nil, err
 	}

@@ -31,13 +31,19 @@ type keysPage struct {
 // private half over an attested connection, requests are encrypted, and all of
 // that is there again after a restart, when everybody has other ports.
 func TestKeyManager(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { keyManager(t, false) })
+	t.Run("sealed", func(t *testing.T) { keyManager(t, true) })
+}
+
+// What was sealed once stays sealed.
+func keyManager(t *testing.T, sealed bool) {
 	dir := t.TempDir()
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	engine := enginetest.New(t, enginetest.Fast())
 	var first string
 	for run := range 2 {
 		log := &lockedBuffer{}
-		n, err := Start(t.Context(), Config{Listen: "127.0.0.1:0", Data: dir, Engine: engine.URL, Keys: true, Log: slog.New(slog.NewTextHandler(log, nil))})
+		n, err := Start(t.Context(), Config{Listen: "127.0.0.1:0", Data: dir, Engine: engine.URL, Keys: true, Sealed: sealed && run == 0, Log: slog.New(slog.NewTextHandler(log, nil))})
 		if err != nil {
 			t.Fatalf("%v\n%s", err, log)
 		}
@@ -51,11 +57,16 @@ func TestKeyManager(t *testing.T) {
 			t.Errorf("another key after a restart: %s, want %s", page.Keys[0].Public, first)
 		}
 		askEncrypted(t, n.Info())
-		secrets, err := os.ReadFile(filepath.Join(dir, dataDir, "keys-1", "keys.json"))
-		if err != nil {
-			t.Fatal(err)
+		file, private := filepath.Join(dir, dataDir, "keys-1", "keys.json"), ""
+		if sealed {
+			private = sealedIn(t, dir)[file][1]
+		} else {
+			secrets, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, private, _ = strings.Cut(string(secrets), `"private":"`)
 		}
-		_, private, _ := strings.Cut(string(secrets), `"private":"`)
 		if private = private[:64]; strings.Contains(log.String(), private) {
 			t.Error("the log holds a private key")
 		}

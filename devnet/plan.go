@@ -114,19 +114,19 @@ func (n *Network) prepare(ctx context.Context) (*plan, error) {
 	n.info.Data, n.info.PID, n.info.Split, n.info.Attestation = p.dir, os.Getpid(), n.config.Split, attestationNotice
 	n.info.GlobalConfig, n.info.ControlTokenFile, n.info.LogDirectory = p.path(configFile), p.path(tokenFile), p.path(logDir)
 	n.info.TestRoot = p.path(authorityDir, insecure.RootFile)
-	return p, n.planRoles(p, engine)
+	return p, n.planRoles(ctx, p, engine)
 }
 
 // planRoles gives every role its name, addresses and settings, and plans the
 // registry that makes them a network.
-func (n *Network) planRoles(p *plan, e *EngineInfo) error {
+func (n *Network) planRoles(ctx context.Context, p *plan, e *EngineInfo) error {
 	n.info.Engine = *e
 	p.wallets = p.keys()
 	p.root = n.registry(p)
 	var ports portPicker
 	n.planChain(p, &ports)
 	if n.config.Keys {
-		if err := n.planKeys(p, &ports); err != nil {
+		if err := n.planKeys(ctx, p, &ports); err != nil {
 			return err
 		}
 	}
@@ -184,12 +184,13 @@ func (n *Network) planChain(p *plan, ports *portPicker) {
 const registerAfter = node.Duration(2 * time.Second)
 
 // planKeys comes before the proxies, which ask the key manager.
-func (n *Network) planKeys(p *plan, ports *portPicker) (err error) {
+func (n *Network) planKeys(ctx context.Context, p *plan, ports *portPicker) (err error) {
 	const name = "keys-1"
 	s := &node.Keys{Common: n.common(p, name, ports.pick()), KeysListen: ports.pick(), Data: p.dataDirectory(name), RegisterAfter: registerAfter}
 	s.SimulatedImage = keysImage
+	n.seal(p, name, &s.Common)
 	p.root.KeyManager, p.root.KeyManagerImage = s.KeysListen, insecure.ImageHash(keysImage)
-	if p.root.KeyManagerKey, err = node.ManagerKey(s.Data); err != nil {
+	if p.root.KeyManagerKey, err = node.PublicKey(ctx, s, node.ManagerKey); err != nil {
 		return fmt.Errorf("devnet: the key manager's key: %w", err)
 	}
 	spec := p.add(RoleKeys, name, s, s.Common)
@@ -204,6 +205,7 @@ func (n *Network) planProxy(p *plan, name string, ports *portPicker) {
 		WorkersListen: ports.pick(), ClientsListen: ports.pick(), QueueWait: n.config.queueWait,
 	}
 	s.SimulatedImage = proxyImage
+	n.seal(p, name, &s.Common)
 	seqno := uint32(len(root.Proxies) + 1)
 	root.LastProxySeqno = seqno
 	workers, err1 := netip.ParseAddrPort(n.config.door(name+" workers", s.WorkersListen))
@@ -224,8 +226,23 @@ func (n *Network) planWorker(p *plan, name string, ports *portPicker, model stri
 		ProxyConnections: n.config.Proxies,
 	}
 	s.SimulatedImage = workerImage
+	n.seal(p, name, &s.Common)
 	s.Data = p.dataDirectory(name)
 	p.add(RoleWorker, name, s, s.Common)
+}
+
+// seal keeps a node's keys sealed, if they are to be or are already. A client
+// stays as it is: it is a person's, on no confidential machine.
+func (n *Network) seal(p *plan, name string, c *node.Common) {
+	plain := exists(filepath.Join(p.dataDirectory(name), node.WalletKey))
+	if n.config.Sealed && !plain || exists(filepath.Join(p.dataDirectory(name), node.SealedFile)) {
+		c.Seal = node.SealSimulated
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 func (n *Network) planClient(p *plan, listen string) {

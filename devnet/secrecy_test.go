@@ -11,7 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencocoon/cocoon/attest/insecure"
 	"github.com/opencocoon/cocoon/engine/enginetest"
+	"github.com/opencocoon/cocoon/node"
+	"github.com/opencocoon/cocoon/seal"
 	"github.com/opencocoon/cocoon/wallet"
 )
 
@@ -19,9 +22,14 @@ import (
 // this test says it, makes every kind of trouble with it, and searches
 // everything that a network writes or shows.
 func TestNothingSaidIsKept(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { nothingSaidIsKept(t, Config{}) })
+	t.Run("sealed", func(t *testing.T) { nothingSaidIsKept(t, Config{Sealed: true, Keys: true}) })
+}
+
+func nothingSaidIsKept(t *testing.T, config Config) {
 	const prompt, reply, key = "PROMPT-MARKER-7391", "ANSWER-MARKER-2846", "KEY-MARKER-5512"
 	n := startNet(t, enginetest.Fixed(200, "application/json",
-		`{"id":"x","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"`+reply+`"}}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}`), Config{})
+		`{"id":"x","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"`+reply+`"}}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}`), config)
 	say := func(script enginetest.Script, body string) answer {
 		if script != nil {
 			n.engine.SetScript(script)
@@ -76,7 +84,7 @@ func TestNothingSaidIsKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys := secretsIn(t, n.net.Info().Data)
+	keys := secretsIn(t, n.net.Info().Data, config.Sealed)
 	for where, text := range seen {
 		for file, forms := range keys {
 			if filepath.Ext(where) == ".key" || where == file {
@@ -99,7 +107,7 @@ func TestNothingSaidIsKept(t *testing.T) {
 
 // secretsIn are the secrets of the key files in a network's directory, in the
 // forms in which they could be written. Every role must have left something to look at.
-func secretsIn(t *testing.T, dir string) map[string][]string {
+func secretsIn(t *testing.T, dir string, sealed bool) map[string][]string {
 	t.Helper()
 	secrets := map[string][]string{}
 	for _, pattern := range []string{"*/*.key", "*/*/*.key", "data/*/secret"} {
@@ -126,12 +134,20 @@ func secretsIn(t *testing.T, dir string) map[string][]string {
 			if err != nil {
 				t.Fatalf("%s: %v", path, err)
 			}
-			seed := key.Private().Seed()
-			secrets[path] = []string{string(seed), hex.EncodeToString(seed), strings.ToUpper(hex.EncodeToString(seed)),
-				base64.StdEncoding.EncodeToString(seed)[:42], base64.URLEncoding.EncodeToString(seed)[:42]}
+			secrets[path] = formsOf(key.Private().Seed())
 		}
 	}
-	for _, file := range []string{"chain/faucet.key", "data/proxy-1/proxy.key", "data/proxy-1/wallet.key", "data/client-1/wallet.key", "data/client-1/secret", "data/worker-1/wallet.key"} {
+	want := []string{"chain/faucet.key", "data/proxy-1/proxy.key", "data/proxy-1/wallet.key", "data/client-1/wallet.key", "data/client-1/secret", "data/worker-1/wallet.key"}
+	if sealed {
+		for path, forms := range sealedIn(t, dir) {
+			if secrets[path] != nil {
+				t.Errorf("%s is a plain file", path)
+			}
+			secrets[path] = forms
+		}
+		want = append(want, "data/keys-1/manager.key", "data/keys-1/wallet.key", "data/keys-1/keys.json")
+	}
+	for _, file := range want {
 		if secrets[filepath.Join(dir, file)] == nil {
 			t.Errorf("no %s: this test does not see what it is about", file)
 		}
@@ -139,6 +155,40 @@ func secretsIn(t *testing.T, dir string) map[string][]string {
 	for _, file := range []string{"data/proxy-1/ledger/log-00000000000000000001", "data/proxy-1/wallet", "data/client-1/settlement.json", "data/client-1/statement.jsonl", "data/worker-1/worker.json"} {
 		if info, err := os.Stat(filepath.Join(dir, file)); err != nil || info.Size() == 0 {
 			t.Errorf("%s: %v: nothing was written there", file, err)
+		}
+	}
+	return secrets
+}
+
+// formsOf are the ways in which bytes could be written.
+func formsOf(b []byte) []string {
+	return []string{string(b), hex.EncodeToString(b), strings.ToUpper(hex.EncodeToString(b)),
+		base64.StdEncoding.EncodeToString(b)[:42], base64.URLEncoding.EncodeToString(b)[:42]}
+}
+
+// sealedIn are the secrets of sealed stores, by the files that they would be.
+func sealedIn(t *testing.T, dir string) map[string][]string {
+	t.Helper()
+	authority, err := insecure.Load(filepath.Join(dir, authorityDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := map[string][]string{}
+	for name, image := range map[string]string{"proxy-1": proxyImage, "worker-1": workerImage, "keys-1": keysImage} {
+		data := filepath.Join(dir, dataDir, name)
+		store, err := seal.Open(t.Context(), filepath.Join(data, node.SealedFile), authority.Sealing(image))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, secret := range store.Names() {
+			value := store.Value(secret)
+			if secret == "keys.json" { // many, each as long as a seed
+				_, private, _ := strings.Cut(string(value), `"private":"`)
+				if value, err = hex.DecodeString(private[:64]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			secrets[filepath.Join(data, secret)] = formsOf(value)
 		}
 	}
 	return secrets

@@ -66,7 +66,8 @@ func (s *Sealer) Reply() *Opener {
 // Opener opens documents from one key for another, and nothing else: others'
 // documents, those without marks, and texts marked as clear are refused, so that
 // whoever passes them on cannot put words of its own into an answer. It could
-// still leave out or exchange texts, and change numbers: the package's format
+// still leave out or exchange texts, change numbers and the members that are
+// always clear, and make up a document that has no others: the package's format
 // authenticates one text at a time. Safe for concurrent use.
 type Opener struct {
 	shared           [32]byte

@@ -91,3 +91,49 @@ func TestSealForm(t *testing.T) {
 		}
 	}
 }
+
+// What somebody else has encrypted passes; with one text left clear it does not.
+func TestCheck(t *testing.T) {
+	s, err := NewSealer(&Seed{1}, (&Seed{2}).Public(), ToWorker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := s.Seal([]byte(`{"model":"m","max_tokens":3,"messages":[{"role":"user","content":"secret"}],"stop":[""]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Check(sealed); err != nil {
+		t.Error(err)
+	}
+	for spoil, want := range map[string]error{
+		`"x":"secret",`: ErrClear, `"x":"DEC_secret",`: ErrClear, `"x":["ENC_secret"],`: ErrDamaged, `"x":{"y":"ENC_00"},`: ErrDamaged, `"x":"",`: ErrClear, `"timeout":"clear",`: nil,
+	} {
+		if err := Check([]byte("{" + spoil + string(sealed[1:]))); !errors.Is(err, want) {
+			t.Errorf("with %s: %v, want %v", spoil, err, want)
+		}
+	}
+	key := `{"receiver_public_key":"` + strings.Repeat("ab", 32) + `","prompt":"secret"}`
+	if err := Check([]byte(key)); !errors.Is(err, ErrUnmarked) {
+		t.Errorf("a key alone: %v, want %v", err, ErrUnmarked)
+	}
+
+	const kind = "multipart/form-data; boundary=b"
+	part := func(name, content string) string {
+		return "--b\r\nContent-Disposition: form-data; name=\"" + name + "\"\r\n\r\n" + content + "\r\n"
+	}
+	form, err := s.SealForm(kind, []byte(part("model", "m")+part("file", "secret")+"--b--\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckForm(kind, form); err != nil {
+		t.Error(err)
+	}
+	for spoil, want := range map[string]error{part("prompt", "secret"): ErrClear, part("is_encrypted", "v1"): ErrMarks, "--b\r\n\r\nsecret\r\n": ErrClear} {
+		if err := CheckForm(kind, append([]byte(spoil), form...)); !errors.Is(err, want) {
+			t.Errorf("with %q: %v, want %v", spoil, err, want)
+		}
+	}
+	if err := CheckForm(kind, []byte(part("receiver_public_key", strings.Repeat("ab", 32))+"--b--\r\n")); !errors.Is(err, ErrUnmarked) {
+		t.Errorf("a form with a key alone: %v, want %v", err, ErrUnmarked)
+	}
+}

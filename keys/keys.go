@@ -73,6 +73,9 @@ type Config struct {
 	Wire wire.Config
 	// ControlToken opens the control actions; empty closes them.
 	ControlToken string
+	// KeysKept is what pages say of how this node's secrets lie on disk; empty
+	// is not on disk.
+	KeysKept string
 	// Wallet is what pages show of the wallet that pays for registrations. Nil
 	// shows nothing.
 	Wallet func() any
@@ -159,6 +162,7 @@ type entry struct {
 	registered bool      // the registry has listed it, perhaps it no longer does
 	listed     bool      // it lists it now
 	told       time.Time // when the registrar was last asked
+	tries      int       // how often it was
 }
 
 // listing is how the registry lists it.

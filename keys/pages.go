@@ -42,6 +42,8 @@ type LocalInfo struct {
 	CheckHashes  bool   `json:"check_hashes"`
 	PublicKey    string `json:"public_key"`
 	ServeWorkers bool   `json:"serve_workers"`
+	// KeysKept is how the secrets of this node lie on disk, for people.
+	KeysKept string `json:"keys_kept,omitempty"`
 }
 
 // KeyInfo is one key; times are Unix seconds.
@@ -58,7 +60,7 @@ func (m *Manager) Snapshot() Snapshot {
 	root := m.cfg.Registry.Root()
 	s := Snapshot{
 		Status: StatusInfo{Named: m.named(root)}, Root: root, Keys: []KeyInfo{}, Served: m.served.Load(), Refused: m.refused.Load(),
-		Local: LocalInfo{m.cfg.CheckImages || !root.IsTest, hex.EncodeToString(m.public()), m.cfg.ServeWorkers},
+		Local: LocalInfo{m.cfg.CheckImages || !root.IsTest, hex.EncodeToString(m.public()), m.cfg.ServeWorkers, m.cfg.KeysKept},
 	}
 	if m.cfg.Wallet != nil {
 		s.Wallet = m.cfg.Wallet()

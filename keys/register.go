@@ -29,8 +29,20 @@ type Registrar interface {
 }
 
 // registerAgain is how long a key may be on its way into the registry before it
-// is told again. Messages get lost; a key that nobody can see helps nobody.
-const registerAgain = 2 * time.Minute
+// is told again. Messages get lost; a key that nobody can see helps nobody. But
+// every message costs gas: a registry that does not list the key after a few of
+// them is full, or takes none of ours, and is told ever more rarely, to once in
+// registerSeldom.
+const (
+	registerAgain  = 2 * time.Minute
+	registerSeldom = time.Hour
+	registerOften  = 4 // times before that
+)
+
+// tellAfter is the pause before the registry is told of the key again.
+func (e *entry) tellAfter() time.Duration {
+	return min(registerAgain<<min(max(e.tries-registerOften, 0), 10), registerSeldom)
+}
 
 // ErrNotNamed means that the registry has another key manager, or none.
 var ErrNotNamed = errors.New("the registry does not name this key manager")
@@ -61,7 +73,7 @@ func (m *Manager) register(ctx context.Context, root *contract.Root) error {
 			continue
 		}
 		m.mu.Lock()
-		e.told = m.cfg.Now()
+		e.told, e.tries = m.cfg.Now(), e.tries+1
 		m.mu.Unlock()
 	}
 	return errors.Join(errs...)
@@ -73,7 +85,7 @@ func (m *Manager) unlisted() (due []*entry) {
 	now := m.cfg.Now()
 	for _, e := range m.keys {
 		ripe := now.Sub(time.Unix(e.created, 0)) >= m.cfg.Ripen
-		if ripe && !e.listed && e.expires > now.Unix() && (e.told.IsZero() || now.Sub(e.told) >= registerAgain) {
+		if ripe && !e.listed && e.expires > now.Unix() && (e.told.IsZero() || now.Sub(e.told) >= e.tellAfter()) {
 			due = append(due, e)
 		}
 	}

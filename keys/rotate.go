@@ -127,7 +127,7 @@ func (m *Manager) take(from *[]*entry, match func(*entry) bool) (taken []*entry)
 }
 
 // follow notes which keys the registry lists. One that it has listed and lists no
-// more, or as another type, was struck by the network's owner. While the registry
+// more, or lists as another type, was struck by the network's owner. While the registry
 // names another key manager, or is of a shape without keys, its silence means
 // nothing. It says whether there is something to be stored.
 func (m *Manager) follow(root *contract.Root) (changed bool) {
@@ -138,22 +138,22 @@ func (m *Manager) follow(root *contract.Root) (changed bool) {
 		return false
 	}
 	for _, e := range m.keys {
-		e.listed = slices.ContainsFunc(root.PublicKeys, func(k contract.PublicKey) bool {
-			return bytes.Equal(k.Key, e.public[:]) && k.Type == e.kind
-		})
-		changed = changed || e.listed && !e.registered
-		e.registered = e.registered || e.listed
+		at := slices.IndexFunc(root.PublicKeys, func(k contract.PublicKey) bool { return bytes.Equal(k.Key, e.public[:]) })
+		e.listed = at >= 0 && root.PublicKeys[at].Type == e.kind
+		changed = changed || at >= 0 && !e.registered
+		e.registered = e.registered || at >= 0
 	}
 	return changed
 }
 
-// due says whether it is time for a new key of type 1.
+// due says whether it is time for a new key of type 1. One that was made far in
+// the future, by a clock that was wrong, is nobody's until then.
 func due(keys []*entry, now time.Time, every time.Duration) bool {
 	if len(keys) >= maxKeys {
 		return false
 	}
 	return !slices.ContainsFunc(keys, func(e *entry) bool {
-		return e.kind == TypeV1 && e.created > now.Add(-every).Unix()
+		return e.kind == TypeV1 && e.created > now.Add(-every).Unix() && e.created < now.Add(every).Unix()
 	})
 }
 

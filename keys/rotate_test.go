@@ -1,13 +1,17 @@
 package keys
 
 import (
+	"context"
 	"errors"
+	"net"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/fieldcrypt"
+	"github.com/opencocoon/cocoon/ratls"
+	"github.com/opencocoon/cocoon/tl"
 )
 
 // Three days: a key each hour that lives a day, each registered once it is ripe,
@@ -173,8 +177,12 @@ func TestStruck(t *testing.T) {
 func TestNotNamed(t *testing.T) {
 	inBubble(t, nil, func(r *rig) {
 		pass(time.Minute)
+		first := r.publics()[0]
 		r.chain.change(func(r *contract.Root) { r.KeyManagerKey, r.PublicKeys = nil, nil })
 		pass(2 * time.Hour)
+		if !slices.Contains(r.publics(), first) {
+			t.Error("a key was erased because somebody else's registry does not list it")
+		}
 		s := r.m.Snapshot()
 		if len(s.Keys) != 3 || s.Status.Named || s.Status.Trouble == "" || r.chain.told() != 1 {
 			t.Errorf("%d keys, told %d times, %+v", len(s.Keys), r.chain.told(), s.Status)
@@ -196,4 +204,106 @@ func TestRegistrarFails(t *testing.T) {
 			t.Errorf("%+v, want one usable key", s.Status)
 		}
 	})
+}
+
+// What is struck before the key manager has seen it listed is struck all the
+// same: it is not given out, and the registry is not asked to take it again.
+func TestStruckUnseen(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		f := r.follower(nil)
+		pass(16 * time.Second) // told, and not listed yet
+		struck := r.publics()[0]
+		r.stop()
+		pass(10 * time.Second)
+		r.chain.change(func(r *contract.Root) { r.PublicKeys[0].Type = 9 })
+		told := r.chain.told()
+		r.start()
+		pass(20 * time.Minute)
+		if _, ok := f.Private(struck); ok || slices.Contains(r.publics(), struck) {
+			t.Error("a key that was struck is still given out")
+		}
+		if n := r.chain.told() - told; n != 1 {
+			t.Errorf("the registry was told %d times, want once of the key made in its place", n)
+		}
+	})
+}
+
+// A registry that takes no keys, for whatever reason, does not drain the wallet.
+func TestRegistryTakesNothing(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		r.chain.set(func() { r.chain.lose = 1 << 30 })
+		pass(24 * time.Hour)
+		if n := r.chain.told(); n > 24*20 {
+			t.Errorf("the registry was told %d times in a day, in which it took none of 24 keys", n)
+		}
+		r.chain.set(func() { r.chain.lose = 0 })
+		pass(70 * time.Minute)
+		if s := r.m.Snapshot().Status; s.Usable < 24 {
+			t.Errorf("%d keys an hour after it takes them again, want all", s.Usable)
+		}
+	})
+}
+
+// A clock that was ahead for a while does not stop the making of keys until it
+// is as late as it was.
+func TestDueAfterClockWasAhead(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	for ago, want := range map[time.Duration]bool{
+		time.Hour: true, 59 * time.Minute: false, 0: false, -time.Minute: false, -2 * time.Hour: true, -8760 * time.Hour: true,
+	} {
+		if got := due([]*entry{{kind: TypeV1, created: now.Add(-ago).Unix()}}, now, time.Hour); got != want {
+			t.Errorf("due with a key made %v ago = %v, want %v", ago, got, want)
+		}
+	}
+}
+
+// A registry has room for so many keys, and no more are made, by hand or by the hour.
+func TestKeysAreBounded(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		pass(time.Second)
+		for range maxKeys - 1 {
+			if _, err := r.m.Generate(5); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := r.m.Generate(5); !errors.Is(err, errManyKeys) {
+			t.Errorf("key %d: %v", maxKeys+1, err)
+		}
+		pass(2 * time.Hour)
+		if n := len(r.publics()); n != maxKeys {
+			t.Errorf("%d keys, want %d", n, maxKeys)
+		}
+	})
+}
+
+// A key ends at its second, whenever the memory of it is swept; one that is over
+// is neither given out nor taken.
+func TestKeyEnds(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	f, err := NewFollower(FollowerConfig{Registry: contract.NewMemory(testRoot(t)), Now: func() time.Time { return now },
+		Dial: func(context.Context, string) (net.Conn, *ratls.Peer, error) { return nil, nil, net.ErrClosed }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newEntry(TypeV1, now, time.Minute)
+	list := func() []tl.KeyManagerPrivateKey {
+		return []tl.KeyManagerPrivateKey{{ValidUntilUtime: int32(e.expires), PrivateKey: tl.Int256(e.seed)}}
+	}
+	taken := list()
+	if f.take(taken); taken[0].PrivateKey != (tl.Int256{}) {
+		t.Error("the key is left in the message")
+	}
+	m := &Manager{cfg: Config{Now: func() time.Time { return now }}, keys: []*entry{e, newEntry(5, now, time.Minute)}}
+	for _, want := range []int{1, 0} {
+		if _, ok := f.Private(e.public); ok != (want == 1) || f.Count() != want {
+			t.Errorf("at %v the follower has it: %v, %d keys, want %d", now, ok, f.Count(), want)
+		}
+		if n := len(m.keysFor(Proxy).Keys); n != want {
+			t.Errorf("at %v the key manager gives out %d keys, want %d: of type 1 that has not ended", now, n, want)
+		}
+		now = now.Add(time.Minute)
+	}
+	if f.take(list()); len(f.held) != 0 {
+		t.Error("a key that is over was taken")
+	}
 }

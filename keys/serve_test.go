@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http/httptest"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"github.com/opencocoon/cocoon/fieldcrypt"
 	"github.com/opencocoon/cocoon/ratls"
 	"github.com/opencocoon/cocoon/tl"
+	"github.com/opencocoon/cocoon/ton"
 	"github.com/opencocoon/cocoon/wire"
 )
 
@@ -126,11 +128,15 @@ func TestManyConnections(t *testing.T) {
 		first := r.caller(verdict(proxyImage))
 		r.caller(verdict(proxyImage))
 		nc, _, err := r.dial(r.t.Context(), verdict(proxyImage))
-		if err == nil {
-			_, err = nc.Read(make([]byte, 1))
+		if err != nil {
+			t.Fatal(err)
 		}
-		if err == nil {
-			t.Error("a third connection, want two")
+		pass(0)
+		if n := r.m.Snapshot().Callers; n != 2 {
+			t.Errorf("%d connections, want two", n)
+		}
+		if _, err := nc.Read(make([]byte, 1)); err == nil {
+			t.Error("the third is spoken to")
 		}
 		first.Close(nil)
 		first.Wait()
@@ -257,6 +263,76 @@ func TestFollowerChecksTheManager(t *testing.T) {
 	})
 }
 
+// Whoever is not judged, or not trusted, or of another image, is not the key manager.
+func TestCheckManager(t *testing.T) {
+	root := testRoot(t)
+	for name, peer := range map[string]*ratls.Peer{
+		"nobody": nil, "not judged": {}, "not trusted": {Verdict: &attest.Verdict{ImageHash: managerImage}}, "another": {Verdict: verdict(proxyImage)},
+	} {
+		if checkManager(root, peer) == nil {
+			t.Errorf("%s: believed", name)
+		}
+	}
+	if err := checkManager(root, &ratls.Peer{Verdict: verdict(managerImage)}); err != nil {
+		t.Error(err)
+	}
+}
+
+// stale is a registry that was last seen on the chain three hours ago.
+type stale struct{ contract.Registry }
+
+func (stale) AsOf() ton.Block { return ton.Block{Time: time.Now().Add(-3 * time.Hour)} }
+
+// By an old registry nobody is known: an image may have been struck since.
+func TestStaleRegistry(t *testing.T) {
+	inBubble(t, func(c *Config) { c.Registry = stale{c.Registry} }, func(r *rig) {
+		if _, err := wire.Ask[tl.KeyManagerPrivateKeys](r.t.Context(), r.caller(verdict(proxyImage)), &tl.KeyManagerGetProxyPrivateKeys{}); err == nil {
+			t.Error("keys were given out by a registry of three hours ago")
+		}
+	})
+}
+
+// What is over leaves no private key behind, where it was held.
+func TestForgottenKeysAreOverwritten(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	wiped := func(what string, s *fieldcrypt.Seed) {
+		t.Helper()
+		if *s != (fieldcrypt.Seed{}) {
+			t.Errorf("%s: the private key is still there", what)
+		}
+	}
+	held := func() (*Follower, *heldKey) {
+		k := &heldKey{fieldcrypt.Seed{1}, now.Unix() + 60}
+		return &Follower{cfg: FollowerConfig{Now: func() time.Time { return now }, Log: slog.New(slog.DiscardHandler)},
+			held: map[fieldcrypt.PublicKey]*heldKey{k.seed.Public(): k}}, k
+	}
+	f, k := held()
+	f.drop(func(*heldKey) bool { return true })
+	wiped("dropped", &k.seed)
+	f, k = held()
+	f.take(nil)
+	wiped("replaced", &k.seed)
+
+	store := &disk{}
+	m := &Manager{cfg: Config{Store: store, Log: slog.New(slog.DiscardHandler)}, kick: make(chan struct{}, 1)}
+	e, never := newEntry(1, now, time.Hour), newEntry(1, now, time.Hour)
+	m.keys = []*entry{e}
+	store.fail(errors.New("disk is full"))
+	if err := m.adopt([]*entry{e, never}, nil); err == nil || e.seed == (fieldcrypt.Seed{}) {
+		t.Errorf("%v, and a key in force is gone: %v", err, e.seed == fieldcrypt.Seed{})
+	}
+	wiped("never stored", &never.seed)
+	store.fail(nil)
+	if err := m.Remove(e.public); err != nil {
+		t.Fatal(err)
+	}
+	wiped("removed", &e.seed)
+	last := newEntry(1, now, time.Hour)
+	m.keys = []*entry{last}
+	m.forgetAll()
+	wiped("at the end", &last.seed)
+}
+
 // A proxy that asks as a worker does gets what workers get.
 func TestFollowerAsWorker(t *testing.T) {
 	for _, serve := range []bool{false, true} {
@@ -332,7 +408,10 @@ func TestFile(t *testing.T) {
 	}
 	want := []*entry{newEntry(1, time.Now(), time.Hour), newEntry(9, time.Now(), 2*time.Hour)}
 	want[1].registered = true
-	for range 2 {
+	for range 2 { // a crash in the middle of the first leaves what it had written
+		if err := os.WriteFile(string(f)+".new", encode(want)[:50], 0o644); err != nil {
+			t.Fatal(err)
+		}
 		if err := save(f, want); err != nil {
 			t.Fatal(err)
 		}

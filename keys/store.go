@@ -55,23 +55,27 @@ func (f File) Load() ([]byte, error) {
 	return data, err
 }
 
-// Save implements [Store]. The new blob appears whole or not at all.
+// Save implements [Store]. The new blob appears whole or not at all. What a crash
+// left half done goes with the next one: it holds keys that may have been erased since.
 func (f File) Save(data []byte) error {
-	dir := filepath.Dir(string(f))
-	tmp, err := os.CreateTemp(dir, ".keys-*") // mode 0600
+	half := string(f) + ".new"
+	if err := os.Remove(half); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	tmp, err := os.OpenFile(half, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name()) // fails once renamed, as it should
+	defer os.Remove(half) // fails once renamed, as it should
 	_, err = tmp.Write(data)
 	err = errors.Join(err, tmp.Sync(), tmp.Close())
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(tmp.Name(), string(f)); err != nil {
+	if err := os.Rename(half, string(f)); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return syncDir(filepath.Dir(string(f)))
 }
 
 func syncDir(dir string) error {
@@ -127,6 +131,15 @@ func load(from Store) ([]*entry, error) {
 	}
 	defer clear(data)
 	return decode(data)
+}
+
+// Check says whether a key manager could start from a store.
+func Check(s Store) error {
+	list, err := load(s)
+	for _, e := range list {
+		e.forget()
+	}
+	return err
 }
 
 // decode reads a blob. Its errors quote nothing of it.

@@ -53,20 +53,25 @@ func Export(s Store, w io.Writer) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
-		if err := out.Encode(recordLine{&sealLine{recordKinds[o.kind], o.first, len(o.events), o.previous, o.signature}}); err != nil {
-			return err
-		}
-		for i := range o.events {
-			if err := out.Encode(&o.events[i]); err != nil {
-				return err
-			}
-		}
-		return nil
+		return o.export(out)
 	})
 	if err != nil {
 		return fmt.Errorf("ledger: export: %w", err)
 	}
 	return b.Flush()
+}
+
+// export writes the lines of a record.
+func (o *opened) export(out *json.Encoder) error {
+	if err := out.Encode(recordLine{&sealLine{recordKinds[o.kind], o.first, len(o.events), o.previous, o.signature}}); err != nil {
+		return err
+	}
+	for i := range o.events {
+		if err := out.Encode(&o.events[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Summary is what an audit found to be true.
@@ -112,6 +117,7 @@ func Audit(r io.Reader, key ed25519.PublicKey) (Summary, error) {
 type auditor struct {
 	lines *bufio.Scanner
 	line  int
+	text  []byte // of the record at hand
 	chain chain
 	state *state
 	sum   Summary
@@ -119,7 +125,8 @@ type auditor struct {
 
 // record checks one record whose first line was just read.
 func (a *auditor) record() error {
-	a.line++
+	a.text = a.text[:0]
+	a.read()
 	var head recordLine
 	if err := strictJSON(a.lines.Bytes(), &head); err != nil || head.Record == nil {
 		return fmt.Errorf("want a record: %w", errors.Join(err, errEvent))
@@ -167,7 +174,7 @@ func (a *auditor) rebuild(s *sealLine) (*opened, error) {
 		if !a.lines.Scan() {
 			return nil, fmt.Errorf("event %d of %d is missing", i+1, s.Events)
 		}
-		a.line++
+		a.read()
 		var e Event
 		err := strictJSON(a.lines.Bytes(), &e)
 		if err == nil && kind == logRecord && e.Seq != s.First+uint64(i) {
@@ -180,7 +187,26 @@ func (a *auditor) rebuild(s *sealLine) (*opened, error) {
 			return nil, err
 		}
 	}
-	return openRecord(append(b, s.Signature...))
+	o, err := openRecord(append(b, s.Signature...))
+	if err != nil {
+		return nil, err
+	}
+	// The signature covers what we read. Others read JSON in other ways: with a
+	// name twice, say, or another spelling of it beside.
+	var text bytes.Buffer
+	if err := o.export(json.NewEncoder(&text)); err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(text.Bytes(), a.text) {
+		return nil, errors.New("the record's lines are not as an export writes them: they were altered")
+	}
+	return o, nil
+}
+
+// read takes the line at hand.
+func (a *auditor) read() {
+	a.line++
+	a.text = append(append(a.text, a.lines.Bytes()...), '\n')
 }
 
 func strictJSON(b []byte, v any) error {

@@ -214,6 +214,12 @@ func TestAudit(t *testing.T) {
 		"the beginning less": strings.Join(lines[2:], ""),
 		"nonsense":           "hello\n" + text,
 		"events of nobody":   strings.Join(lines[1:], ""),
+		// Readers of JSON disagree on these, and the signature covers what ours takes.
+		"another spelling beside": strings.Replace(text, `"tokens":20`, `"tokens":99,"Tokens":20`, 1),
+		"a name twice":            strings.Replace(text, `"tokens":20`, `"tokens":99,"tokens":20`, 1),
+		"two on a line":           strings.Replace(text, `"tokens":20}`, `"tokens":20}{"seq":9,"kind":"settled","tokens":99}`, 1),
+		"another kind":            strings.Replace(text, `"kind":"log"`, `"kind":"draft"`, 1),
+		"a remark":                strings.Replace(text, `}}`, `}} paid in full`, 1),
 	} {
 		key := public
 		switch forged {

@@ -308,6 +308,33 @@ func TestLastResort(t *testing.T) {
 	}
 }
 
+// The last resort is for those whom it suits: nobody gets another revision, or a
+// worker that cannot carry a key, because nothing else is there.
+func TestLastResortSuits(t *testing.T) {
+	m, c := market(1)
+	o := m.Add(Terms{Model: "m", FullModel: "m@old:00", Coefficient: 1000, Limit: 10, Version: 2, Enabled: true})
+	m.Add(Terms{Model: "m", FullModel: "m@new:11", Coefficient: 1000, Limit: 10, Version: 3}) // of the revision, and not enabled
+	for range 3 {
+		x, _ := m.Pick(anyone)
+		c.t = c.t.Add(10 * time.Millisecond)
+		m.Done(x, Failed, 0, time.Millisecond)
+	}
+	for range 3 { // all that there are rest
+		m.fail(m.models["m"].offers.sorted[1], c.t)
+		c.t = c.t.Add(10 * time.Millisecond)
+	}
+	for _, want := range []Want{
+		{Model: "m", Pin: "m@new", MaxCoefficient: 9000}, {Model: "m", MinVersion: 3, MaxCoefficient: 9000}, {Model: "m", Exclude: []*Offer{o}, MaxCoefficient: 9000},
+	} {
+		if got, d := m.Pick(want); got != nil {
+			t.Errorf("%+v: %s", want, d)
+		}
+	}
+	if got, d := m.Pick(Want{Model: "m", Pin: "m@old", MinVersion: 2, MaxCoefficient: 9000}); got != o {
+		t.Errorf("whom it suits: %s", d)
+	}
+}
+
 // A worker that dies over and over does not come back with a clean record.
 func TestCrashLoopIsRemembered(t *testing.T) {
 	m, c := market(1)

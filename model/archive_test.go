@@ -276,6 +276,14 @@ func TestHubSnapshotStaysInItsRepository(t *testing.T) {
 			t.Errorf("link to %s: %v, want an error with %q", target, err, want)
 		}
 	}
+	neighbour := hub(t)
+	other := filepath.Dir(filepath.Dir(neighbour)) + "-too" // begins like the repository
+	must(t, os.Mkdir(other, 0o755))
+	must(t, os.WriteFile(filepath.Join(other, "secret"), nil, 0o600))
+	must(t, os.Symlink(filepath.Join(other, "secret"), filepath.Join(neighbour, "z")))
+	if _, err := model.Open(neighbour); err == nil || !strings.Contains(err.Error(), "same repository") {
+		t.Errorf("link into the repository beside: %v", err)
+	}
 	dir := hub(t)
 	must(t, os.Symlink("../../blobs", filepath.Join(dir, "z")))
 	if _, err := model.Open(dir); err == nil || !strings.Contains(err.Error(), "want a file") {

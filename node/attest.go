@@ -28,6 +28,9 @@ type Attestation struct {
 	GPUCollateral string `json:"gpu_collateral,omitempty"`
 	// GPULinked accepts GPUs that share memory over encrypted links.
 	GPULinked bool `json:"gpu_linked,omitempty"`
+	// DenyPlatformsFile is a file of machines that are struck off, by their ids
+	// as verdicts name them, one a line. It may be changed at any time.
+	DenyPlatformsFile string `json:"deny_platforms_file,omitempty"`
 
 	// SimulatedTDX is the directory of a simulated vendor whose machines the
 	// node believes.
@@ -60,6 +63,9 @@ func (a *Attestation) check(p *Problems) {
 		p.Add("insecure_simulated_image: needs insecure_simulated_tdx, the directory of its vendor")
 	}
 }
+
+// Platform is where evidence of this machine comes from.
+func (a *Attestation) Platform() (attest.Platform, error) { return a.platform(true) }
 
 // platform is where this node's own evidence comes from. A client (guest
 // false) runs outside a TEE and shows none unless it is told to.

@@ -83,6 +83,7 @@ func (s *Client) Check() error {
 		p.Add("encryption %q: want off, auto or v1", s.Encryption)
 	}
 	s.Purse.check(&p, s)
+	s.Sealing.check(&p, &s.Common, s.Data != "")
 	if s.ProxyConnections < 0 || s.MaxBody < 0 || s.MaxTokens < 0 || s.MaxCoefficient < 0 || s.Timeout < 0 {
 		p.Add("proxy_connections, max_body, max_tokens, max_coefficient and timeout cannot be negative")
 	}
@@ -131,10 +132,16 @@ func (s *Client) Run(ctx context.Context, env Env) error {
 		}
 		return b.run(ctx, c.Run)
 	}
-	purse, err := s.openPurse(ctx, env, b)
+	ring, release, err := s.holding().begin(ctx, env)
+	if err != nil {
+		return err
+	}
+	defer release()
+	purse, err := s.openPurse(ctx, env, b, ring)
 	if err != nil || purse == nil {
 		return err
 	}
+	cfg.KeysKept = ring.kept
 	payFrom(purse, &cfg)
 	c, err := client.New(cfg)
 	if err != nil {

@@ -46,6 +46,7 @@ type Common struct {
 	// if missing. Without a file the actions are closed.
 	ControlTokenFile string `json:"control_token_file,omitempty"`
 	Attestation
+	Sealing
 }
 
 func (c *Common) check(p *Problems) {
@@ -88,6 +89,8 @@ type base struct {
 	chain    *ton.Client // nil without a chain
 	tls      *ratls.Config
 	token    string
+	more     []func(context.Context) error // runs beside the role
+	done     func()                        // nil, or what ends with the node
 }
 
 // base opens chain and registry and makes the identity. images chooses the
@@ -144,12 +147,26 @@ func (c *Common) identify(ctx context.Context, env Env, b *base, guest bool, ima
 	if err != nil {
 		return err
 	}
-	b.tls = &ratls.Config{Identity: identity, Policy: policy, GPU: c.gpus(platform, env.log()), Log: env.Log, Sessions: ratls.NewSessions(ratls.SessionsOptions{Log: env.Log})}
+	if b.done, err = c.judgeGPUs(policy); err != nil {
+		return err
+	}
+	sessions := ratls.NewSessions(ratls.SessionsOptions{Log: env.Log})
+	if c.DenyPlatformsFile != "" {
+		list := &struck{file: c.DenyPlatformsFile, policy: policy, sessions: sessions, log: env.log()}
+		if policy, err = list.begin(); err != nil {
+			return err
+		}
+		b.more = append(b.more, func(ctx context.Context) error { return list.run(ctx, lookAtList) })
+	}
+	b.tls = &ratls.Config{Identity: identity, Policy: policy, GPU: c.gpus(platform, env.log()), Log: env.Log, Sessions: sessions}
 	return nil
 }
 
-// close lets the chain go.
+// close lets chain and collateral go.
 func (b *base) close() {
+	if b.done != nil {
+		b.done()
+	}
 	if b.chain != nil {
 		_ = b.chain.Close() // nothing was written through it that could be lost
 	}
@@ -162,7 +179,7 @@ func (b *base) run(ctx context.Context, role func(context.Context) error, more .
 	needed, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var beside sync.WaitGroup
-	more = append(more, b.tls.Identity.Run,
+	more = append(append(more, b.more...), b.tls.Identity.Run,
 		func(ctx context.Context) error { return b.registry.Run(ctx, 0) },
 		func(ctx context.Context) error { return b.tls.Sessions.Run(ctx, b.registry.Changed) })
 	for _, f := range more {

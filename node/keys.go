@@ -2,12 +2,9 @@ package node
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/opencocoon/cocoon/attest"
@@ -30,7 +27,7 @@ type Keys struct {
 	RPCPort int `json:"rpc_port,omitempty"`
 	// Data is the directory of what must survive: the key manager's key and the
 	// node wallet's, both made at the first start, the keys that it has made, and
-	// the wallet's queue. Its disk must be encrypted or sealed.
+	// the wallet's queue. Without seal its disk must be encrypted.
 	Data string `json:"data"`
 	// AnyImage gives keys to whoever asks, on test networks only.
 	AnyImage bool `json:"insecure_any_image,omitempty"`
@@ -45,12 +42,6 @@ type Keys struct {
 	// Difficulty is the proof of work that callers do; 0 means 20 bits.
 	Difficulty int `json:"pow_difficulty,omitempty"`
 }
-
-// Files in a key manager's data directory.
-const (
-	managerKeyFile = "manager.key"
-	keysFile       = "keys.json"
-)
 
 // Check implements [Role].
 func (s *Keys) Check() error {
@@ -73,20 +64,8 @@ func (s *Keys) Check() error {
 	if s.RegisterAfter < 0 {
 		p.Add("register_after: cannot be negative")
 	}
+	s.Sealing.check(&p, &s.Common, s.Data != "")
 	return p.Err()
-}
-
-// ManagerKey is the public half of the key manager's key in a data directory,
-// for the registry; the key is made if it is missing.
-func ManagerKey(data string) (ed25519.PublicKey, error) {
-	if err := os.MkdirAll(data, 0o700); err != nil {
-		return nil, err
-	}
-	key, err := wallet.NodeKey(filepath.Join(data, managerKeyFile))
-	if err != nil {
-		return nil, err
-	}
-	return key.Public(), nil
 }
 
 // Run implements [Role].
@@ -99,20 +78,22 @@ func (s *Keys) Run(ctx context.Context, env Env) error {
 	}
 	defer b.close()
 	b.tls.Difficulty = s.Difficulty
-	if _, err := ManagerKey(s.Data); err != nil {
-		return fmt.Errorf("data %s: %w", s.Data, err)
+	ring, release, err := s.holding().begin(ctx, env)
+	if err != nil {
+		return err
 	}
-	key, err := wallet.NodeKey(filepath.Join(s.Data, managerKeyFile))
+	defer release()
+	key, err := ring.key(ManagerKey)
 	if err != nil {
 		return fmt.Errorf("data %s: %w", s.Data, err)
 	}
 	cfg := keys.Config{
-		Registry: b.registry, CheckImages: !s.AnyImage, Key: key.Private(), Store: keys.File(filepath.Join(s.Data, keysFile)),
+		Registry: b.registry, CheckImages: !s.AnyImage, Key: key.Private(), Store: ring.blob(keysFile), KeysKept: ring.kept,
 		ServeWorkers: s.ServeWorkers, Ripen: time.Duration(s.RegisterAfter), ControlToken: b.token, Log: env.Log,
 	}
 	var more []func(context.Context) error
 	if b.chain != nil {
-		w, err := s.openNodeWallet(env, b, s.Data)
+		w, err := ring.openNodeWallet(env, b)
 		if err != nil {
 			return fmt.Errorf("data %s: %w", s.Data, err)
 		}

@@ -13,7 +13,6 @@ import (
 	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/ledger/disk"
 	"github.com/opencocoon/cocoon/ledger/postgres"
-	"github.com/opencocoon/cocoon/wallet"
 )
 
 // Stores that a ledger can be kept in.
@@ -111,21 +110,5 @@ func (l *Ledger) url() (string, error) {
 	return url, nil
 }
 
-// What lies in a proxy's data directory.
-const (
-	ledgerDir    = "ledger"
-	proxyKeyFile = "proxy.key"
-)
-
-// ProxyKey is the public key of the proxy whose data directory this is.
-func ProxyKey(data string) (ed25519.PublicKey, error) {
-	path := filepath.Join(data, proxyKeyFile)
-	if _, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("%s is no data directory of a proxy: %w", data, err)
-	}
-	key, err := wallet.NodeKey(path)
-	if err != nil {
-		return nil, err
-	}
-	return key.Public(), nil
-}
+// ledgerDir lies in a proxy's data directory.
+const ledgerDir = "ledger"

@@ -210,7 +210,7 @@ func TestInsecureModesAreOptIn(t *testing.T) {
 		t.Errorf("the error does not say what to do: %v", err)
 	}
 	policy, err := a.policy(nil)
-	if err != nil || policy.AllowFake || policy.AllowNone || policy.AllowUnknownTCB || len(policy.Verifiers) != 3 || judgeOf(policy).TestRoots != nil || judgeOf(policy).Roots != nil {
+	if err != nil || policy.AllowFake || policy.AllowNone || policy.AllowUnknownTCB || len(policy.Verifiers) != 2 || judgeOf(policy).TestRoots != nil || judgeOf(policy).Roots != nil {
 		t.Errorf("the policy of a node without settings is %+v, %v", policy, err)
 	}
 	dir := t.TempDir()

@@ -69,6 +69,7 @@ func (s *Proxy) Check() error {
 		p.Add("queue_wait: cannot be negative")
 	}
 	s.Settlement.check(&p, s.TONConfig != "")
+	s.Sealing.check(&p, &s.Common, s.Data != "")
 	return p.Err()
 }
 
@@ -87,11 +88,16 @@ func (s *Proxy) Run(ctx context.Context, env Env) error {
 	if s.Data == "" {
 		return s.serve(ctx, env, b, proxy.Config{Key: freshKey()})
 	}
-	h, err := s.openHouse(env, b)
+	ring, release, err := s.holding().begin(ctx, env)
 	if err != nil {
 		return err
 	}
-	cfg := proxy.Config{Key: h.key, Book: h.ledger, Registrar: h.settler, Settler: settler{h.settler}}
+	defer release()
+	h, err := s.openHouse(env, b, ring)
+	if err != nil {
+		return err
+	}
+	cfg := proxy.Config{Key: h.key, KeysKept: ring.kept, Book: h.ledger, Registrar: h.settler, Settler: settler{h.settler}}
 	return errors.Join(s.serve(ctx, env, b, cfg, h.wallet.Run, h.settler.Run), h.close())
 }
 

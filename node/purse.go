@@ -20,8 +20,8 @@ import (
 // such as 0.5; empty means the default.
 type Purse struct {
 	// Data is the directory of what must survive: the node wallet's key and the
-	// shared secret, both made at the first start, what was counted and
-	// promised, the wallet's queue and the statement. Without it nothing is
+	// shared secret, both made at the first start and in plain files or, with
+	// seal, sealed, what was counted and promised, the wallet's queue and the statement. Without it nothing is
 	// paid, and only proxies that ask for nothing can be used.
 	Data string `json:"data,omitempty"`
 	// MaxRequest, MaxHour and MaxKeyHour bound what one request, all requests
@@ -98,17 +98,21 @@ func (s *Purse) budget() (b [2]coin.Nano, err error) {
 }
 
 // openNodeWallet opens the wallet in a role's data directory, or makes it.
-func (c *Common) openNodeWallet(env Env, b *base, data string) (*wallet.Driver, error) {
-	owner, err := contract.ParseAddress(c.OwnerAddress)
+func (k *keyring) openNodeWallet(env Env, b *base) (*wallet.Driver, error) {
+	owner, err := contract.ParseAddress(k.OwnerAddress)
 	if err != nil {
 		return nil, err
 	}
-	return settlement.OpenWallet(data, owner, b.chain, env.Log)
+	key, err := k.key(WalletKey)
+	if err != nil {
+		return nil, err
+	}
+	return settlement.OpenWallet(k.data, key, owner, b.chain, env.Log)
 }
 
 // openPurse opens everything in the data directory, and at first use waits for
 // the deposit; nil if ctx has ended before it came.
-func (s *Client) openPurse(ctx context.Context, env Env, b *base) (*settlement.Purse, error) {
+func (s *Client) openPurse(ctx context.Context, env Env, b *base, ring *keyring) (*settlement.Purse, error) {
 	owner, err := contract.ParseAddress(s.OwnerAddress)
 	if err != nil {
 		return nil, err
@@ -121,8 +125,18 @@ func (s *Client) openPurse(ctx context.Context, env Env, b *base) (*settlement.P
 	if err != nil {
 		return nil, err
 	}
-	u, err := settlement.OpenPurse(settlement.PurseConfig{Owner: owner, ClientConfig: settlement.ClientConfig{
-		Chain: b.chain, Registry: b.registry, Dir: s.Data, Secret: s.Secret, Limits: limits,
+	key, err := ring.key(WalletKey)
+	if err != nil {
+		return nil, fmt.Errorf("data %s: %w", s.Data, err)
+	}
+	secret := s.Secret
+	if secret == "" {
+		if secret, err = ring.secret(); err != nil {
+			return nil, fmt.Errorf("data %s: %w", s.Data, err)
+		}
+	}
+	u, err := settlement.OpenPurse(settlement.PurseConfig{Owner: owner, Key: key, ClientConfig: settlement.ClientConfig{
+		Chain: b.chain, Registry: b.registry, Dir: s.Data, Secret: secret, Limits: limits,
 		MaxTopUpHour: budget[0], MaxTopUpDay: budget[1], CloseAfter: time.Duration(s.CloseAfter), Log: env.Log,
 	}})
 	if err != nil {

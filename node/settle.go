@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -23,8 +22,8 @@ import (
 // Settlement is how a proxy settles on the chain.
 type Settlement struct {
 	// Data, required with a chain, is the directory of what must survive: the proxy's key and the node
-	// wallet's, both made at the first start, the ledger, and the wallet's
-	// queue. Keep copies of the keys; restore the ledger's newest or none.
+	// wallet's, both made at the first start and in plain files or, with seal,
+	// sealed, the ledger, and the wallet's queue. Keep copies of the keys; restore the ledger's newest or none.
 	Data string `json:"data,omitempty"`
 	// ChargeFrom, PayoutFrom and WithdrawFrom are the amounts in TON from which
 	// on a client is charged, a worker paid, and the owner sent the proxy's
@@ -102,22 +101,19 @@ func (h *house) close() error {
 }
 
 // openHouse opens everything in the data directory, or makes it.
-func (s *Proxy) openHouse(env Env, b *base) (h *house, err error) {
+func (s *Proxy) openHouse(env Env, b *base, ring *keyring) (h *house, err error) {
 	h = &house{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("data %s: %w", s.Data, err), h.close())
 		}
 	}()
-	if err := os.MkdirAll(s.Data, 0o700); err != nil {
-		return h, err
-	}
-	key, err := wallet.NodeKey(filepath.Join(s.Data, proxyKeyFile))
+	key, err := ring.key(ProxyKey)
 	if err != nil {
 		return h, err
 	}
 	h.key = key.Private()
-	walletKey, err := wallet.NodeKey(filepath.Join(s.Data, "wallet.key"))
+	walletKey, err := ring.key(WalletKey)
 	if err != nil {
 		return h, err
 	}

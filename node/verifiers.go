@@ -1,8 +1,6 @@
 package node
 
 import (
-	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,10 +8,8 @@ import (
 
 	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/attest/insecure"
-	"github.com/opencocoon/cocoon/attest/nvidia"
 	"github.com/opencocoon/cocoon/attest/snp"
 	"github.com/opencocoon/cocoon/attest/tdx"
-	"github.com/opencocoon/cocoon/ratls"
 )
 
 // SNP is what is asked of SEV-SNP guests, whose vendor publishes versions of
@@ -54,7 +50,7 @@ func (s *SNP) Policy(allowUnknown bool) (p snp.Policy, problems []string) {
 	return p, problems
 }
 
-// verifiers are one of each vendor.
+// verifiers are one of each vendor of processors.
 func (a *Attestation) verifiers() (map[attest.Kind]attest.Verifier, error) {
 	intel, amd := a.collateral()
 	policy, _ := a.SNP.Policy(a.AllowUnknownTCB) // whose problems check has told
@@ -67,47 +63,10 @@ func (a *Attestation) verifiers() (map[attest.Kind]attest.Verifier, error) {
 		forTDX.TestRoots = roots
 		forTDX.TestCollateral = tdx.Dir(filepath.Join(a.SimulatedTDX, insecure.CollateralDir))
 	}
-	out := map[attest.Kind]attest.Verifier{
+	return map[attest.Kind]attest.Verifier{
 		attest.KindTDX:    forTDX,
 		attest.KindSEVSNP: &snp.Verifier{Policy: policy, Collateral: amd},
-	}
-	if a.GPUCollateral != withoutGPU {
-		out[attest.KindNVIDIA] = a.gpuVerifier()
-	}
-	return out, nil
-}
-
-// withoutGPU leaves GPUs unjudged.
-const withoutGPU = "none"
-
-// gpuVerifier judges GPUs. One about which NVIDIA says nothing raises nobody's
-// level, and is refused only where the level is asked for.
-func (a *Attestation) gpuVerifier() *nvidia.Verifier {
-	v := &nvidia.Verifier{MultiGPU: a.GPULinked, AllowUnknown: a.Require < attest.LevelGPU}
-	v.Collateral = &nvidia.Service{}
-	if a.GPUCollateral != "" {
-		v.Collateral = nvidia.Dir(a.GPUCollateral)
-	} else if dir := keptIn("nvidia"); dir != "" {
-		v.Collateral = nvidia.Cached(&nvidia.Service{}, dir, nil)
-	}
-	return v
-}
-
-// gpus is how this node shows its own GPUs, nil where there is nothing to show:
-// outside a genuine guest they prove nothing.
-func (a *Attestation) gpus(platform attest.Platform, log *slog.Logger) ratls.GPU {
-	kind := platform.Kind()
-	if a.SimulatedImage != "" || a.GPUCollateral == withoutGPU || kind != attest.KindTDX && kind != attest.KindSEVSNP {
-		return nil
-	}
-	source, err := nvidia.Find()
-	if err != nil {
-		if !errors.Is(err, nvidia.ErrNoGPU) {
-			log.Warn("the GPUs of this machine prove nothing to peers", "err", err)
-		}
-		return nil
-	}
-	return source
+	}, nil
 }
 
 // collateral is where vendors' statements come from: a directory with those of

@@ -96,6 +96,7 @@ func (s *Worker) Check() error {
 		checkAddress(&p, "connect_to_proxy_via", s.Via)
 	}
 	s.Earnings.check(&p)
+	s.Sealing.check(&p, &s.Common, s.Data != "" && s.TONConfig != "")
 	return p.Err()
 }
 
@@ -148,11 +149,17 @@ func (s *Worker) serveWithBook(ctx context.Context, env Env, b *base, cfg worker
 	}
 	var more []func(context.Context) error
 	if b.chain != nil {
-		wallet, err := s.openNodeWallet(env, b, s.Data)
+		ring, release, err := s.holding().begin(ctx, env)
+		if err != nil {
+			return err
+		}
+		defer release()
+		wallet, err := ring.openNodeWallet(env, b)
 		if err != nil {
 			return fmt.Errorf("data %s: %w", s.Data, err)
 		}
 		defer wallet.Close()
+		cfg.KeysKept = ring.kept
 		sc.Chain, sc.Registry, sc.Wallet = b.chain, b.registry, wallet
 		more = append(more, wallet.Run)
 	}

@@ -37,6 +37,24 @@ func TestOwnersOfOneMachine(t *testing.T) {
 	})
 }
 
+// An owner to whom something is owed is let in, whoever came from there before:
+// without a connection it gets no promises.
+func TestOwnerWithEarnings(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		w, c := r.worker(workerOptions{version: 4}), r.client(4, nil)
+		c.send(question(1))
+		w.serve(5)
+		c.answer(question(1).RequestID, true)
+		r.p.owners = owners{} // as after a restart
+		for i := range byte(maxOwners) {
+			id := make([]byte, 32)
+			id[0] = i
+			r.worker(workerOptions{version: 4, owner: address.NewAddress(0, 0, id).String()})
+		}
+		r.worker(workerOptions{version: 4})
+	})
+}
+
 func TestOwnersAdmit(t *testing.T) {
 	var o owners
 	at := func(ip string) net.Addr { return &net.TCPAddr{IP: net.ParseIP(ip), Port: 5} }

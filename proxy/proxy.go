@@ -87,6 +87,9 @@ type Config struct {
 	Wire wire.Config
 	// ControlToken opens the control actions; empty closes them.
 	ControlToken string
+	// KeysKept is what pages say of how this node's secrets lie on disk; empty
+	// is not on disk.
+	KeysKept string
 	// Seed of the market's chance.
 	Seed uint64
 	// Log gets what happens, never what is said. Nil discards.

@@ -81,6 +81,8 @@ type LocalInfo struct {
 	PublicKey    string `json:"public_key"`
 	// Keys is how many keys encrypted requests may use now.
 	Keys int `json:"encryption_keys"`
+	// KeysKept is how the secrets of this node lie on disk, for people.
+	KeysKept string `json:"keys_kept,omitempty"`
 }
 
 // ContractInfo is the proxy's contract.
@@ -164,7 +166,7 @@ func (p *Proxy) summary() (s Snapshot, running map[string]int, paying map[string
 		Status:    StatusInfo{WalletBalance: money.Wallet.Balance, Enabled: takes, ActualImageHash: true, Closing: why},
 		Stats:     p.stats.info(),
 		Wallet:    money.Wallet,
-		Local:     LocalInfo{p.text(p.root), p.cfg.OwnerAddress, t.check, hex.EncodeToString(p.public()), p.keyCount()},
+		Local:     LocalInfo{p.text(p.root), p.cfg.OwnerAddress, t.check, hex.EncodeToString(p.public()), p.keyCount(), p.cfg.KeysKept},
 		Contract:  ContractInfo{p.text(t.proxy), t.ParamsVersion, int64(money.Account), int64(money.Ready), int64(money.Deposits)},
 		Old:       append([]OldInstance{}, money.Old...),
 		Root:      t.Root,

@@ -115,7 +115,7 @@ func (w *worker) compare(q *wire.Query) *denied {
 	if err := tl.Unmarshal(q.Data, &fn); err != nil {
 		return deny(0, "%w", err)
 	}
-	if !w.p.owners.admit(w.terms.ParamsVersion, w.conn.RemoteAddr(), w.account) {
+	if !w.hasEarned() && !w.p.owners.admit(w.terms.ParamsVersion, w.conn.RemoteAddr(), w.account) {
 		return deny(wire.CodeNotReady, "workers of %d owners came from this address already", maxOwners)
 	}
 	a, err := w.p.book.OpenWorker(w.account)
@@ -138,6 +138,13 @@ func (w *worker) compare(q *wire.Query) *denied {
 	}
 	q.Answer(answer)
 	return nil
+}
+
+// hasEarned says whether its owner has an account with something in it, which
+// costs no more for being connected, and gets promises only then.
+func (w *worker) hasEarned() bool {
+	s, err := w.p.book.WorkerStatus(w.account)
+	return err == nil && s.DB > 0
 }
 
 // compareExt takes note that the worker did work which a crash made this

@@ -251,7 +251,7 @@ func TestAgreedAndNotDone(t *testing.T) {
 			return err
 		},
 		"evidence too long": func(tc *tls.Conn, _ bool) error {
-			b := binary.LittleEndian.AppendUint32(nil, 1<<20)
+			b := binary.LittleEndian.AppendUint32(nil, 1<<18)
 			b = binary.LittleEndian.AppendUint32(append(b, 0), attest.MaxEvidence+1)
 			_, err := tc.Write(append(b, make([]byte, 1<<16)...))
 			return err

@@ -12,8 +12,11 @@ import (
 	"testing"
 )
 
-// SessionProtocol is the ALPN name.
-const SessionProtocol = sessionProtocol
+// The ALPN name, and how many quotes are made at a time.
+const (
+	SessionProtocol  = sessionProtocol
+	MaxSessionQuotes = maxSessionQuotes
+)
 
 // Proof is what evidence must carry on a connection, for tests that lie.
 type Proof struct {
@@ -111,3 +114,11 @@ var (
 	OIDClient    = oidClientAuth
 	OIDServer    = oidServerAuth
 )
+
+// WithoutSessions makes both ends of this process forget how to prove
+// sessions, until the test ends.
+func WithoutSessions(t testing.TB) {
+	before := protocols
+	protocols = nil
+	t.Cleanup(func() { protocols = before })
+}

@@ -482,27 +482,6 @@ func settled(t *testing.T, before int) {
 	}
 }
 
-func BenchmarkHandshake(b *testing.B) {
-	a := authority(b)
-	server, client := node(b, a.Machine("x"), trusting(b, "x")), node(b, a.Machine("x"), trusting(b, "x"))
-	client.Policy.Cache = attest.NewCache(16)
-	server.Difficulty = -1
-	l := listen(b, server)
-	echo(b, l)
-	b.ReportAllocs()
-	for b.Loop() {
-		c, err := ratls.Dial(b.Context(), l.Addr().String(), client)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if err := talk(b, c); err != nil {
-			b.Fatal(err)
-		}
-		c.Close()
-	}
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "handshakes/s")
-}
-
 // BenchmarkIdle reports the memory of a connection on which nothing happens,
 // both ends and their TLS together.
 func BenchmarkIdle(b *testing.B) {

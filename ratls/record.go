@@ -9,9 +9,9 @@ import (
 	"github.com/opencocoon/cocoon/attest"
 )
 
-// MaxGPUEvidence bounds the evidence of a machine's GPUs, in bytes. A report
-// and its certificates are about 20 kB for each GPU.
-const MaxGPUEvidence = 1 << 20
+// MaxGPUEvidence bounds the evidence of a machine's GPUs, in bytes. Report and
+// certificates are at most 13 kB for each of up to 16.
+const MaxGPUEvidence = 1 << 18
 
 // record is what one end proves for a connection. Numbers are little-endian.
 //

@@ -39,8 +39,11 @@ const (
 	reportDataLabel  = "cocoon session 1 report data\x00"
 	nonceLabel       = "cocoon session 1 gpu nonce\x00"
 	exporterSize     = 32
-	maxSessionQuotes = 4 // being made at a time; see Identity.prove
+	maxSessionQuotes = 4 // being made at a time; see Identity.turn
 )
+
+// protocols is what both ends say by ALPN.
+var protocols = []string{sessionProtocol}
 
 // side is who sends a record.
 type side byte
@@ -162,13 +165,21 @@ func (s *session) send(ctx context.Context, self side, wanted bool) error {
 // make makes the evidence: first that of the GPUs, because the processor's
 // carries its hash.
 func (s *session) make(ctx context.Context, r *record, self side) (err error) {
+	id := s.cfg.Identity
+	if err := id.turn(ctx); err != nil {
+		return err
+	}
+	defer id.done()
 	if s.cfg.GPU != nil {
 		if r.gpu, err = s.cfg.GPU.Evidence(ctx, s.exporter.nonce(s.shown)); err != nil {
 			return fmt.Errorf("evidence of the GPUs: %w", err)
 		}
 	}
-	r.evidence, err = s.cfg.Identity.prove(ctx, s.exporter.reportData(s.shown, self, sha256.Sum256(r.gpu)))
-	return err
+	r.evidence, err = id.platform.Quote(ctx, s.exporter.reportData(s.shown, self, sha256.Sum256(r.gpu)))
+	if err != nil {
+		return fmt.Errorf("evidence for this connection: %w", err)
+	}
+	return nil
 }
 
 func (s *session) receive() (*record, error) {
@@ -189,20 +200,18 @@ func (s *session) judge(ctx context.Context, r *record, sender side) error {
 	return err
 }
 
-// prove makes evidence for one connection. It is never shared: that is its
-// point. A machine makes quotes one after another, each taking milliseconds,
-// so no more than a few wait inside it; the rest wait here, in order, each no
-// longer than its own negotiation may take.
-func (id *Identity) prove(ctx context.Context, reportData [64]byte) ([]byte, error) {
+// turn waits until evidence for one more connection may be made, and done ends
+// it. Evidence is never shared between connections: that is its point. A
+// machine makes quotes one after another, each taking milliseconds, and asks a
+// GPU for a second, so no more than a few wait inside it; the rest wait here,
+// in order, each no longer than its own negotiation may take.
+func (id *Identity) turn(ctx context.Context) error {
 	select {
 	case id.quotes <- struct{}{}:
-		defer func() { <-id.quotes }()
+		return nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for the platform: %w", ctx.Err())
+		return fmt.Errorf("waiting for the platform: %w", ctx.Err())
 	}
-	evidence, err := id.platform.Quote(ctx, reportData)
-	if err != nil {
-		return nil, fmt.Errorf("evidence for this connection: %w", err)
-	}
-	return evidence, nil
 }
+
+func (id *Identity) done() { <-id.quotes }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/attest/evidence"
 	"github.com/opencocoon/cocoon/attest/insecure"
+	"github.com/opencocoon/cocoon/attest/nvidia"
 	"github.com/opencocoon/cocoon/attest/tdx"
 	"github.com/opencocoon/cocoon/ratls"
 	"github.com/opencocoon/cocoon/wire"
@@ -274,45 +274,31 @@ func TestStolenKey(t *testing.T) {
 	}
 }
 
-// A simulated GPU signs the nonce with a key that the test's vendor knows.
-type gpu struct{ key ed25519.PrivateKey }
-
-// demanding takes the shared authority for a real vendor, and wants that GPU
-// beside the machine.
-func demanding(t testing.TB, g *gpu, images ...string) *attest.Policy {
+// demanding takes the authorities for real vendors, and wants GPUs beside the
+// machine.
+func demanding(t testing.TB, gpus *insecure.GPUAuthority, images ...string) *attest.Policy {
 	p, a := trusting(t, images...), authority(t)
-	p.Verifiers = map[attest.Kind]attest.Verifier{attest.KindTDX: &tdx.Verifier{Roots: a.Roots(), Collateral: a}, evidence.NVIDIA: g}
+	p.Verifiers = map[attest.Kind]attest.Verifier{
+		attest.KindTDX: &tdx.Verifier{Roots: a.Roots(), Collateral: a}, evidence.NVIDIA: &nvidia.Verifier{Anchors: *gpus.Anchors()},
+	}
 	p.Require = attest.LevelGPU
 	return p
 }
 
-func newGPU(t testing.TB) *gpu {
+func gpuAuthority(t testing.TB) *insecure.GPUAuthority {
 	t.Helper()
-	_, key, err := ed25519.GenerateKey(nil)
+	a, err := insecure.NewGPUAuthority()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &gpu{key}
-}
-
-func (g *gpu) Evidence(_ context.Context, nonce [32]byte) ([]byte, error) {
-	return slices.Concat(nonce[:], ed25519.Sign(g.key, nonce[:])), nil
-}
-
-// Verify is the vendor of that one GPU.
-func (g *gpu) Verify(_ context.Context, b []byte, _ time.Time) *evidence.Finding {
-	f := &evidence.Finding{Kind: evidence.NVIDIA, Status: evidence.UpToDate}
-	ok := len(b) == 32+ed25519.SignatureSize && ed25519.Verify(g.key.Public().(ed25519.PublicKey), b[:32], b[32:])
-	if f.Checks.Add(evidence.CheckSignature, ok, "a signature", "one by the GPU's key"); ok {
-		copy(f.ReportData[:], b[:32])
-	}
-	return f
+	return a
 }
 
 // Evidence of GPUs counts only from the machine whose processor vouches for it
 // on this connection.
 func TestGPUEvidence(t *testing.T) {
-	a, own, foreign := authority(t), newGPU(t), newGPU(t)
+	a, vendor := authority(t), gpuAuthority(t)
+	own, foreign := vendor.Guest(), gpuAuthority(t).Guest()
 	quoted := func(p ratls.Proof, shown []byte) []byte {
 		q, err := a.Machine("x").Quote(context.Background(), p.ReportData())
 		if err != nil {
@@ -320,7 +306,14 @@ func TestGPUEvidence(t *testing.T) {
 		}
 		return ratls.Record(q, shown)
 	}
-	made := func(g *gpu, nonce [32]byte) []byte { b, _ := g.Evidence(context.Background(), nonce); return b }
+	made := func(g nvidia.Source, nonce [32]byte) []byte {
+		b, err := g.Evidence(context.Background(), nonce)
+		if err != nil {
+			t.Error(err)
+		}
+		return b
+	}
+	elsewhere := vendor.Guest(insecure.GPU{Name: "of another machine"})
 	for _, c := range []struct {
 		name   string
 		record func(ratls.Proof) []byte
@@ -329,17 +322,17 @@ func TestGPUEvidence(t *testing.T) {
 		{"its own", func(p ratls.Proof) []byte { p.GPU = made(own, p.Nonce()); return quoted(p, p.GPU) }, ""},
 		{"none", func(p ratls.Proof) []byte { return quoted(p, nil) }, attest.CheckLevel},
 		{"made for another connection", func(p ratls.Proof) []byte { p.GPU = made(own, [32]byte{1}); return quoted(p, p.GPU) }, attest.CheckGPUNonce},
-		{"of another vendor", func(p ratls.Proof) []byte { p.GPU = made(foreign, p.Nonce()); return quoted(p, p.GPU) }, attest.CheckGPU + evidence.CheckSignature},
+		{"of another vendor", func(p ratls.Proof) []byte { p.GPU = made(foreign, p.Nonce()); return quoted(p, p.GPU) }, attest.CheckGPU + evidence.CheckChain},
 		{"put there by somebody else", func(p ratls.Proof) []byte { return quoted(p, made(own, p.Nonce())) }, attest.CheckSession},
-		{"in place of the machine's", func(p ratls.Proof) []byte {
-			p.GPU = made(own, [32]byte{1})
-			return quoted(p, made(own, p.Nonce()))
+		{"of another machine, in place of its own", func(p ratls.Proof) []byte {
+			p.GPU = made(own, p.Nonce())
+			return quoted(p, made(elsewhere, p.Nonce()))
 		}, attest.CheckSession},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			peer := crook{shown: node(t, a.Machine("x"), nil).Identity.Certificate(), protos: []string{ratls.SessionProtocol}}
 			peer.play = peer.show(c.record)
-			judging := node(t, attest.NoPlatform{}, demanding(t, own, "x"))
+			judging := node(t, attest.NoPlatform{}, demanding(t, vendor, "x"))
 			conn, err := ratls.Dial(t.Context(), peer.listen(t), judging)
 			var refused *attest.RefusedError
 			switch {
@@ -357,9 +350,9 @@ func TestGPUEvidence(t *testing.T) {
 
 // The whole way, with a platform and a GPU at the other end.
 func TestGPUIsShown(t *testing.T) {
-	a, g := authority(t), newGPU(t)
+	a, g := authority(t), gpuAuthority(t)
 	worker := node(t, a.Machine("worker"), &attest.Policy{AllowNone: true})
-	worker.GPU = g
+	worker.GPU = g.Guest(insecure.GPU{Name: "0"}, insecure.GPU{Name: "1"})
 	proxy := node(t, a.Machine("proxy"), demanding(t, g, "worker"))
 	l := listen(t, proxy)
 	came := accepted(l)
@@ -386,5 +379,59 @@ func TestGPUIsShown(t *testing.T) {
 	defer s.Close()
 	if s.Peer.Verdict.GPU != nil || !s.Peer.Verdict.Trusted {
 		t.Errorf("%+v", s.Peer.Verdict)
+	}
+}
+
+// gauge counts how many quotes are being made at a time, and holds them.
+type gauge struct {
+	attest.Platform
+	now, most atomic.Int64
+	calls     atomic.Int64
+	enough    chan struct{}
+}
+
+func (g *gauge) Quote(ctx context.Context, data [64]byte) ([]byte, error) {
+	if g.calls.Add(1) == 1 { // for the certificate
+		return g.Platform.Quote(ctx, data)
+	}
+	n := g.now.Add(1)
+	defer g.now.Add(-1)
+	for most := g.most.Load(); n > most && !g.most.CompareAndSwap(most, n); most = g.most.Load() {
+	}
+	if n == ratls.MaxSessionQuotes {
+		select {
+		case <-g.enough:
+		default:
+			close(g.enough)
+		}
+	}
+	<-g.enough
+	return g.Platform.Quote(ctx, data)
+}
+
+// A crowd of peers does not make a crowd of quotes, and all are served.
+func TestQuotesWaitTheirTurn(t *testing.T) {
+	g := &gauge{Platform: authority(t).Machine("proxy"), enough: make(chan struct{})}
+	l := listen(t, node(t, g, &attest.Policy{AllowNone: true}))
+	echo(t, l)
+	client := node(t, attest.NoPlatform{}, trusting(t, "proxy"))
+	const crowd = 5 * ratls.MaxSessionQuotes
+	served := make(chan error, crowd)
+	for range crowd {
+		go func() {
+			c, err := ratls.Dial(context.Background(), l.Addr().String(), client)
+			if err == nil {
+				c.Close()
+			}
+			served <- err
+		}()
+	}
+	for range crowd {
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := g.most.Load(); n != ratls.MaxSessionQuotes {
+		t.Errorf("%d quotes at a time, want %d", n, ratls.MaxSessionQuotes)
 	}
 }

@@ -50,7 +50,7 @@ func stages(shown *tls.Certificate) map[string]func(nc net.Conn, listens bool) {
 		"in the head":         begun(record[:6]),
 		"in the evidence":     begun(record[:100]),
 		"before the last one": begun(record[:len(record)-1]),
-		"in the GPUs":         begun(append(binary.LittleEndian.AppendUint32(nil, 1<<20), 0, 0, 0, 0, 0, 1)),
+		"in the GPUs":         begun(append(binary.LittleEndian.AppendUint32(nil, 1<<18), 0, 0, 0, 0, 0, 1)),
 	}
 }
 
@@ -135,7 +135,7 @@ func TestManyStopAtTheirRecord(t *testing.T) {
 	shown := node(t, attest.NoPlatform{}, nil).Identity.Certificate()
 	for range 4 * limit {
 		tc := rawTLS(t, l.Addr().String(), shown)
-		tc.Write(binary.LittleEndian.AppendUint32(nil, 1<<20))
+		tc.Write(binary.LittleEndian.AppendUint32(nil, 1<<18))
 		if n, _, _ := l.Counts(); n > limit {
 			t.Fatalf("%d in negotiation, limit %d", n, limit)
 		}

@@ -16,7 +16,7 @@ import (
 func FuzzStatement(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "sealed.json")
 	source := &SNP{Derive: func() ([32]byte, error) { return [32]byte{1}, nil }}
-	store, err := Open(f.Context(), path, source)
+	store, err := Create(f.Context(), path, source)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -46,6 +46,10 @@ type Statement struct {
 	Signature []byte            `json:"signature"` // by Key, over everything else
 }
 
+// ErrRefused means that a request or a grant was judged and nothing was given
+// or taken. A retry with the same gives the same answer.
+var ErrRefused = errors.New("refused")
+
 const (
 	labelRequest = "cocoon seal hand-over request 1"
 	labelGrant   = "cocoon seal hand-over grant 1"
@@ -89,19 +93,22 @@ func (s *Statement) recipient(ctx context.Context, source Source) (hpke.PrivateK
 // Grant judges a request by policy, which lists the images of this store's
 // role, and answers it. The verdict is for showing, whatever the outcome.
 func (s *Store) Grant(ctx context.Context, r *Request, policy *attest.Policy, platform attest.Platform, now time.Time) (*Grant, *attest.Verdict, error) {
-	verdict, err := r.judge(ctx, policy, now, r.text)
+	verdict, err := r.Judge(ctx, policy, now)
 	switch {
 	case err != nil:
-		return nil, verdict, fmt.Errorf("request: %w", err)
-	case r.Store != s.file.ID:
-		return nil, verdict, fmt.Errorf("request: it is for store %.16s…, this is %.16s…", r.Store, s.file.ID)
+		return nil, verdict, err
+	case r.Store != s.ID():
+		return nil, verdict, fmt.Errorf("request %w: it is for store %.16s…, this is %.16s…", ErrRefused, r.Store, s.ID())
 	}
 	public, err := kem().NewPublicKey(r.Recipient)
 	if err != nil {
-		return nil, verdict, fmt.Errorf("request: recipient: %w", err)
+		return nil, verdict, fmt.Errorf("request %w: recipient: %w", ErrRefused, err)
 	}
 	g := &Grant{Statement: Statement{Store: r.Store, Request: r.Request}}
-	g.Sealed, err = hpke.Seal(public, hpke.HKDFSHA256(), hpke.AES256GCM(), g.info(), s.master[:])
+	s.mu.Lock()
+	master := s.master
+	s.mu.Unlock()
+	g.Sealed, err = hpke.Seal(public, hpke.HKDFSHA256(), hpke.AES256GCM(), g.info(), master[:])
 	if err != nil {
 		return nil, verdict, fmt.Errorf("grant: %w", err)
 	}
@@ -111,37 +118,62 @@ func (s *Store) Grant(ctx context.Context, r *Request, policy *attest.Policy, pl
 // info binds what is encrypted to store and request.
 func (s *Statement) info() []byte { return []byte(labelGrant + " " + s.Store + " " + s.Request) }
 
+// Judge says whether the image and machine that ask are wanted.
+func (r *Request) Judge(ctx context.Context, policy *attest.Policy, now time.Time) (*attest.Verdict, error) {
+	return r.judge(ctx, "request", policy, now, r.text)
+}
+
+// Judge says whether the image and machine that grant are wanted.
+func (g *Grant) Judge(ctx context.Context, policy *attest.Policy, now time.Time) (*attest.Verdict, error) {
+	return g.judge(ctx, "grant", policy, now, g.text)
+}
+
 // Accept takes over the store at path: it judges who granted it and adds this
 // image to those that can open it. The store is left alone if anything fails.
 func Accept(ctx context.Context, path string, g *Grant, source Source, policy *attest.Policy, now time.Time) (*attest.Verdict, error) {
-	verdict, err := g.judge(ctx, policy, now, g.text)
-	if err != nil {
-		return verdict, fmt.Errorf("grant: %w", err)
-	}
-	file, err := readStore(path)
+	verdict, err := g.Judge(ctx, policy, now)
 	if err != nil {
 		return verdict, err
-	}
-	if g.Store != file.ID {
-		return verdict, fmt.Errorf("grant: it is for store %.16s…, %s is %.16s…", g.Store, path, file.ID)
 	}
 	private, err := g.recipient(ctx, source)
 	if err != nil {
-		return verdict, err
-	}
-	master, err := hpke.Open(private, hpke.HKDFSHA256(), hpke.AES256GCM(), g.info(), g.Sealed)
-	if err != nil || len(master) != 32 {
-		return verdict, errors.New("grant: it answers a request of another image or another machine")
-	}
-	if _, err := file.open(path, [32]byte(master)); err != nil {
 		return verdict, err
 	}
 	sealing, err := source.Key(ctx, keyName)
 	if err != nil {
 		return verdict, err
 	}
-	file.admit(source, sealing, [32]byte(master))
+	unlock, err := lockStore(path)
+	if err != nil {
+		return verdict, err
+	}
+	defer unlock()
+	file, err := readStore(path)
+	if err != nil {
+		return verdict, err
+	}
+	master, err := g.open(&file, private)
+	if err != nil {
+		return verdict, fmt.Errorf("%s: grant %w: %w", path, ErrRefused, err)
+	}
+	file.admit(describe(source, now), sealing, master)
 	return verdict, file.write(path)
+}
+
+// open takes the master key out of a grant, if it is that of the file.
+func (g *Grant) open(file *storeFile, private hpke.PrivateKey) (master [32]byte, err error) {
+	if g.Store != file.ID {
+		return master, fmt.Errorf("it is for store %.16s…, this is %.16s…", g.Store, file.ID)
+	}
+	b, err := hpke.Open(private, hpke.HKDFSHA256(), hpke.AES256GCM(), g.info(), g.Sealed)
+	if err != nil || len(b) != len(master) {
+		return master, errors.New("it answers a request of another image or another machine")
+	}
+	copy(master[:], b)
+	if _, err := file.open(master); err != nil {
+		return master, errors.New("its key does not open the secrets: the store was taken over, or damaged, since; ask again")
+	}
+	return master, nil
 }
 
 // sign lets the platform vouch for a fresh key and signs with it.
@@ -159,20 +191,23 @@ func (s *Statement) sign(ctx context.Context, platform attest.Platform, now time
 	return nil
 }
 
-func (s *Statement) judge(ctx context.Context, policy *attest.Policy, now time.Time, text func() []byte) (*attest.Verdict, error) {
+func (s *Statement) judge(ctx context.Context, what string, policy *attest.Policy, now time.Time, text func() []byte) (*attest.Verdict, error) {
 	switch {
 	case s.Format != format:
-		return nil, fmt.Errorf("format %d, want %d", s.Format, format)
+		return nil, fmt.Errorf("%s %w: format %d, want %d", what, ErrRefused, s.Format, format)
 	case len(s.Key) != ed25519.PublicKeySize || !ed25519.Verify(s.Key, text(), s.Signature):
-		return nil, errors.New("not signed by the key that it names: it was changed on the way")
+		return nil, fmt.Errorf("%s %w: not signed by the key that it names: it was changed on the way", what, ErrRefused)
 	case now.Sub(s.Made) > maxAge || s.Made.Sub(now) > maxSkew:
-		return nil, fmt.Errorf("made %s, now is %s: make a new one, they last %v", s.Made.Format(time.RFC3339), now.UTC().Format(time.RFC3339), maxAge)
+		return nil, fmt.Errorf("%s %w: made %s, now is %s: make a new one, they last %v", what, ErrRefused, s.Made.Format(time.RFC3339), now.UTC().Format(time.RFC3339), maxAge)
 	}
 	verdict, err := naming(policy).Judge(ctx, attest.Evidence{Kind: s.Kind, Raw: s.Evidence}, vouched(s.Key), now)
 	if err == nil && verdict.Level < attest.LevelSimulated {
 		err = fmt.Errorf("its level is %q: a store is handed over only between images that evidence names", verdict.Level.Name())
 	}
-	return verdict, err
+	if err != nil {
+		return verdict, fmt.Errorf("%s %w: %w", what, ErrRefused, err)
+	}
+	return verdict, nil
 }
 
 // vouched is what evidence is made for in place of a key itself. Evidence for a

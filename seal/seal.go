@@ -23,7 +23,8 @@ import (
 //
 // Key must give the same 32 bytes for the same name as long as image and
 // machine stay what they are, and others for any other name, image or
-// machine. It may be called from several goroutines.
+// machine, or fail: with an error that is [ErrAway] if it may succeed later.
+// It may be called from several goroutines.
 type Source interface {
 	// Binding says in a few words what the key depends on, for people.
 	Binding() string
@@ -33,6 +34,30 @@ type Source interface {
 // maxName bounds the name of a key, in bytes (wire.md 7.2).
 const maxName = 256
 
+// ErrAway means that whoever gives the keys did not answer. Try again.
+var ErrAway = errors.New("sealing service of the host does not answer")
+
 // ErrSealed means that the store was sealed by another image or on another
-// machine. Nothing is damaged; see [Store] for the hand-over.
+// machine. Nothing is damaged; see [Store] for the hand-over. The error that
+// wraps it is a *SealedError.
 var ErrSealed = errors.New("sealed by another image or machine")
+
+// SealedError is an [ErrSealed] with what the file says of itself.
+type SealedError struct {
+	Path string
+	Info Info
+}
+
+func (e *SealedError) Error() string { return e.Path + ": " + ErrSealed.Error() }
+
+// Unwrap returns ErrSealed.
+func (e *SealedError) Unwrap() error { return ErrSealed }
+
+// Named is source with the name of its image, which its slots then carry for
+// people to read.
+func Named(source Source, image string) Source { return named{source, image} }
+
+type named struct {
+	Source
+	image string
+}

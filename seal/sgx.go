@@ -41,7 +41,7 @@ const (
 type SGX struct {
 	// Dial opens a stream to the service; see [Dial].
 	Dial func(context.Context) (io.ReadWriteCloser, error)
-	// Report returns the guest's TD report over 64 bytes; see [TDReport].
+	// Report returns the guest's TD report over 64 bytes; see tdx.DeviceReport.
 	Report func([64]byte) ([]byte, error)
 	// Verifier verifies the quote of the enclave.
 	Verifier *tdx.Verifier
@@ -85,7 +85,7 @@ func (s *SGX) Key(ctx context.Context, name string) (key [32]byte, err error) {
 	}
 	answer, err := s.exchange(ctx, &tl.GetPersistentKey{TdxReport: report, PublicKey: public, KeyName: []byte(name)})
 	if err != nil {
-		return key, fmt.Errorf("seal: sealing service of the host: %w", err)
+		return key, fmt.Errorf("seal: %w: %w", ErrAway, err)
 	}
 	if err := s.judge(ctx, answer, public); err != nil {
 		return key, err

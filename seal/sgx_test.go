@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -297,6 +298,41 @@ func TestKeySilence(t *testing.T) {
 	defer cancel()
 	if _, err := s.Key(ctx, "app"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v, want the deadline", err)
+	}
+}
+
+// A service that is away makes nothing, and is told apart from one that is
+// refused: who waits for the one must not wait for the other.
+func TestServiceAway(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sealed.json")
+	e := &enclave{}
+	s := e.serve(t)
+	away := *s
+	away.Dial = Dial(filepath.Join(t.TempDir(), "nobody"))
+	if _, err := Create(t.Context(), path, &away); !errors.Is(err, ErrAway) {
+		t.Errorf("create: %v, want ErrAway", err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a store was made: %v", err)
+	}
+	store, err := Create(t.Context(), path, s)
+	if err == nil {
+		_, err = store.Secret("wallet", 32)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), path, &away); !errors.Is(err, ErrAway) || errors.Is(err, ErrSealed) {
+		t.Errorf("open: %v, want ErrAway", err)
+	}
+	unwanted := *s
+	unwanted.Wanted = nil
+	if _, err := Open(t.Context(), path, &unwanted); err == nil || errors.Is(err, ErrAway) || errors.Is(err, ErrSealed) {
+		t.Errorf("an enclave that is not wanted: %v", err)
+	}
+	again, err := Open(t.Context(), path, s)
+	if err != nil || !bytes.Equal(again.Value("wallet"), store.Value("wallet")) {
+		t.Errorf("when it is back: %v", err)
 	}
 }
 

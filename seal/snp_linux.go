@@ -6,6 +6,8 @@ import (
 	"os"
 	"runtime"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 const sevDevice = "/dev/sev-guest"
@@ -43,8 +45,8 @@ func derivedKey() (key [32]byte, err error) {
 	pinned.Pin(answer)
 	defer pinned.Unpin()
 	r := sevRequest{version: 1, request: uint64(uintptr(unsafe.Pointer(ask))), response: uint64(uintptr(unsafe.Pointer(answer)))}
-	if err := ioctl(device, getDerivedKey, unsafe.Pointer(&r)); err != nil {
-		return key, fmt.Errorf("%s: %w (firmware %#x)", sevDevice, err, r.failure)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, device.Fd(), getDerivedKey, uintptr(unsafe.Pointer(&r))); errno != 0 {
+		return key, fmt.Errorf("%s: %w (firmware %#x)", sevDevice, errno, r.failure)
 	}
 	if answer[0]|answer[1]|answer[2]|answer[3] != 0 {
 		return key, errors.New("the firmware refuses")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,7 +25,10 @@ func authority(t testing.TB) *insecure.Authority {
 
 func open(t testing.TB, path string, source seal.Source) *seal.Store {
 	t.Helper()
-	s, err := seal.Open(t.Context(), path, source)
+	s, err := seal.Create(t.Context(), path, source)
+	if errors.Is(err, fs.ErrExist) {
+		s, err = seal.Open(t.Context(), path, source)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

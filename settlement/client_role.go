@@ -116,7 +116,7 @@ func (c *Client) Register(ctx context.Context, own, _ *address.Address, nonce in
 		Body: &contract.ClientRegister{QueryID: uint64(nonce), Nonce: uint64(nonce), Excess: c.cfg.Wallet.Address()},
 	})
 	var refused *RefusedError
-	if err != nil && settled(err) && !errors.As(err, &refused) {
+	if err != nil && !errors.As(err, &refused) && !c.poster.Left(purpose) {
 		a.unregister() // it never left, and cost nothing
 	}
 	return err

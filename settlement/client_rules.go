@@ -108,13 +108,14 @@ func (v *clientView) next() (do step, amount coin.Nano, trouble string) {
 }
 
 // force takes the refund; from a pool that is short, which pays nobody who asks
-// for more than it has, only what there is.
+// for more than it has, only what there is. Where little is due it is not waited
+// for: what the client contract holds of its own, which is more, comes after it.
 func (v *clientView) force() (do step, most coin.Nano, trouble string) {
 	due := v.state.Balance
 	switch {
 	case !v.ours || !v.poolKnown || v.pool >= due:
 		return doForce, 0, ""
-	case v.pool >= leastPart:
+	case v.pool >= leastPart, due < leastPart && v.pool > 0:
 		return doForce, v.pool, ""
 	}
 	return doNothing, 0, fmt.Sprintf("%s are due, and the proxy's contract has %s for them: waiting for more", due.Text(), v.pool.Text())

@@ -72,6 +72,7 @@ func TestClientRules(t *testing.T) {
 		{"a pool that has enough", func(v *clientView) { short(v, contract.Closing, stake, stake) }, doForce, 0},
 		{"a pool that is short", func(v *clientView) { short(v, contract.Closing, stake, stake-1) }, doForce, stake - 1},
 		{"a pool that has nothing worth a fee", func(v *clientView) { short(v, contract.Closing, stake, leastPart-1) }, doNothing, 0},
+		{"a pool that is short of dust, which is all that is due", func(v *clientView) { short(v, contract.Closing, leastPart-1, 1) }, doForce, 1},
 		{"the network's own contracts pay what they can, once", func(v *clientView) {
 			short(v, contract.Closing, stake, leastPart-1)
 			v.ours = false

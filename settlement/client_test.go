@@ -531,6 +531,16 @@ func TestClientRegistersAFewTimes(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(s.ctx)
 	cancel()
+	leave, err := c.poster.enter(s.ctx, c.accountOf(at).address) // another message is under way, for hours perhaps
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range int64(2 * maxRegistrations) { // connections come and go meanwhile
+		if err := c.Register(ended, at, s.proxy.at, 10+i); !errors.Is(err, context.Canceled) {
+			t.Errorf("while another message is under way: %v", err)
+		}
+	}
+	leave()
 	if err := c.Run(ended); err != nil {
 		t.Fatal(err)
 	}

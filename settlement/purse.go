@@ -20,6 +20,9 @@ import (
 // made here, and Secret too if it is empty. Keep a copy of Dir's wallet.key.
 type PurseConfig struct {
 	ClientConfig
+	// Key is the node wallet's; zero is that in Dir's wallet.key, which is made
+	// if there is none.
+	Key wallet.Key
 	// Owner is the wallet of the person behind the client, who can take
 	// everything out of the node wallet.
 	Owner *address.Address
@@ -50,7 +53,7 @@ func OpenPurse(cfg PurseConfig) (p *Purse, err error) {
 			err = errors.Join(err, p.wallet.Close())
 		}
 	}()
-	if p.wallet, err = OpenWallet(cfg.Dir, cfg.Owner, cfg.Chain, cfg.Log); err != nil {
+	if p.wallet, err = OpenWallet(cfg.Dir, cfg.Key, cfg.Owner, cfg.Chain, cfg.Log); err != nil {
 		return nil, err
 	}
 	if cfg.Secret == "" {
@@ -63,14 +66,17 @@ func OpenPurse(cfg PurseConfig) (p *Purse, err error) {
 	return p, err
 }
 
-// OpenWallet opens the node wallet in a role's data directory, or makes it: key and queue.
-func OpenWallet(dir string, owner *address.Address, chain ton.Chain, log *slog.Logger) (*wallet.Driver, error) {
+// OpenWallet opens the node wallet in a role's data directory, or makes it. A
+// zero key is that of the directory's wallet.key, which is made if missing.
+func OpenWallet(dir string, key wallet.Key, owner *address.Address, chain ton.Chain, log *slog.Logger) (*wallet.Driver, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	key, err := wallet.NodeKey(filepath.Join(dir, "wallet.key"))
-	if err != nil {
-		return nil, err
+	if key.IsZero() {
+		var err error
+		if key, err = wallet.NodeKey(filepath.Join(dir, "wallet.key")); err != nil {
+			return nil, err
+		}
 	}
 	return wallet.Open(wallet.Config{Dir: filepath.Join(dir, "wallet"), Key: key, Owner: owner, Chain: chain, Idle: walletIdle, Log: log})
 }

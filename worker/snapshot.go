@@ -63,6 +63,8 @@ type Local struct {
 	Coefficient  int32  `json:"coefficient"`
 	CheckImages  bool   `json:"check_image_hashes"`
 	Connections  int    `json:"proxy_connections"`
+	// KeysKept is how the secrets of this node lie on disk, for people.
+	KeysKept string `json:"keys_kept,omitempty"`
 }
 
 // Engine is what answers here.
@@ -107,7 +109,7 @@ func (w *Worker) Snapshot() Snapshot {
 			Active: w.slots.active(), MaxActive: w.cfg.MaxActive},
 		Stats: w.stats.values(),
 		Local: Local{RootAddress: w.cfg.RootAddress.String(), OwnerAddress: ownerText(w.cfg.OwnerAddress), Model: w.cfg.Model,
-			Coefficient: w.coefficient, CheckImages: w.cfg.CheckImages, Connections: w.cfg.Connections},
+			Coefficient: w.coefficient, CheckImages: w.cfg.CheckImages, Connections: w.cfg.Connections, KeysKept: w.cfg.KeysKept},
 		Root:    w.cfg.Registry.Root(),
 		Engine:  Engine{URL: redacted(w.engine), Healthy: w.engineErr == nil && w.idle&engineDown == 0},
 		Proxies: []ProxyStatus{}, Settlement: money,

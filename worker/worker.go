@@ -86,6 +86,9 @@ type Config struct {
 	HTTP string
 	// ControlToken opens the control actions; empty closes them.
 	ControlToken string
+	// KeysKept is what pages say of how this node's secrets lie on disk; empty
+	// is not on disk.
+	KeysKept string
 	// Book keeps what is earned across restarts. Nil forgets it.
 	Book Book
 	// Settlement is what pages show of the money. Nil shows nothing.

@@ -26,7 +26,8 @@ const (
 	FakeTDX Kind = "fake-tdx" // binds a key and proves nothing else
 	TDX     Kind = "tdx"
 	SEVSNP  Kind = "sev-snp"
-	SGX     Kind = "sgx" // recognised, never accepted
+	FakeSNP Kind = "fake-sev-snp" // the same in the form of a report
+	SGX     Kind = "sgx"          // recognised, never accepted
 	NVIDIA  Kind = "nvidia"
 )
 

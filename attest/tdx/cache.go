@@ -92,6 +92,9 @@ func (c *cache) Get(ctx context.Context, part Part) (Statement, error) {
 func (c *cache) fetch(ctx context.Context, part Part) <-chan singleflight.Result {
 	ctx = context.WithoutCancel(ctx)
 	return c.flight.DoChan(part.File(), func() (any, error) {
+		if k := c.lookup(part); k != nil && c.Now().Before(k.ask) {
+			return k, nil // another has just been and gone
+		}
 		ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 		defer cancel()
 		s, err := c.Source.Get(ctx, part)

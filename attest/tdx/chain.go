@@ -95,7 +95,7 @@ func issued(cert, parent *x509.Certificate, names ...string) error {
 	case !bytes.Equal(cert.RawIssuer, parent.RawSubject):
 		return fmt.Errorf("issuer is %.60q, want %.60q", cert.Issuer.CommonName, parent.Subject.CommonName)
 	}
-	return cert.CheckSignatureFrom(parent)
+	return signatures.once(func() error { return cert.CheckSignatureFrom(parent) }, []byte("certificate"), cert.Raw, parent.Raw)
 }
 
 // validAt says which certificate is not valid at now, nil if all are.

@@ -25,11 +25,12 @@ func findDevice() error {
 	return err
 }
 
-// deviceReport asks the kernel for a report.
-func deviceReport(data [64]byte) ([]byte, error) {
+// DeviceReport asks the kernel of a TDX guest for a report over data, of 1024
+// bytes, that only this processor can check.
+func DeviceReport(data [64]byte) ([]byte, error) {
 	f, err := os.OpenFile(devicePath, os.O_RDWR, 0)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("no TDX guest, or no right to its device: %w", err)
 	}
 	defer f.Close()
 	var req [64 + reportBytes]byte
@@ -42,20 +43,22 @@ func deviceReport(data [64]byte) ([]byte, error) {
 	return req[64:], nil
 }
 
-// dialHost connects to the host's quoting service over vsock, which package
-// net does not know.
-func dialHost(context.Context) (connection, error) {
+func dialHost(context.Context) (connection, error) { return DialVsock(hostID, quotesPort) }
+
+// DialVsock opens a stream to a port of the host or of another guest, which
+// package net cannot. The file honours deadlines.
+func DialVsock(cid, port uint32) (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("vsock: %w", err)
 	}
-	if err := unix.Connect(fd, &unix.SockaddrVM{CID: hostID, Port: quotesPort}); err != nil {
+	if err := unix.Connect(fd, &unix.SockaddrVM{CID: cid, Port: port}); err != nil {
 		unix.Close(fd)
-		return nil, fmt.Errorf("vsock port %d of the host: %w", quotesPort, err)
+		return nil, fmt.Errorf("vsock %d:%d: %w", cid, port, err)
 	}
-	if err := unix.SetNonblock(fd, true); err != nil { // so that deadlines work
+	if err := unix.SetNonblock(fd, true); err != nil { // so that deadlines work and Close ends a read
 		unix.Close(fd)
-		return nil, err
+		return nil, fmt.Errorf("vsock: %w", err)
 	}
 	return os.NewFile(uintptr(fd), "vsock"), nil
 }

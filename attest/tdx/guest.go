@@ -34,7 +34,7 @@ func NewGuest() (*Guest, error) {
 	if err := findDevice(); err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrNotGuest, err)
 	}
-	return &Guest{report: deviceReport, dial: dialHost}, nil
+	return &Guest{report: DeviceReport, dial: dialHost}, nil
 }
 
 // provider is the kernel's name for its source of TDX quotes.

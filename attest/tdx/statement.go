@@ -97,8 +97,14 @@ func openJSON(s Statement, member, id string, version int, into any, head *docum
 	if err != nil {
 		return nil, err
 	}
-	if !verifyP256(signer.PublicKey.(*ecdsa.PublicKey), raw, signature) {
-		return nil, errors.New("not signed by its issuer")
+	err = signatures.once(func() error {
+		if !verifyP256(signer.PublicKey.(*ecdsa.PublicKey), raw, signature) {
+			return errors.New("not signed by its issuer")
+		}
+		return nil
+	}, []byte("document"), raw, signature, signer.Raw)
+	if err != nil {
+		return nil, err
 	}
 	if err := json.Unmarshal(raw, into); err != nil {
 		return nil, fmt.Errorf("signed, but not of the form we know: %w", err)
@@ -118,7 +124,8 @@ func openList(s Statement, issuer *x509.Certificate, now time.Time) (*x509.Revoc
 	if !bytes.Equal(list.RawIssuer, issuer.RawSubject) {
 		return nil, fmt.Errorf("list of %.60q, want that of %q", list.Issuer.CommonName, issuer.Subject.CommonName)
 	}
-	if err := list.CheckSignatureFrom(issuer); err != nil {
+	err = signatures.once(func() error { return list.CheckSignatureFrom(issuer) }, []byte("list"), list.Raw, issuer.Raw)
+	if err != nil {
 		return nil, err
 	}
 	return list, current(list.ThisUpdate, list.NextUpdate, now)

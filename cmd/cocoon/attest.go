@@ -21,7 +21,7 @@ func attestVerb() *cobra.Command {
 		Example: "  cocoon attest inspect quote.dat",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(inspectVerb(), verifyVerb(), measureVerb(), collateralVerb())
+	cmd.AddCommand(quoteVerb(), inspectVerb(), verifyVerb(), measureVerb(), collateralVerb())
 	return cmd
 }
 

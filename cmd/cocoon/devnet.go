@@ -30,6 +30,7 @@ func devnetVerb() *cobra.Command {
 	f.IntVar(&c.Workers, "workers", 1, "number of workers")
 	f.IntVar(&c.Proxies, "proxies", 1, "number of proxies")
 	f.BoolVar(&c.Keys, "keys", false, "run a key manager, so that requests can be encrypted field by field")
+	f.BoolVar(&c.Sealed, "sealed", false, "keep the keys of proxies, workers and key manager sealed (to simulated machines, which proves nothing)")
 	f.BoolVar(&c.Split, "split", false, "run each role as a process of its own")
 	asJSON := f.Bool("json", false, "print one JSON object when ready")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -58,6 +58,13 @@ func TestEvidenceInCertificates(t *testing.T) {
 		code     int
 		out, err string
 	}{
+		{"quote --insecure-simulated-tdx DIR --insecure-simulated-image other --out DIR/made --report-data " + strings.Repeat("07", 64), exitOK, "", ""},
+		{"inspect DIR/made", exitOK, "report data    " + strings.Repeat("07", 32), ""},
+		{"verify DIR/made" + believe, exitOK, insecure.ImageHash("other").String(), ""},
+		{"quote --insecure-simulated-tdx DIR --insecure-simulated-image other --key " + strings.Repeat("01", 32), exitOK, "0400020081000000", ""},
+		{"quote --key 01", exitUsage, "", "64 hexadecimal digits"},
+		{"quote --report-data zz", exitUsage, "", "128 hexadecimal digits"},
+		{"quote --key 01 --report-data 02", exitUsage, "", "exclude each other"},
 		{"inspect DIR/tdx.pem", exitOK, "bound to key   yes\n", ""},
 		{"inspect DIR/tdx.der", exitOK, "image hash     " + image, ""},
 		{"inspect DIR/tdx.hex --json", exitOK, `"bound_to_key": true`, ""},

@@ -104,7 +104,7 @@ func (e *evidence) statement(ctx context.Context, now time.Time) (*statement, er
 	switch v.Kind {
 	case attest.KindTDX, attest.KindFakeTDX:
 		s.measurement, s.rtmr = newMeasurement(v), v.Measurements().RTMR
-	case attest.KindSEVSNP:
+	case attest.KindSEVSNP, attest.KindFakeSNP:
 		s.list(v)
 	case attest.KindNVIDIA:
 		s.listGPUs(v)

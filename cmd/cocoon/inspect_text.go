@@ -53,6 +53,7 @@ func (s *statement) explain(file string) error {
 var kindWords = map[attest.Kind]string{
 	attest.KindNone:    "no evidence: the peer proves only that it has its key",
 	attest.KindFakeTDX: "a mere hash of the key, which anyone can make",
+	attest.KindFakeSNP: "a mere hash of the key in a report of zeros, which anyone can make",
 	attest.KindTDX:     "an Intel TDX quote, not verified here",
 	attest.KindSEVSNP:  "an AMD SEV-SNP report, not verified here",
 	attest.KindNVIDIA:  "NVIDIA's evidence of GPUs, not verified here",

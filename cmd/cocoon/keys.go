@@ -12,8 +12,8 @@ func keysVerb() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "keys", Short: "the key manager: makes the keys of field encryption and gives them to proxies", Args: cobra.NoArgs,
 		Long: "It makes a key each hour that lives a day, registers it on the chain, and hands the private halves to proxies whose image the " +
-			"registry lists. It runs in a TDX guest, or with an --insecure flag that says in which way it does not. The disk of its data " +
-			"directory must be encrypted or sealed: whoever reads it can read a day's requests.\n\n" +
+			"registry lists. It runs in a TDX guest, or with an --insecure flag that says in which way it does not. With --seal its keys " +
+			"lie on disk sealed to the image and the machine; without, the disk must be encrypted: whoever reads it can read a day's requests.\n\n" +
 			"The registry has to name it: `cocoon network key-manager set`.",
 		Example: "  cocoon keys --config keys.json\n" +
 			"  cocoon keys --keys-listen :13001 --data ./keys --ton-config global.config.json --owner-address UQ… --root-contract-address EQ…",

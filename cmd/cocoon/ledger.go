@@ -56,7 +56,11 @@ func (b *books) public() (ed25519.PublicKey, error) {
 		}
 		return key, nil
 	}
-	return node.ProxyKey(b.data)
+	key, err := node.ReadPublicKey(b.data, node.ProxyKey)
+	if err != nil {
+		return nil, fmt.Errorf("%s is no data directory of a proxy: %w", b.data, err)
+	}
+	return key, nil
 }
 
 // check is the key, once the settings make sense.

@@ -7,7 +7,10 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,7 +38,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"ready": ready, "post": post, "kill-process": killProcess, "works": works, "gone": gone, "terminate": terminate, "terminate-twice": terminateTwice, "settled": settled, "appears": appears, "member": jsonMember, "unhex": unhex,
+			"ready": ready, "post": post, "kill-process": killProcess, "works": works, "gone": gone, "terminate": terminate, "terminate-twice": terminateTwice, "settled": settled, "appears": appears, "member": jsonMember, "answers": answers, "refuses": refuses, "unhex": unhex,
 			"free-port": freePort, "reaches": reaches, "misses": misses, "scrape": scrape, "hangup": hangup,
 		},
 	})
@@ -189,12 +192,48 @@ func appears(ts *testscript.TestScript, _ bool, args []string) {
 	})
 }
 
+// answers DIR NAME VAR waits until the node of that name, of the devnet that
+// was in the directory, answers, and sets VAR to its address.
+func answers(ts *testscript.TestScript, _ bool, args []string) {
+	nodes := info(ts, args[0]).Nodes
+	i := slices.IndexFunc(nodes, func(n devnet.NodeInfo) bool { return n.Name == args[1] })
+	if i < 0 {
+		ts.Fatalf("no node is called %s", args[1])
+	}
+	ts.Setenv(args[2], nodes[i].HTTP)
+	until(ts, "an answer of "+args[1], func() bool {
+		resp, err := http.Get(nodes[i].HTTP + "/jsonstats")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+// refuses COMMAND… runs a command that must end with exit code 3.
+func refuses(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec(args[0], args[1:]...)
+	var ended *exec.ExitError
+	if !errors.As(err, &ended) || ended.ExitCode() != exitRefused {
+		ts.Fatalf("%v, want exit code %d", err, exitRefused)
+	}
+}
+
 // member NAME KEY sets NAME to a member of the JSON object that the last
-// command printed; KEY may have points.
+// command printed; KEY may have points, and numbers for places in lists.
 func jsonMember(ts *testscript.TestScript, _ bool, args []string) {
 	var v any
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &v))
 	for key := range strings.SplitSeq(args[1], ".") {
+		if list, ok := v.([]any); ok {
+			i, err := strconv.Atoi(key)
+			if err != nil || i >= len(list) {
+				ts.Fatalf("no place %s in a list of %d", key, len(list))
+			}
+			v = list[i]
+			continue
+		}
 		m, ok := v.(map[string]any)
 		if !ok || m[key] == nil {
 			ts.Fatalf("no member %s in %v", args[1], v)

@@ -46,13 +46,15 @@ type roleStatus struct {
 
 // nodeStatus is one node and what its /jsonstats says.
 type nodeStatus struct {
-	Role  string          `json:"role"`
-	Name  string          `json:"name"`
-	HTTP  string          `json:"http"`
-	OK    bool            `json:"ok"`
-	State string          `json:"state"`
-	Error string          `json:"error,omitempty"`
-	Stats json.RawMessage `json:"stats,omitempty"`
+	Role  string `json:"role"`
+	Name  string `json:"name"`
+	HTTP  string `json:"http"`
+	OK    bool   `json:"ok"`
+	State string `json:"state"`
+	Error string `json:"error,omitempty"`
+	// KeysKept is how its secrets lie on disk; empty if none does.
+	KeysKept string          `json:"keys_kept,omitempty"`
+	Stats    json.RawMessage `json:"stats,omitempty"`
 
 	figures figures
 	info    devnet.NodeInfo
@@ -172,6 +174,7 @@ func (n *nodeStatus) ask(ctx context.Context, at *api) error {
 		return err
 	}
 	n.OK, n.State = true, n.figures.state(n.Role)
+	n.KeysKept = n.figures.Localconf.Kept + n.figures.Localconfig.Kept // one is empty
 	return nil
 }
 

@@ -38,11 +38,9 @@ type figures struct {
 		PricePerToken     int64 `json:"price_per_token"`
 		WorkerFeePerToken int64 `json:"worker_fee_per_token"`
 	} `json:"root_contract_config"`
-	Localconf struct {
+	Localconf, Localconfig struct {
 		Root string `json:"root_address"`
-	}
-	Localconfig struct {
-		Root string `json:"root_address"`
+		Kept string `json:"keys_kept"`
 	}
 	Contract struct{ Address string } `json:"smartcontract"`
 	// Money is there if a proxy settles on a chain; Old are its contracts of

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -31,10 +32,27 @@ func (r *statusReport) write(w io.Writer) error {
 		}
 	}
 	err := tw.Flush()
+	r.writeKeysKept(w)
 	r.writePeers(w)
 	r.writeContracts(w)
 	r.writeSheet(w)
 	return err
+}
+
+// writeKeysKept says how secrets lie on disk, and at which nodes.
+func (r *statusReport) writeKeysKept(w io.Writer) {
+	nodes := map[string][]string{}
+	for _, n := range r.Nodes {
+		if n.KeysKept != "" {
+			nodes[n.KeysKept] = append(nodes[n.KeysKept], n.Name)
+		}
+	}
+	if len(nodes) > 0 {
+		fmt.Fprintln(w, "\nkeys")
+	}
+	for _, kept := range slices.Sorted(maps.Keys(nodes)) {
+		writeWrapped(w, "  ", strings.Join(nodes[kept], ", ")+": "+kept)
+	}
 }
 
 func (r *statusReport) writeSheet(w io.Writer) {
