@@ -203,6 +203,9 @@ func (p *Policy) judgeFakeReport(v *Verdict, raw []byte, key ed25519.PublicKey) 
 	v.Insecure, v.Level, v.ImageHash = true, LevelFake, unmeasuredSNP
 	v.Registers = []Register{{Name: "measurement", Value: make([]byte, 48)}}
 	v.check(CheckEvidence, p.AllowFake, string(KindFakeSNP), "a report signed by a processor")
+	if !v.check(evidence.CheckFormat, fakeReport(raw), fmt.Sprintf("%d bytes", len(raw)), "a report of zeros around the report data") {
+		return // who says that it is of this kind may show anything
+	}
 	v.ReportData = [64]byte(raw[snpData:snpDataEnd])
 	p.checkKey(v, key)
 	p.checkImage(v)

@@ -14,6 +14,8 @@ import (
 	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/attest/evidence"
 	"github.com/opencocoon/cocoon/attest/insecure"
+	"github.com/opencocoon/cocoon/attest/nvidia"
+	"github.com/opencocoon/cocoon/attest/snp"
 	"github.com/opencocoon/cocoon/attest/tdx"
 )
 
@@ -223,6 +225,23 @@ func mustRefuse(t *testing.T, v *attest.Verdict, err error, check string) {
 	}
 	if failed, ok := v.Failed(); !ok || failed != refused.Check {
 		t.Errorf("the verdict's failed check is %+v, the error's %+v", failed, refused.Check)
+	}
+}
+
+// A kind that evidence is said to be of, as in the file of a hand-over, does
+// not say what it holds.
+func TestEvidenceOfAnyKind(t *testing.T) {
+	a, key := authority(t), newKey(t)
+	p := &attest.Policy{AnyImage: true, AllowFake: true, Verifiers: map[attest.Kind]attest.Verifier{
+		attest.KindTDX: a.Verifier(), attest.KindSEVSNP: &snp.Verifier{}, attest.KindNVIDIA: &nvidia.Verifier{},
+	}}
+	genuine := quote(t, a.Machine("x"), key)
+	for _, kind := range []attest.Kind{"", "other", attest.KindNone, attest.KindFakeTDX, attest.KindFakeSNP, attest.KindTDX, attest.KindSEVSNP, attest.KindSGX, attest.KindNVIDIA} {
+		for _, raw := range [][]byte{nil, {}, {1}, make([]byte, 63), make([]byte, 143), make([]byte, 1183), make([]byte, 1184), bytes.Repeat([]byte{1}, 1184), genuine} {
+			if v, err := p.Judge(t.Context(), attest.Evidence{Kind: kind, Raw: raw}, key, time.Now()); (err == nil) != (kind == attest.KindTDX && len(raw) == len(genuine)) {
+				t.Errorf("%s evidence of %d bytes: %v, level %s", kind, len(raw), err, v.Level.Name())
+			}
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package ratls
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"testing"
@@ -27,5 +28,38 @@ func TestKeepEndsWithItsNegotiation(t *testing.T) {
 	conn, err := cfg.keep(ctx, &Conn{ours, &Peer{Verdict: &attest.Verdict{Trusted: true}}}, begun, judge)
 	if conn != nil || err == nil || cfg.Sessions.Len() != 0 {
 		t.Errorf("connection %v, error %v, %d sessions, want an error and nothing else", conn, err, cfg.Sessions.Len())
+	}
+}
+
+// tickets counts what a client could resume a session with.
+type tickets struct{ put int }
+
+func (c *tickets) Get(string) (*tls.ClientSessionState, bool) { return nil, false }
+func (c *tickets) Put(string, *tls.ClientSessionState)        { c.put++ }
+
+// Trust is not resumed: a listener hands out no tickets.
+func TestNoTickets(t *testing.T) {
+	identity, err := NewIdentity(t.Context(), attest.NoPlatform{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := (&Config{Identity: identity, Policy: &attest.Policy{AllowNone: true}}).withDefaults()
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	defer theirs.Close()
+	server := tls.Server(ours, cfg.tlsConfig(t.Context(), &Peer{}, oidClientAuth))
+	done := make(chan error, 1)
+	go func() {
+		_, err := server.Write([]byte{1})
+		done <- err
+	}()
+	settings, kept := cfg.tlsConfig(t.Context(), &Peer{}, oidServerAuth), &tickets{}
+	settings.SessionTicketsDisabled, settings.ClientSessionCache, settings.ServerName = false, kept, "name"
+	client := tls.Client(theirs, settings)
+	if _, err := client.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil || kept.put != 0 {
+		t.Errorf("%v, %d tickets", err, kept.put)
 	}
 }

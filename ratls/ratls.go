@@ -11,9 +11,11 @@
 // dialer sees Dial succeed and the stream end; read the peer's first byte
 // before believing to be accepted.
 //
-// A quote carries no clock. Peers of ours therefore prove themselves anew for
-// each connection, see session.go; with others freshness comes from short
-// certificate lives. An [Identity] renews itself and connections that exist go
+// A quote carries no clock, and a certificate only the dates that the holder of
+// its key has chosen. Peers of ours therefore prove themselves anew for each
+// connection, see session.go; others cannot, and are believed by their
+// certificate unless the policy has RequireFresh. Certificates of honest peers
+// live shortly. An [Identity] renews itself and connections that exist go
 // on. A peer is judged when it connects and, if its Config has [Sessions],
 // again whenever something changes. What is said over a connection, roles and
 // money are none of this package's business.

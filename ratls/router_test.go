@@ -264,6 +264,15 @@ func TestListenBehindRouter(t *testing.T) {
 	}
 }
 
+// What a router says is believed, so it is on this machine.
+func TestRouterElsewhere(t *testing.T) {
+	for _, socks5 := range []string{"192.0.2.1:1080", "router.example:1080", "[2001:db8::1]:1080", "1080"} {
+		if _, _, err := ratls.DialVia(t.Context(), socks5, "192.0.2.2:1", &ratls.Config{}); err == nil || !strings.Contains(err.Error(), "loopback") && !strings.Contains(err.Error(), "missing port") {
+			t.Errorf("%s: %v, want a refusal of the address", socks5, err)
+		}
+	}
+}
+
 // A negotiation behind a router that ends in the last moment leaves nothing
 // among the sessions.
 func TestRouterNegotiationEndsLate(t *testing.T) {

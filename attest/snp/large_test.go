@@ -7,8 +7,10 @@ import (
 	"math/big"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencocoon/cocoon/attest/evidence"
+	"github.com/opencocoon/cocoon/attest/insecure"
 	"github.com/opencocoon/cocoon/attest/snp"
 )
 
@@ -48,5 +50,18 @@ func TestLargeIntermediate(t *testing.T) {
 	}
 	if _, err := snp.VerifyChains(e.Certificates[0], []*x509.Certificate{large, e.Certificates[1]}, a.Roots()); err != nil {
 		t.Errorf("with the genuine one beside it: %v", err)
+	}
+}
+
+// A finding ends with the list on which it rests.
+func TestFindingEndsWithItsList(t *testing.T) {
+	a := issue(t, insecure.SNPOptions{})
+	soon := time.Now().Add(time.Hour).Truncate(time.Second).UTC()
+	if err := a.Publish(insecure.SNPCollateral{NextUpdate: soon}); err != nil {
+		t.Fatal(err)
+	}
+	f := simulated(a).Verify(t.Context(), quote(t, a.Machine("image")), time.Now())
+	if failed, bad := f.Checks.Failed(); bad || !f.Expires.Equal(soon) {
+		t.Errorf("failed %+v, expires %s, want %s", failed, f.Expires, soon)
 	}
 }

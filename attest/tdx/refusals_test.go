@@ -288,6 +288,11 @@ func TestRefusals(t *testing.T) {
 		{"enclave revoked", published(func(_, identity map[string]any) { first(identity, "tcbLevels")["tcbStatus"] = "Revoked" }), "enclave tcb", "Revoked"},
 		{"another model's TCB info", published(func(info, _ map[string]any) { info["fmspc"] = "00906ed50000" }), "platform tcb", "unknown"},
 		{"another PCE's TCB info", published(func(info, _ map[string]any) { info["pceId"] = "0001" }), "platform tcb", "unknown"},
+		{"TCB info with a component missing", published(func(info, _ map[string]any) {
+			tcb := first(info, "tcbLevels")["tcb"].(map[string]any)
+			tcb["sgxtcbcomponents"] = tcb["sgxtcbcomponents"].([]map[string]any)[:15]
+		}), "platform tcb", "unknown"},
+		{"QE identity of another product", published(func(_, identity map[string]any) { identity["isvprodid"] = 3 }), "enclave identity", ""},
 		{"old knowledge", func(r *rig) { r.v.MinEvaluationNumber = 2 }, "evaluation number tcb info, evaluation number qe identity", ""},
 		{"old knowledge about the enclave", func(r *rig) {
 			r.v.MinEvaluationNumber = 2

@@ -85,6 +85,7 @@ func TestVerifyEnclaveQuoteRefuses(t *testing.T) {
 		{name: "enclave report changed", raw: func(b []byte) []byte { b[436+128] ^= 1; return b }, check: tdx.CheckReport},
 		{name: "cut", raw: func(b []byte) []byte { return b[:len(b)-1] }, check: evidence.CheckFormat},
 		{name: "trailing", raw: func(b []byte) []byte { return append(b, 0) }, check: evidence.CheckFormat},
+		{name: "length of the signature data", raw: func(b []byte) []byte { b[432] ^= 1; return b }, check: evidence.CheckFormat},
 		{name: "empty", raw: func([]byte) []byte { return nil }, check: evidence.CheckFormat},
 		{name: "certificate revoked", say: insecure.Collateral{RevokePCK: true}, check: evidence.CheckRevocation},
 		{name: "level revoked", say: insecure.Collateral{TCBStatus: tdx.Revoked}, check: tdx.CheckPlatformTCB},
