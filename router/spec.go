@@ -155,6 +155,8 @@ func (s *Settings) AddLegacy(spec string, record bool) (err error) {
 	switch {
 	case len(parts) < 2:
 		err = errors.New("no type")
+	case len(parts) > 2 && parts[2] == "":
+		err = errors.New("no policy")
 	case len(parts) == 4:
 		err = p.readDestination(parts[3])
 	}
