@@ -12,12 +12,13 @@
 // Among offers that are free (enabled, below their limit, not set aside for failing) and
 // not dearer than the caller accepts, one with the lowest score:
 //
-//	price × (1 + load)² × slowness × 2^failures
+//	(price + usual price × slowness) × 2^failures
 //
-// Price is the coefficient, load is running ÷ limit, so a worker that is
-// nearly full must be four times cheaper than an idle one. Slowness compares
-// the worker's smoothed time to the first answer with that of all workers of the model, square
-// root, within 0.7 and 2. Failures in a row double the score; at three the offer is set
+// Price is the coefficient. Slowness is the time that the model's usual answer
+// would take on this worker with one request more, over what it usually takes: each worker's
+// time to the first answer and its time a token, as a line over the number of requests at once, are
+// learned from its own answers, and until there are some it counts as an average
+// one that slows down as it fills. Failures in a row double the score; at three the offer is set
 // aside for a growing while, then tried with one request at a time. Chance decides
 // among all that are within a twentieth of the best, so that equals share the work.
 //
@@ -59,6 +60,8 @@ const (
 	// A request without an answer is the worker's failure after so long, and so many times the usual.
 	shortestLate = 5 * time.Second
 	lateFactor   = 4
+	// weightOfTime is how much dearer than usual a worker may be that needs no time at all.
+	weightOfTime = 1.0
 	// maxModels bounds the models that are remembered after their last worker left.
 	maxModels = 1024
 	// maxRemembered bounds the failing workers remembered per model after they disconnect, for rememberFor each.
@@ -123,7 +126,7 @@ type health struct {
 	failures int           // in a row
 	failedAt time.Time     // the last of them
 	retryAt  time.Time     // when to try again, once failures reached the limit
-	first    time.Duration // smoothed time to the first answer, 0 when unknown
+	pace     pace
 	until    time.Time     // when to forget, for a worker that left
 }
 
@@ -132,7 +135,8 @@ type pool struct {
 	name       string
 	offers     tree
 	free       int
-	first      time.Duration // smoothed time to the first answer of all workers
+	pace       pace
+	paid       float64       // smoothed coefficient that requests were served for
 	service    time.Duration // smoothed time of a whole request
 	ejected    []*Offer
 	remembered map[string]health
@@ -257,11 +261,8 @@ func (o *Offer) rate(now time.Time) float64 {
 	if o.gone || !o.Enabled || o.running >= limit {
 		return math.Inf(1)
 	}
-	load := 1 + float64(o.running)/float64(o.Limit)
-	score := math.Max(float64(o.Coefficient), 1) * load * load
-	if o.first > 0 && o.pool.first > 0 {
-		score *= min(2, max(0.7, math.Sqrt(float64(o.first)/float64(o.pool.first))))
-	}
+	price := math.Max(float64(o.Coefficient), 1)
+	score := price + weightOfTime*o.pool.price(price)*o.slowness(o.running+1)
 	return math.Ldexp(score, min(o.failures, 20))
 }
 
@@ -284,27 +285,44 @@ const (
 // Done ends a request. First is the time from Pick to the first answer, total
 // to the end. The grants are for those who waited for the place: nobody who comes
 // later can take it from them.
-func (m *Market) Done(o *Offer, how Outcome, first, total time.Duration) []Grant {
+func (m *Market) Done(o *Offer, how Outcome, took Took) []Grant {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	o.running--
-	if how == Late && o.pool.service > 0 && total > max(shortestLate, lateFactor*o.pool.service) {
+	if how == Late && o.pool.service > 0 && took.Total > max(shortestLate, lateFactor*o.pool.service) {
 		how = Failed
 	}
 	switch how {
 	case Served:
 		o.recover()
-		smooth(&o.first, first)
-		smooth(&o.pool.first, first)
-		smooth(&o.pool.service, total)
+		o.pace.learn(o.running, took)
+		o.pool.pace.learn(o.running, took)
+		o.pool.learnPrice(o)
+		smooth(&o.pool.service, took.Total)
 	case Failed:
-		m.fail(o, m.cfg.Now().Add(-total))
+		m.fail(o, m.cfg.Now().Add(-took.Total))
 		if o.gone {
 			m.remember(o)
 		}
 	}
+	o.running--
 	m.rescore(o)
 	return m.match(o.pool, nil)
+}
+
+// learnPrice takes in what a request was served for.
+func (p *pool) learnPrice(o *Offer) {
+	if p.paid == 0 {
+		p.paid = float64(o.Coefficient)
+	}
+	p.paid += (float64(o.Coefficient) - p.paid) / 64
+}
+
+// price is what requests are usually served for, own where nobody knows.
+func (p *pool) price(own float64) float64 {
+	if p.paid == 0 {
+		return own
+	}
+	return p.paid
 }
 
 // smooth moves the average an eighth of the way.
@@ -365,7 +383,7 @@ type OfferInfo struct {
 }
 
 func (o *Offer) info() OfferInfo {
-	return OfferInfo{o.Coefficient, o.running, o.Limit, o.Enabled, o.failures, o.first, o.Ref}
+	return OfferInfo{o.Coefficient, o.running, o.Limit, o.Enabled, o.failures, time.Duration(o.pace.first * float64(time.Second)), o.Ref}
 }
 
 // Info is a snapshot of one offer.

@@ -96,7 +96,7 @@ func share(m *Market, w Want, n int) map[uint32]int {
 			continue
 		}
 		got[d.Coefficient]++
-		m.Done(o, Served, time.Millisecond, time.Millisecond)
+		m.Done(o, Served, Took{First: time.Millisecond, Total: time.Millisecond})
 	}
 	return got
 }
@@ -122,7 +122,7 @@ func TestEqualsShare(t *testing.T) {
 		for range 5000 {
 			o, _ := m.Pick(anyone)
 			count[o]++
-			m.Done(o, Served, time.Millisecond, time.Millisecond)
+			m.Done(o, Served, Took{First: time.Millisecond, Total: time.Millisecond})
 		}
 		for o, n := range count {
 			if n < 400 || n > 600 {
@@ -170,7 +170,7 @@ func TestSlownessWeighs(t *testing.T) {
 			m.mu.Lock()
 			o.running++
 			m.mu.Unlock()
-			m.Done(o, Served, first, first)
+			m.Done(o, Served, Took{First: first, Total: first})
 		}
 	}
 	if got, _ := m.Pick(anyone); got != fast {
@@ -199,9 +199,9 @@ func TestFailuresAreAvoidedThenTried(t *testing.T) {
 	}
 	fail := func(o *Offer) {
 		c.t = c.t.Add(10 * time.Millisecond)
-		m.Done(o, Failed, 0, time.Millisecond)
+		m.Done(o, Failed, Took{First: 0, Total: time.Millisecond})
 	}
-	serve := func(o *Offer) { m.Done(o, Served, time.Millisecond, time.Millisecond) }
+	serve := func(o *Offer) { m.Done(o, Served, Took{First: time.Millisecond, Total: time.Millisecond}) }
 	o := pick()
 	if o != bad {
 		t.Fatal("the cheaper one was not chosen at first")
@@ -260,7 +260,7 @@ func TestOneDeathIsOneFailure(t *testing.T) {
 	}
 	c.t = c.t.Add(time.Second)
 	for range 50 {
-		m.Done(o, Failed, 0, time.Second)
+		m.Done(o, Failed, Took{First: 0, Total: time.Second})
 	}
 	if i := m.Info(o); i.Failures != 1 || i.Running != 0 {
 		t.Errorf("%d failures, %d running", i.Failures, i.Running)
@@ -280,10 +280,10 @@ func TestLate(t *testing.T) {
 		o := offer(m, 1000, 10)
 		if x.usual > 0 {
 			m.Pick(anyone)
-			m.Done(o, Served, x.usual, x.usual)
+			m.Done(o, Served, Took{First: x.usual, Total: x.usual})
 		}
 		m.Pick(anyone)
-		m.Done(o, Late, 0, x.took)
+		m.Done(o, Late, Took{First: 0, Total: x.took})
 		if got := m.Info(o).Failures; got != x.want {
 			t.Errorf("usual %s, took %s: %d failures, want %d", x.usual, x.took, got, x.want)
 		}
@@ -297,7 +297,7 @@ func TestLastResort(t *testing.T) {
 	for range 3 {
 		x, _ := m.Pick(anyone)
 		c.t = c.t.Add(10 * time.Millisecond)
-		m.Done(x, Failed, 0, time.Millisecond)
+		m.Done(x, Failed, Took{First: 0, Total: time.Millisecond})
 	}
 	got, d := m.Pick(anyone)
 	if got != o || !d.LastResort || !strings.Contains(d.String(), "last resort") {
@@ -321,9 +321,9 @@ func TestCrashLoopIsRemembered(t *testing.T) {
 		c.t = c.t.Add(10 * time.Millisecond)
 		m.Remove(crash)
 		if o == crash {
-			m.Done(o, Failed, 0, time.Millisecond)
+			m.Done(o, Failed, Took{First: 0, Total: time.Millisecond})
 		} else {
-			m.Done(good, Served, 1, 1)
+			m.Done(good, Served, Took{First: 1, Total: 1})
 		}
 	}
 	c.t = c.t.Add(rememberFor + time.Second)
@@ -379,7 +379,7 @@ func TestAgainstPlainSearch(t *testing.T) {
 				m.SetCoefficient(offers[r.IntN(len(offers))], uint32(r.IntN(20))*100)
 			case k < 7 && len(running) > 0:
 				i := r.IntN(len(running))
-				m.Done(running[i], Outcome(r.IntN(4)), time.Duration(r.IntN(1000)), time.Duration(r.IntN(1000)))
+				m.Done(running[i], Outcome(r.IntN(4)), Took{time.Duration(r.IntN(1000)), time.Duration(r.IntN(1000)), r.Int64N(50)})
 				running = append(running[:i], running[i+1:]...)
 			default:
 				w := Want{Model: "m", MaxCoefficient: uint32(r.IntN(22)) * 100, MinVersion: int32(r.IntN(3))}
@@ -451,7 +451,7 @@ func BenchmarkPick(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if ring[i] != nil {
-					m.Done(ring[i], Served, time.Millisecond, time.Millisecond)
+					m.Done(ring[i], Served, Took{First: time.Millisecond, Total: time.Millisecond})
 				}
 				ring[i], _ = m.Pick(Want{Model: "m", MaxCoefficient: 6000})
 				i = (i + 1) % n
@@ -469,7 +469,7 @@ func TestOldFailuresDoNotCrowdOutNewOnes(t *testing.T) {
 		for range failuresToEject {
 			now = now.Add(2 * longestBackOff)
 			m.Pick(Want{Model: "m", MaxCoefficient: 1})
-			m.Done(o, Failed, 0, 0)
+			m.Done(o, Failed, Took{First: 0, Total: 0})
 		}
 		m.Remove(o)
 	}

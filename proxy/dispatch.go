@@ -70,7 +70,7 @@ func (r *request) leave(how market.Outcome, l *later) {
 	if !r.firstAt.IsZero() {
 		first = r.firstAt.Sub(r.sentAt)
 	}
-	l.grants = append(l.grants, r.p.market.Done(r.offer, how, first, now.Sub(r.sentAt))...)
+	l.grants = append(l.grants, r.p.market.Done(r.offer, how, market.Took{First: first, Total: now.Sub(r.sentAt)})...)
 	r.tried = append(r.tried, r.offer)
 	r.offer, r.worker, r.progress = nil, nil, tl.TokensUsed{} // the next worker is paid for its own work only
 }

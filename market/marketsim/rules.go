@@ -89,7 +89,7 @@ func (o *ours) done(f *flight, w *worker, how market.Outcome) {
 	if f.firstAt > 0 {
 		first = f.firstAt - f.sentAt
 	}
-	o.granted(o.m.Done(f.wait.(*market.Offer), how, first, total))
+	o.granted(o.m.Done(f.wait.(*market.Offer), how, market.Took{First: first, Total: total, Tokens: int64(f.job.output)}))
 }
 
 func (o *ours) granted(grants []market.Grant) {

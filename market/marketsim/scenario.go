@@ -26,7 +26,7 @@ type Scenario struct {
 }
 
 // Defaults is a day that a network of some size might have.
-var Defaults = Scenario{Seed: 1, Workers: 200, Requests: 100_000, Models: 8, Clients: 400, Load: 0.8, Failing: 0.1, Cheating: 0.02, Bursts: 2}
+var Defaults = Scenario{Seed: 1, Workers: 200, Requests: 100_000, Models: 8, Clients: 400, Load: 0.8, Failing: 0.1, Cheating: 0.02, Bursts: 1.25}
 
 func (sc Scenario) filled() Scenario {
 	def := func(v *int, d int) {
@@ -84,7 +84,7 @@ func (sc *Scenario) makeTrace(capacity []float64) []job {
 		j.model, j.client = models.draw(chance), clients.draw(chance)
 		j.prompt = lengthOf(chance, promptMedian, promptSpread, promptMost)
 		j.output = lengthOf(chance, outputMedian, outputSpread, outputMost)
-		j.ceiling = uint32(800 + chance.IntN(2400)) // some want it cheap, some pay for it
+		j.ceiling = uint32(1300 + chance.IntN(2000)) // some want it cheap, some pay for it
 		j.patience = time.Duration(5+chance.IntN(20)) * time.Second
 		j.deadline = 120 * time.Second
 		work += j.work()
@@ -111,7 +111,7 @@ func (sc *Scenario) arrivals(chance *rand.Rand, n int) []float64 {
 	weight := make([]float64, slices_)
 	burst := 0
 	for i := range weight {
-		weight[i] = 1 + 0.35*math.Sin(2*math.Pi*(float64(i)/slices_-0.3))
+		weight[i] = 1 + 0.1*math.Sin(2*math.Pi*(float64(i)/slices_-0.3))
 		if burst == 0 && chance.IntN(40) == 0 {
 			burst = 1 + chance.IntN(3)
 		}

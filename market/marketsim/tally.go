@@ -42,6 +42,8 @@ func (t *tally) good(f *flight, at time.Duration) {
 }
 
 func (t *tally) fail(f *flight, why failure) {
+	t.ttft = append(t.ttft, float64(f.job.deadline)/1e6)
+	t.total = append(t.total, float64(f.job.deadline)/1e6)
 	t.failed[why]++
 	t.clientRequest[f.job.client]++
 }
@@ -54,7 +56,7 @@ func surplus(j *job, price uint32, first, total time.Duration) float64 {
 	if first > j.patience || total > j.deadline {
 		return -size * float64(price) / 1000
 	}
-	worth := float64(j.ceiling) / 1000 * (1 - 0.5*float64(first)/float64(j.patience)) * (1 - 0.5*float64(total)/float64(j.deadline))
+	worth := 1.2 * float64(j.ceiling) / 1000 * (1 - 0.5*float64(first)/float64(j.patience)) * (1 - 0.5*float64(total)/float64(j.deadline))
 	return size * (worth - float64(price)/1000)
 }
 
