@@ -123,11 +123,11 @@ type Offer struct {
 
 // health is how a worker has done lately.
 type health struct {
-	failures int           // in a row
-	failedAt time.Time     // the last of them
-	retryAt  time.Time     // when to try again, once failures reached the limit
+	failures int       // in a row
+	failedAt time.Time // the last of them
+	retryAt  time.Time // when to try again, once failures reached the limit
 	pace     pace
-	until    time.Time     // when to forget, for a worker that left
+	until    time.Time // when to forget, for a worker that left
 }
 
 // pool is everything about one model.

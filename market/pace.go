@@ -42,7 +42,7 @@ func (p *pace) learn(n int, t Took) {
 	if t.Tokens <= 0 || t.Total <= t.First {
 		return
 	}
-	x, y := float64(n-1), (t.Total - t.First).Seconds()/float64(t.Tokens)
+	x, y := float64(n-1), (t.Total-t.First).Seconds()/float64(t.Tokens)
 	if expected := p.at(n); p.w > 1 && expected > 0 {
 		y = min(max(y, expected/outlier), expected*outlier)
 	}

@@ -80,7 +80,7 @@ func TestPlace(t *testing.T) {
 
 func TestPlaceEstimate(t *testing.T) {
 	m, o, _ := waiting(t, 20, "")
-	m.Done(o, Served, Took{First: time.Second, Total: 8*time.Second})
+	m.Done(o, Served, Took{First: time.Second, Total: 8 * time.Second})
 	m.Pick(anyone)
 	offer(m, 9000, 3)
 	a, b := enqueue(t, m, "a"), enqueue(t, m, "b")

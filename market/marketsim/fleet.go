@@ -69,6 +69,7 @@ type worker struct {
 	failFor  time.Duration
 	hangs    bool // it does not die, it stops answering
 
+	watched  bool
 	up, hung bool
 	served   float64 // tokens that an answer would have got that was there from the start
 	at       time.Duration
@@ -141,6 +142,12 @@ func (sc *Scenario) makeFleet(s *sim) (fleet []*worker, capacity []float64) {
 				capacity[w.model] -= w.hw.capacity()
 				w.follow(strategy)
 			}
+		}
+	}
+	for i, left := range chance.Perm(len(fleet)) {
+		if w := fleet[left]; i < sc.Watched && w.strategy == Honest { // the trace is the same whatever they do
+			w.watched = true
+			w.follow(sc.Deviance)
 		}
 	}
 	for m, c := range capacity { // a model that only cheats serve

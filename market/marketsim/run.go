@@ -60,6 +60,20 @@ func Run(ctx context.Context, sc Scenario, name string) (Figures, error) {
 	return s.figures(name), nil
 }
 
+// Deviate compares what the same workers earn with a strategy and without, all
+// else being equal: 1 means as much. It runs the scenario twice.
+func Deviate(ctx context.Context, sc Scenario, name string, strategy Strategy) (float64, error) {
+	sc.Watched = max(sc.Watched, sc.Workers/20)
+	sc.Deviance = Honest
+	honest, err := Run(ctx, sc, name)
+	if err != nil {
+		return 0, err
+	}
+	sc.Deviance = strategy
+	deviant, err := Run(ctx, sc, name)
+	return deviant.Watched / honest.Watched, err
+}
+
 // watch ends the run when the caller has gone.
 func (s *sim) watch(ctx context.Context) func() {
 	var look func()

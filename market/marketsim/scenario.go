@@ -21,6 +21,10 @@ type Scenario struct {
 	// [Strategies].
 	Failing  float64 `json:"failing"`
 	Cheating float64 `json:"cheating"`
+	// Watched is how many honest workers [Deviate] looks at, and Deviance what
+	// they do.
+	Watched  int      `json:"watched,omitempty"`
+	Deviance Strategy `json:"deviance,omitempty"`
 	// Bursts is how much stronger a burst is than the average, at least 1.
 	Bursts float64 `json:"bursts"`
 }

@@ -84,6 +84,8 @@ type Figures struct {
 	// Income of each strategy for what the hardware can do, 1 is an honest
 	// worker's.
 	Income map[string]float64 `json:"income_by_strategy"`
+	// Watched is what the watched workers earned.
+	Watched float64 `json:"watched_income,omitempty"`
 }
 
 func (s *sim) figures(name string) Figures {
@@ -101,6 +103,11 @@ func (s *sim) figures(name string) Figures {
 	}
 	f.Gini, f.Idle = s.spread()
 	f.Income = s.incomes()
+	for _, w := range s.fleet {
+		if w.watched {
+			f.Watched += w.income
+		}
+	}
 	return f
 }
 
