@@ -28,6 +28,7 @@ var arrows = map[string][]string{
 	"engine/builtin":    {"openai"},
 	"engine/enginetest": {"engine", "openai"},
 	"market":            {},
+	"market/marketsim":  {"market"}, // rules of selection against each other
 	"wire":              {"tl"},
 	"attest":            {"attest/evidence", "attest/tdx"}, // Judge calls the vendors' parsers and verifiers
 	"attest/evidence":   {},                                // what the vendors' findings have in common

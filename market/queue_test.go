@@ -237,7 +237,7 @@ func TestQueueRandom(t *testing.T) {
 				m.SetEnabled(o, r.IntN(3) > 0)
 				granted(m.Match("m"))
 			}
-			if n := m.models["m"].queue.len; n != len(in) || n > 8 {
+			if n := m.models["m"].queue.len(); n != len(in) || n > 8 {
 				t.Fatalf("seed %d: %d in the queue, want %d", seed, n, len(in))
 			}
 		}
