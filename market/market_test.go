@@ -448,7 +448,11 @@ func TestSeedDecides(t *testing.T) {
 	}
 }
 
-func BenchmarkPick(b *testing.B) {
+// BenchmarkPick is a decision and its end, BenchmarkQuote the decision alone.
+func BenchmarkPick(b *testing.B)  { benchmarkPick(b, false) }
+func BenchmarkQuote(b *testing.B) { benchmarkPick(b, true) }
+
+func benchmarkPick(b *testing.B, quote bool) {
 	for _, n := range []int{1, 100, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			m := New(Config{Seed: 1})
@@ -458,12 +462,24 @@ func BenchmarkPick(b *testing.B) {
 			}
 			ring := make([]*Offer, n) // about one request runs per offer
 			i := 0
+			w := Want{Model: "m", MaxCoefficient: 6000, PromptBytes: 3000, Client: "c"}
+			for range 3 * n {
+				if ring[i] != nil {
+					m.Done(ring[i], Served, Took{First: time.Millisecond, Total: time.Second, Tokens: 100, Prompt: 1500})
+				}
+				ring[i], _ = m.Pick(w)
+				i = (i + 1) % n
+			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if ring[i] != nil {
-					m.Done(ring[i], Served, Took{First: time.Millisecond, Total: time.Millisecond})
+				if quote {
+					m.Quote(w)
+					continue
 				}
-				ring[i], _ = m.Pick(Want{Model: "m", MaxCoefficient: 6000})
+				if ring[i] != nil {
+					m.Done(ring[i], Served, Took{First: time.Millisecond, Total: time.Second, Tokens: 100, Prompt: 1500})
+				}
+				ring[i], _ = m.Pick(w)
 				i = (i + 1) % n
 			}
 		})

@@ -207,7 +207,8 @@ func (m *Market) choose(w *Want, now time.Time) (*Offer, Decision) {
 	}
 	d.about(o)
 	q.skip, q.limit = o, inf
-	if second := q.best(); second != nil && !d.LastResort {
+	if at := q.best(); at >= 0 && !d.LastResort {
+		second := t.offers[at]
 		d.Second = Rival{second.Key, second.Coefficient, float64(second.score[q.by])}
 	}
 	return o, d
@@ -253,23 +254,24 @@ func (m *Market) find(p *pool, q *query, d *Decision, now time.Time) *Offer {
 
 // byScore finds one of the best.
 func (m *Market) byScore(p *pool, q *query, d *Decision) *Offer {
-	best := q.best()
-	if best == nil {
+	at := q.best()
+	if at < 0 {
 		return nil
 	}
+	best := p.offers.offers[at]
 	if q.by == Balanced && m.cfg.Without&Size == 0 {
 		return m.sized(p, q, best, d)
 	}
 	q.limit = best.score[q.by] * nearTie
-	if o := q.near(m.rand); o != nil {
-		return o
+	if at := q.near(m.rand); at >= 0 {
+		return p.offers.offers[at]
 	}
 	return best
 }
 
 const (
 	// A request of unusual size looks at so many offers more, whose marks for the usual one are so near the best.
-	looks   = 3
+	looks   = 2
 	looksAt = 1.3
 )
 
@@ -289,8 +291,8 @@ func (m *Market) sized(p *pool, q *query, best *Offer, d *Decision) *Offer {
 		n++
 	}
 	for range looks {
-		if o := q.near(m.rand); o != nil {
-			look(o)
+		if at := q.near(m.rand); at >= 0 {
+			look(p.offers.offers[at])
 		}
 	}
 	look(best)

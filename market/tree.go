@@ -21,14 +21,14 @@ type tree struct {
 	offers []*Offer
 	prices []uint32
 	nodes  []node
-	traits []traits // of all below, and perhaps of some that have left
-	size   int      // of offers, a power of two
-	len    int      // offers that are no gaps
+	size   int // of offers, a power of two
+	len    int // offers that are no gaps
 }
 
-// node sums up what is below it.
+// node sums up what is below it. Two fill a cache line.
 type node struct {
 	score       scores // the lowest of each sort
+	traits      traits // of any
 	free, count int32
 }
 
@@ -43,7 +43,7 @@ type scores [sorts]float32
 var inf = float32(math.Inf(1))
 
 func (o *Offer) node() node {
-	n := node{score: o.score, count: 1}
+	n := node{score: o.score, traits: o.traits, count: 1}
 	if o.free() {
 		n.free = 1
 	}
@@ -126,7 +126,7 @@ func (t *tree) spread() {
 	}
 	t.size = size
 	t.offers, t.prices = make([]*Offer, size), make([]uint32, size)
-	t.nodes, t.traits = make([]node, 2*size), make([]traits, 2*size)
+	t.nodes = make([]node, 2*size)
 	n, total := 0, 0
 	for _, o := range old {
 		if o != nil {
@@ -154,22 +154,21 @@ func (t *tree) refresh(lo, hi int) {
 	for i := lo; i <= hi; i++ {
 		if o := t.offers[i]; o != nil {
 			o.at = i
-			t.nodes[t.size+i], t.traits[t.size+i] = o.node(), o.traits
+			t.nodes[t.size+i] = o.node()
 		} else {
-			t.nodes[t.size+i], t.traits[t.size+i] = nobody, 0
+			t.nodes[t.size+i] = nobody
 		}
 	}
 	for lo, hi = (t.size+lo)/2, (t.size+hi)/2; lo > 0; lo, hi = lo/2, hi/2 {
 		for i := lo; i <= hi; i++ {
 			t.nodes[i] = t.sum(i)
-			t.traits[i] = t.traits[2*i] | t.traits[2*i+1]
 		}
 	}
 }
 
 func (t *tree) sum(i int) node {
 	a, b := &t.nodes[2*i], &t.nodes[2*i+1]
-	n := node{score: a.score, free: a.free + b.free, count: a.count + b.count}
+	n := node{score: a.score, traits: a.traits | b.traits, free: a.free + b.free, count: a.count + b.count}
 	for s, v := range b.score {
 		if v < n.score[s] {
 			n.score[s] = v
@@ -226,22 +225,21 @@ type query struct {
 	skip   *Offer
 
 	limit float32 // only what is better
-	found *Offer
+	found int     // its place; -1 is none
 }
 
 // hopeless says that nothing below the node can do.
-func (q *query) hopeless(i int) bool {
-	n := &q.t.nodes[i]
-	return n.score[q.by] >= q.limit || n.score[Latency] > q.latest || q.t.traits[i]&q.needs != q.needs
+func (q *query) hopeless(n *node) bool {
+	return n.score[q.by] >= q.limit || n.score[Latency] > q.latest || n.traits&q.needs != q.needs
 }
 
 func (q *query) accepts(o *Offer) bool {
 	return o != q.skip && (q.w.plain() || q.w.accepts(o))
 }
 
-// best finds the one with the lowest score below the limit; nil if there is none.
-func (q *query) best() *Offer {
-	if q.found = nil; q.n > 0 {
+// best finds the place of the one with the lowest score below the limit; -1 if there is none.
+func (q *query) best() int {
+	if q.found = -1; q.n > 0 {
 		q.search(1, 0, q.t.size)
 	}
 	return q.found
@@ -249,55 +247,70 @@ func (q *query) best() *Offer {
 
 // search looks below node i, which covers places lo to hi, better half first.
 func (q *query) search(i, lo, hi int) {
-	if lo >= q.n || q.hopeless(i) {
-		return
-	}
-	if i >= q.t.size {
-		if o := q.t.offers[lo]; q.accepts(o) {
-			q.found, q.limit = o, o.score[q.by]
+	for i < q.t.size {
+		a, b, mid := &q.t.nodes[2*i], &q.t.nodes[2*i+1], int(uint(lo+hi)/2)
+		left, right := !q.hopeless(a), mid < q.n && !q.hopeless(b)
+		switch {
+		case left && right && a.score[q.by] <= b.score[q.by]:
+			q.search(2*i, lo, mid)
+			i, lo = 2*i+1, mid
+		case left && right:
+			q.search(2*i+1, mid, hi)
+			i, hi = 2*i, mid
+		case left:
+			i, hi = 2*i, mid
+		case right:
+			i, lo = 2*i+1, mid
+		default:
+			return
 		}
-		return
 	}
-	mid := (lo + hi) / 2
-	if q.t.nodes[2*i+1].score[q.by] < q.t.nodes[2*i].score[q.by] {
-		q.search(2*i+1, mid, hi)
-		q.search(2*i, lo, mid)
-		return
+	if o := q.t.offers[lo]; o != nil && !q.hopeless(&q.t.nodes[i]) && q.accepts(o) {
+		q.found, q.limit = lo, o.score[q.by]
 	}
-	q.search(2*i, lo, mid)
-	q.search(2*i+1, mid, hi)
 }
 
-// near walks down to any offer below the limit. Where both sides
+// near walks down to the place of any offer below the limit; -1 if there is none. Where both sides
 // have one it tosses a coin, weighted by the free offers of each.
-func (q *query) near(chance *rand.Rand) *Offer { return q.walk(1, 0, q.t.size, chance) }
+func (q *query) near(chance *rand.Rand) int {
+	if q.n == 0 {
+		return -1
+	}
+	return q.walk(1, 0, q.t.size, chance)
+}
 
-func (q *query) walk(i, lo, hi int, chance *rand.Rand) *Offer {
-	if lo >= q.n || q.hopeless(i) {
-		return nil
-	}
-	if i >= q.t.size {
-		if o := q.t.offers[lo]; q.accepts(o) {
-			return o
+func (q *query) walk(i, lo, hi int, chance *rand.Rand) int {
+	for i < q.t.size {
+		a, b, mid := &q.t.nodes[2*i], &q.t.nodes[2*i+1], int(uint(lo+hi)/2)
+		left, right := !q.hopeless(a), mid < q.n && !q.hopeless(b)
+		switch {
+		case left && right && toss(chance, a.free, b.free):
+			if at := q.walk(2*i, lo, mid, chance); at >= 0 {
+				return at
+			}
+			i, lo = 2*i+1, mid
+		case left && right:
+			if at := q.walk(2*i+1, mid, hi, chance); at >= 0 {
+				return at
+			}
+			i, hi = 2*i, mid
+		case left:
+			i, hi = 2*i, mid
+		case right:
+			i, lo = 2*i+1, mid
+		default:
+			return -1
 		}
-		return nil
 	}
-	mid := (lo + hi) / 2
-	if a, b := !q.hopeless(2*i), mid < q.n && !q.hopeless(2*i+1); !b {
-		return q.walk(2*i, lo, mid, chance)
-	} else if !a {
-		return q.walk(2*i+1, mid, hi, chance)
+	if o := q.t.offers[lo]; o != nil && !q.hopeless(&q.t.nodes[i]) && q.accepts(o) {
+		return lo
 	}
-	if chance.Int32N(q.t.nodes[i].free) < q.t.nodes[2*i].free {
-		if o := q.walk(2*i, lo, mid, chance); o != nil {
-			return o
-		}
-		return q.walk(2*i+1, mid, hi, chance)
-	}
-	if o := q.walk(2*i+1, mid, hi, chance); o != nil {
-		return o
-	}
-	return q.walk(2*i, lo, mid, chance)
+	return -1
+}
+
+// toss is true for a in a+b cases.
+func toss(chance *rand.Rand, a, b int32) bool {
+	return uint64(chance.Uint32())*uint64(a+b)>>32 < uint64(a)
 }
 
 // freeFrom finds the cheapest free offer at place n or behind; nil if there is none.
@@ -331,7 +344,7 @@ func (t *tree) would(w *Want) *Offer {
 }
 
 func (t *tree) wouldBelow(i, lo, hi int, w *Want, needs traits) *Offer {
-	if t.nodes[i].count == 0 || t.traits[i]&needs != needs {
+	if t.nodes[i].count == 0 || t.nodes[i].traits&needs != needs {
 		return nil
 	}
 	if i >= t.size {
