@@ -35,7 +35,7 @@ func enqueue(t *testing.T, m *Market, client string) *Waiter {
 // drain ends the running request again and again and says who was served.
 func drain(m *Market, o *Offer) (order string) {
 	for {
-		grants := m.Done(o, Served, 1, 1)
+		grants := m.Done(o, Served, Took{First: 1, Total: 1})
 		if len(grants) == 0 {
 			return order
 		}
@@ -65,7 +65,7 @@ func TestPlace(t *testing.T) {
 		want[w], _ = m.Place(w)
 	}
 	for turn := 1; ; turn++ {
-		grants := m.Done(o, Served, 1, 1)
+		grants := m.Done(o, Served, Took{First: 1, Total: 1})
 		if len(grants) == 0 {
 			break
 		}
@@ -80,7 +80,7 @@ func TestPlace(t *testing.T) {
 
 func TestPlaceEstimate(t *testing.T) {
 	m, o, _ := waiting(t, 20, "")
-	m.Done(o, Served, time.Second, 8*time.Second)
+	m.Done(o, Served, Took{First: time.Second, Total: 8 * time.Second})
 	m.Pick(anyone)
 	offer(m, 9000, 3)
 	a, b := enqueue(t, m, "a"), enqueue(t, m, "b")
@@ -162,7 +162,7 @@ func TestMatchAfterRest(t *testing.T) {
 	for range 3 {
 		m.Pick(anyone)
 		c.t = c.t.Add(10 * time.Millisecond)
-		m.Done(bad, Failed, 0, time.Millisecond)
+		m.Done(bad, Failed, Took{First: 0, Total: time.Millisecond})
 	}
 	m.Add(Terms{Model: "m", Coefficient: 1, Limit: 1, Key: "disabled, so that bad is no last resort"})
 	w := enqueue(t, m, "a")
@@ -220,7 +220,7 @@ func TestQueueRandom(t *testing.T) {
 			case k < 8 && len(running) > 0:
 				o := running[0]
 				running = running[1:]
-				granted(m.Done(o, Served, 1, 1))
+				granted(m.Done(o, Served, Took{First: 1, Total: 1}))
 			case k == 8:
 				for w := range in {
 					if n, _ := m.Place(w); n < 1 || n > len(in) {
@@ -237,7 +237,7 @@ func TestQueueRandom(t *testing.T) {
 				m.SetEnabled(o, r.IntN(3) > 0)
 				granted(m.Match("m"))
 			}
-			if n := m.models["m"].queue.len; n != len(in) || n > 8 {
+			if n := m.models["m"].queue.len(); n != len(in) || n > 8 {
 				t.Fatalf("seed %d: %d in the queue, want %d", seed, n, len(in))
 			}
 		}

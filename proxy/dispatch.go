@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/market"
 	"github.com/opencocoon/cocoon/tl"
 	"github.com/opencocoon/cocoon/wire"
@@ -25,7 +26,7 @@ func (r *request) dispatch(l *later) {
 }
 
 func (r *request) want() market.Want {
-	want := market.Want{Model: r.model, Pin: r.pin, MaxCoefficient: r.ceiling, Exclude: r.tried, Client: r.client.account}
+	want := market.Want{Model: r.model, Pin: r.pin, MaxCoefficient: r.ceiling, Exclude: r.tried, Client: r.client.account, PromptBytes: r.bytesIn, Deadline: r.deadline}
 	if r.encrypted {
 		want.MinVersion = versionKeys
 	}
@@ -78,9 +79,17 @@ func (r *request) leave(how market.Outcome, l *later) {
 	if !r.firstAt.IsZero() {
 		first = r.firstAt.Sub(r.sentAt)
 	}
-	l.grants = append(l.grants, r.p.market.Done(r.offer, how, first, now.Sub(r.sentAt))...)
+	l.grants = append(l.grants, r.p.market.Done(r.offer, how, market.Took{First: first, Total: now.Sub(r.sentAt), Tokens: r.tokens(), Prompt: r.bytesIn})...)
 	r.tried = append(r.tried, r.offer)
 	r.offer, r.worker, r.progress = nil, nil, tl.TokensUsed{} // the next worker is paid for its own work only
+}
+
+// tokens is how long the answer was, by the worker's report, as its model
+// counts; 0 when it has not told. No token takes less than a byte on the wire.
+func (r *request) tokens() int64 {
+	m := r.p.terms.Load().Multipliers
+	n := ledger.Raw(r.used.CompletionTokensUsed, r.price, m.Completion) + ledger.Raw(r.used.ReasoningTokensUsed, r.price, m.Reasoning)
+	return min(n, int64(r.bytesOut))
 }
 
 // runQuery is the request as this worker's version has it.
@@ -88,6 +97,7 @@ func (w *worker) runQuery(r *request, payment []byte) tl.Object {
 	w.mu.Lock()
 	price := int64(min(w.price, r.ceiling)) // it may have risen since the market chose
 	w.mu.Unlock()
+	r.price = price
 	timeout := time.Until(r.deadline).Seconds() * workerShare
 	if w.version == 0 {
 		return &tl.ProxyRunQuery{Query: r.query, SignedPayment: signed(payment), Coefficient: price, Timeout: timeout, RequestID: r.workerID}

@@ -58,6 +58,7 @@ type request struct {
 	workerID tl.Int256
 	offer    *market.Offer
 	sentAt   time.Time
+	price    int64 // coefficient that the worker was sent
 	tried    []*market.Offer
 	failure  *refusal // of the last worker
 	given    bool     // to any worker: then payments follow

@@ -63,7 +63,7 @@ func (r *request) granted(g market.Grant) {
 			r.dispatch(&l)
 		}
 	} else { // ended meanwhile: the place goes to the next
-		l.grants = r.p.market.Done(g.Offer, market.Neutral, 0, 0)
+		l.grants = r.p.market.Done(g.Offer, market.Neutral, market.Took{})
 	}
 	r.mu.Unlock()
 	l.do(r.p)
