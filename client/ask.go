@@ -36,6 +36,7 @@ func (c *Client) ask(ctx context.Context, rq *request) (a *answer, err error) {
 		rq.tried = append(rq.tried, l)
 		a, err = c.try(ctx, rq, l)
 		elsewhere, wait := retryable(a, err)
+		elsewhere = elsewhere && (!rq.wishes.NoFallbacks || untouched(a, err))
 		if !elsewhere || attempt == attempts || ctx.Err() != nil {
 			return c.unknownKey(rq, a, err)
 		}
@@ -59,6 +60,16 @@ func retryable(a *answer, err error) (elsewhere, wait bool) {
 	}
 	f, ok := err.(*failure)
 	return ok && f.elsewhere, ok && f.lost
+}
+
+// untouched says that no worker has had the request, as far as the proxy tells.
+// A lost connection tells nothing.
+func untouched(a *answer, err error) bool {
+	if a != nil {
+		return a.head.StatusCode != 502 && a.head.StatusCode != 504
+	}
+	f, ok := err.(*failure)
+	return ok && !f.lost && f.code != 0
 }
 
 // refusedHere tells a proxy's own refusal, which carries the network's code,
@@ -160,6 +171,9 @@ func noProxy(ready []*link, rq *request) *failure {
 	if len(ready) > 0 && rq.options.Encrypted {
 		why = "no connected proxy carries encrypted requests (protocol version 3)"
 	}
+	if len(ready) > 0 && rq.binding() {
+		why = "no connected proxy knows the wishes in provider, and they forbid an answer against them; drop only, ignore and allow_fallbacks, or connect to other proxies"
+	}
 	return &failure{as: openai.Unavailable(openai.CodeNoProxy, 5*time.Second, "%s", why)}
 }
 
@@ -172,6 +186,9 @@ func choose(ready []*link, rq *request) *link {
 			continue
 		}
 		rank, busy := int64(l.table.rank(rq.options.Model)), l.outstanding.Load()
+		if rq.wishful() && !l.market {
+			rank += 10
+		}
 		switch {
 		case best == nil || rank < bestRank || rank == bestRank && busy < bestBusy:
 			best, bestRank, bestBusy, ties = l, rank, busy, 1
@@ -185,5 +202,5 @@ func choose(ready []*link, rq *request) *link {
 }
 
 func (l *link) usable(rq *request) bool {
-	return !slices.Contains(rq.tried, l) && (!rq.options.Encrypted || l.version >= versionKeys)
+	return !slices.Contains(rq.tried, l) && (!rq.options.Encrypted || l.version >= versionKeys) && (l.market || !rq.binding())
 }

@@ -42,6 +42,7 @@ type link struct {
 	contract   *address.Address // ours with it
 	account    *account
 	canCancel  bool
+	market     bool // it knows wishes and tells of its market
 	upSince    time.Time
 
 	table table     // models it serves

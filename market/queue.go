@@ -134,6 +134,18 @@ func (p *pool) tooLate(w *Waiter, now time.Time) error {
 	return nil
 }
 
+// Wait is how long a request that comes now and finds no free place would
+// wait for one, at the present pace; 0 when nobody knows.
+func (m *Market) Wait(model string) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p, ok := m.models[model]
+	if !ok || p.slots == 0 {
+		return 0
+	}
+	return p.wait(p.queue.len() + 1)
+}
+
 // wait is how long it takes until so many have been served.
 func (p *pool) wait(position int) time.Duration {
 	return p.service * time.Duration(position) / time.Duration(max(p.slots, 1))

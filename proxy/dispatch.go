@@ -19,14 +19,15 @@ func (r *request) dispatch(l *later) {
 			r.noOffer(d, l)
 			return
 		}
-		if r.give(offer, l) || r.state == ended {
+		if r.give(offer, d, l) || r.state == ended {
 			return
 		}
 	}
 }
 
 func (r *request) want() market.Want {
-	want := market.Want{Model: r.model, Pin: r.pin, MaxCoefficient: r.ceiling, Exclude: r.tried, Client: r.client.account, PromptBytes: r.bytesIn, Deadline: r.deadline}
+	want := market.Want{Model: r.model, Pin: r.pin, MaxCoefficient: r.ceiling, Exclude: r.tried, Client: r.client.account, PromptBytes: r.bytesIn, MaxTokens: r.longest,
+		Deadline: r.deadline, Affinity: r.affinity, Wishes: r.wishes}
 	if r.encrypted {
 		want.MinVersion = versionKeys
 	}
@@ -35,10 +36,10 @@ func (r *request) want() market.Want {
 
 // give hands the request to one worker. False means that it could not be sent
 // there and another may be tried.
-func (r *request) give(offer *market.Offer, l *later) bool {
+func (r *request) give(offer *market.Offer, why market.Decision, l *later) bool {
 	w := offer.Ref.(*worker)
 	rand.Read(r.workerID[:])
-	r.state, r.worker, r.offer, r.sentAt = sent, w, offer, r.p.now()
+	r.state, r.worker, r.offer, r.decision, r.sentAt = sent, w, offer, why, r.p.now()
 	if !w.requests.add(r.workerID, r) {
 		r.leave(market.Neutral, l) // it is just closing
 		return false

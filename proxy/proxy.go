@@ -107,6 +107,7 @@ type Proxy struct {
 	book   ledger.Book
 	stats  counters
 	owners owners
+	names  names
 
 	terms    atomic.Pointer[terms]
 	held     atomic.Int64 // bytes of questions without a first answer

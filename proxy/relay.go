@@ -117,11 +117,11 @@ func (r *request) answerFirst(a answer, l *later) {
 	r.forgetQuery()
 	r.sawBody(h.payload)
 	if a.final {
-		r.succeed(a, h.rewrite(true, r.started, r.firstAt), true, l)
+		r.succeed(a, h.rewrite(true, r.started, r.firstAt, r.whyThis()...), true, l)
 		return
 	}
 	if !r.muted {
-		r.sendFirst(h.rewrite(false, r.started, r.firstAt), l)
+		r.sendFirst(h.rewrite(false, r.started, r.firstAt, r.whyThis()...), l)
 	}
 }
 
@@ -133,7 +133,7 @@ func (r *request) elsewhere(status int32, l *later) bool {
 	}
 	want := r.want()
 	want.Exclude = append(slices.Clone(r.tried), r.offer)
-	offer, _ := r.p.market.Pick(want)
+	offer, why := r.p.market.Pick(want)
 	if offer == nil {
 		return false
 	}
@@ -144,7 +144,7 @@ func (r *request) elsewhere(status int32, l *later) bool {
 	r.leave(market.Failed, l)
 	r.failure = &refusal{wire.CodeNotReady, openai.BadGateway(openai.CodeBadAnswer, "the worker's engine answered with status %d", status)}
 	r.p.stats.retried.Inc()
-	if !r.give(offer, l) && r.state != ended {
+	if !r.give(offer, why, l) && r.state != ended {
 		r.dispatch(l)
 	}
 	return true
@@ -249,7 +249,8 @@ func (r *request) debugText() string {
 	if !r.firstAt.IsZero() {
 		first = unix(r.firstAt)
 	}
-	return fmt.Sprintf(`{"type":"proxy_stats","start_time":%.6f,"answer_receive_start_at":%.6f,"answer_receive_end_at":%.6f}`, unix(r.started), first, unix(r.p.now()))
+	why, _ := json.Marshal(r.decision.String()) // a string: cannot fail
+	return fmt.Sprintf(`{"type":"proxy_stats","start_time":%.6f,"answer_receive_start_at":%.6f,"answer_receive_end_at":%.6f,"decision":%s}`, unix(r.started), first, unix(r.p.now()), why)
 }
 
 // refuse is the error of a request that was not admitted.

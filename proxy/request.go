@@ -41,6 +41,10 @@ type request struct {
 	started   time.Time
 	deadline  time.Time
 	encrypted bool // only workers with room for its key will do
+	longest   int  // answer in tokens that the client sets money aside for
+	wishes    market.Wishes
+	affinity  [16]byte
+	explain   bool // the client wants to know why this worker
 
 	mu       sync.Mutex // guards all below
 	state    state
@@ -57,6 +61,7 @@ type request struct {
 	worker   *worker
 	workerID tl.Int256
 	offer    *market.Offer
+	decision market.Decision // why this offer
 	sentAt   time.Time
 	price    int64 // coefficient that the worker was sent
 	tried    []*market.Offer
@@ -123,10 +128,11 @@ func (r *request) event(f func(l *later)) {
 	l.do(r.p)
 }
 
-// run takes a question of a client that is ready.
-func (c *client) run(q *tl.ClientRunQueryEx) {
+// run takes a question of a client that is ready. More is nil, or what else
+// the client says about it.
+func (c *client) run(q *tl.ClientRunQueryEx, more *tl.CocoonRunQuery) {
 	r := &request{p: c.p, client: c, id: q.RequestID, model: contract.BaseModel(q.ModelName), ceiling: uint32(q.MaxCoefficient),
-		debug: q.Flags&1 != 0 && q.EnableDebug, started: c.p.now(), query: q.Query, bytesIn: len(q.Query)}
+		debug: q.Flags&1 != 0 && q.EnableDebug, started: c.p.now(), query: q.Query, bytesIn: len(q.Query), longest: int(q.MaxTokens)}
 	if r.model != q.ModelName {
 		r.pin = q.ModelName
 	}
@@ -136,7 +142,11 @@ func (c *client) run(q *tl.ClientRunQueryEx) {
 			c.p.log.Debug("client uses a request id twice, ignored", "client", c.text)
 			return
 		}
-		if why := r.admit(q); why != nil {
+		why := r.takeWishes(more)
+		if why == nil {
+			why = r.admit(q)
+		}
+		if why != nil {
 			r.p.stats.rejected.Inc()
 			r.state = ended
 			clear(r.private[:])

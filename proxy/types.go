@@ -12,9 +12,10 @@ const (
 	featureCancel uint32 = 1 << iota
 	featureProgress
 	featureQueue
+	featureMarket
 )
 
-var featureNames = []string{tl.FeatureCancel, tl.FeatureProgress, tl.FeatureQueue}
+var featureNames = []string{tl.FeatureCancel, tl.FeatureProgress, tl.FeatureQueue, tl.FeatureMarket}
 
 // featuresOf keeps those names of a peer that are known here.
 func featuresOf(names []string) (set uint32) {

@@ -94,6 +94,7 @@ func (w *worker) Closed(_ *wire.Conn, err error) {
 	w.timer.Stop()
 	if w.offer != nil {
 		w.p.market.Remove(w.offer)
+		w.p.names.remove(w.account)
 	}
 	for _, r := range w.requests.close() {
 		r.workerGone(w)
