@@ -59,6 +59,8 @@ type ModelInfo struct {
 	// First is the smoothed time to the first answer, Token the time for each token and Service that of a
 	// whole request; 0 when unknown.
 	First, Token, Service time.Duration
+	// Wait is how long a request that finds no free place would wait for one.
+	Wait time.Duration
 }
 
 // Empty says that no worker has made an offer yet.
@@ -83,6 +85,9 @@ func (m *Market) Models() []ModelInfo {
 func (p *pool) info() ModelInfo {
 	info := ModelInfo{Name: p.name, Waiting: p.queue.len(), Running: p.running, Slots: p.slots, GoingRate: uint32(p.paid + 0.5),
 		First: seconds(p.pace.first), Service: p.service}
+	if p.slots > 0 {
+		info.Wait = p.wait(p.queue.len() + 1)
+	}
 	if p.pace.token.w > 0 {
 		info.Token = seconds(p.pace.token.at(max(p.pace.requests-1, 0)))
 	}

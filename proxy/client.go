@@ -131,7 +131,7 @@ func (c *client) Query(_ *wire.Conn, q *wire.Query) {
 			q.Fail(err.code, err.Error())
 			c.conn.CloseAfterFlush(fmt.Errorf("handshake refused: %w", err))
 		}
-	case *tl.ClientUpdatePaymentStatus, *tl.ClientGetWorkerTypes, *tl.ClientGetWorkerTypesV2, *tl.CocoonGetFeatures:
+	case *tl.ClientUpdatePaymentStatus, *tl.ClientGetWorkerTypes, *tl.ClientGetWorkerTypesV2, *tl.CocoonGetFeatures, *tl.CocoonGetBook:
 		c.ask(q, fn)
 	case *tl.WorkerConnectToProxy, *tl.WorkerCompareBalanceWithProxy, *tl.WorkerExtendedCompareBalanceWithProxy, *tl.WorkerProxyHandshakeComplete:
 		q.Fail(wire.CodeProtocol, "worker connect() from non worker")
@@ -167,6 +167,12 @@ func (c *client) ask(q *wire.Query, fn tl.Object) {
 		}
 		c.features.Store(featuresOf(fn.Names))
 		q.Answer(&tl.CocoonFeatures{Names: featureNames})
+	case *tl.CocoonGetBook:
+		if c.features.Load()&featureMarket == 0 {
+			lostPromise(q)
+			return
+		}
+		q.Answer(c.p.tells(fn))
 	default:
 		s, err := c.p.book.ClientStatus(c.account)
 		if err != nil {

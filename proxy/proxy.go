@@ -108,6 +108,7 @@ type Proxy struct {
 	stats  counters
 	owners owners
 	names  names
+	shown  book
 
 	terms    atomic.Pointer[terms]
 	held     atomic.Int64 // bytes of questions without a first answer
@@ -214,6 +215,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	wg.Go(func() { fatal(p.book.Run(life)) })
 	wg.Go(func() { p.watchRegistry(life) })
 	wg.Go(func() { p.tick(life) })
+	wg.Go(func() { p.keepHistory(life) })
 	doors, shut := context.WithCancel(life)
 	defer shut()
 	var accepting sync.WaitGroup

@@ -92,6 +92,9 @@ type ProxyStatus struct {
 	Since float64 `json:"connected_seconds"`
 	// Owes says why the proxy gets no more work.
 	Owes string `json:"owes,omitempty"`
+	// Why is what the proxy said about the work it gives or does not, nil if it
+	// does not tell.
+	Why *Reasons `json:"why,omitempty"`
 }
 
 // Snapshot looks at the worker now.
@@ -161,7 +164,7 @@ func (t *target) status() ProxyStatus {
 	}
 	p.Signed, p.Stored, p.Counted = have.signed, have.db, have.most
 	s.mu.Lock()
-	p.Running = len(s.jobs)
+	p.Running, p.Why = len(s.jobs), s.why
 	if s.owes != nil {
 		p.Owes = s.owes.Error()
 	}

@@ -105,7 +105,7 @@ func workerVerb() *cobra.Command {
 	}
 	var c node.Worker
 	roleVerb(cmd, workerSettings(cmd, &c), &c)
-	cmd.AddCommand(earningsVerb(), stepVerb("worker", "http://127.0.0.1:12000", "payout", "cash the newest promise of a proxy"))
+	cmd.AddCommand(earningsVerb(), workerWhyVerb(), stepVerb("worker", "http://127.0.0.1:12000", "payout", "cash the newest promise of a proxy"))
 	return cmd
 }
 
