@@ -42,14 +42,18 @@ const (
 func (m *Market) HedgeAfter(o *Offer, w Want) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.cfg.HedgeShare < 0 || w.NoFallbacks || o.pace.start.w < leastSights {
+	known := &o.pace
+	if known.start.w < leastSights { // of itself nothing is known: then what is usual must do
+		known = &o.pool.pace
+	}
+	if m.cfg.HedgeShare < 0 || w.NoFallbacks || known.start.w < leastSights {
 		return 0
 	}
 	first, _, ok := o.foreseen(max(o.running, 1), o.pool.size(&w))
 	if !ok {
-		first = o.pace.first
+		first = known.first
 	}
-	stray := math.Sqrt(max(o.pace.stray, leastStray*leastStray))
+	stray := math.Sqrt(max(known.stray, leastStray*leastStray))
 	after := time.Duration(first * math.Exp(lateBy*stray) * float64(time.Second))
 	return min(max(after, soonestHedge), latestHedge)
 }

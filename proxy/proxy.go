@@ -74,6 +74,9 @@ type Config struct {
 	QueueLimit int
 	// QueueWait is how long a request waits for a free worker; 0 is 10 s.
 	QueueWait time.Duration
+	// HedgeShare is how many second workers may be asked per request, on
+	// average, where the first answer is late; 0 is none.
+	HedgeShare float64
 	// DrainLimit is how long running requests may go on when the proxy stops,
 	// changes its contract or lets a worker go; 0 is 30 s.
 	DrainLimit time.Duration
@@ -138,7 +141,7 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	p.issuer = &contract.Issuer{Owner: p.owner, Root: p.root, Key: cfg.Key}
 	p.stats.init(cfg.Now)
-	p.market = market.New(market.Config{Seed: cfg.Seed, QueueLimit: cfg.QueueLimit, Now: cfg.Now})
+	p.market = market.New(market.Config{Seed: cfg.Seed, QueueLimit: cfg.QueueLimit, HedgeShare: orNone(cfg.HedgeShare), Now: cfg.Now})
 	if err := p.adopt(cfg.Registry.Root()); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}

@@ -58,15 +58,12 @@ type request struct {
 	verdict  market.Decision // why it waits
 	position int             // the client was told
 
-	worker   *worker
-	workerID tl.Int256
-	offer    *market.Offer
-	decision market.Decision // why this offer
-	sentAt   time.Time
-	price    int64 // coefficient that the worker was sent
-	tried    []*market.Offer
-	failure  *refusal // of the last worker
-	given    bool     // to any worker: then payments follow
+	attempt          // at the worker that it was given to
+	second  *attempt // at another one, because the first answer is late; nil most of the time
+	hedge   *time.Timer
+	tried   []*market.Offer
+	failure *refusal // of the last worker
+	given   bool     // to any worker: then payments follow
 
 	firstAt  time.Time
 	status   int32
@@ -81,6 +78,16 @@ type request struct {
 	shown bool // the client has the head of an answer
 	gone  bool // the client has left, or has had its last: nothing can be sent
 	muted bool // the client has cancelled: only the end is sent
+}
+
+// attempt is the question at one worker.
+type attempt struct {
+	worker   *worker
+	workerID tl.Int256
+	offer    *market.Offer
+	decision market.Decision // why this offer
+	sentAt   time.Time
+	price    int64 // coefficient that the worker was sent
 }
 
 type state int
