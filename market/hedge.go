@@ -34,28 +34,44 @@ const (
 	// soonestHedge and latestHedge bound when a second worker may be asked.
 	soonestHedge = 50 * time.Millisecond
 	latestHedge  = time.Minute
+	// slowestHedge is how many times as long as for the usual worker a slow one is waited for at most.
+	slowestHedge = 4.0
 )
 
 // HedgeAfter is how long to wait, from Pick, for the first answer of the
 // offer's worker before a second one may be asked: until 95 of 100 of its own
-// would have come. Zero means never: too little is known of it, or second workers are not wanted.
+// would have come, or of the model's where little is known of it. A worker that has become
+// slow is not waited for longer and longer: at most several times as long as for the usual one.
+// Zero means never: nothing is known, or second workers are not wanted.
 func (m *Market) HedgeAfter(o *Offer, w Want) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	known := &o.pace
-	if known.start.w < leastSights { // of itself nothing is known: then what is usual must do
-		known = &o.pool.pace
+	if m.cfg.HedgeShare < 0 || w.NoFallbacks {
+		return 0
 	}
-	if m.cfg.HedgeShare < 0 || w.NoFallbacks || known.start.w < leastSights {
+	usual, own := &o.pool.pace, &o.pace
+	most := latestHedge.Seconds()
+	if usual.start.w >= leastSights {
+		most = min(most, slowestHedge*usual.late(usual.first))
+	}
+	known := own
+	if own.start.w < leastSights {
+		known = usual
+	}
+	if known.start.w < leastSights {
 		return 0
 	}
 	first, _, ok := o.foreseen(max(o.running, 1), o.pool.size(&w))
 	if !ok {
 		first = known.first
 	}
-	stray := math.Sqrt(max(known.stray, leastStray*leastStray))
-	after := time.Duration(first * math.Exp(lateBy*stray) * float64(time.Second))
-	return min(max(after, soonestHedge), latestHedge)
+	after := seconds(min(known.late(first), most))
+	return max(after, soonestHedge)
+}
+
+// late is when 95 of 100 first answers have come of which this one was foreseen, in seconds.
+func (p *pace) late(first float64) float64 {
+	return first * math.Exp(lateBy*math.Sqrt(max(p.stray, leastStray*leastStray)))
 }
 
 // Hedge picks a second worker for a request that the first has not begun to
