@@ -18,7 +18,7 @@
 //	(price + usual price × slowness) × 2^failures / (1 - share lost)²
 //
 // Price is the coefficient. Slowness is the time that the request
-// would take on this worker beside what runs there, over what the model's usual one takes: each worker's
+// would take on this worker beside what runs there, and take from it, over what the model's usual one takes: each worker's
 // time to the first answer, as a line over the length of the question, and its time a token, as a line over the number of requests at once, are
 // learned from its own answers, and until there are some it counts as an average
 // one that slows down as it fills. Failures in a row double the score; at three the offer is set
@@ -151,6 +151,7 @@ type Offer struct {
 // pool is everything about one model.
 type pool struct {
 	name    string
+	without Facts
 	offers  tree
 	byKey   map[string][]*Offer
 	slots   int // of all that take requests
@@ -176,7 +177,7 @@ func (m *Market) pool(model string) *pool {
 		if len(m.models) >= maxModels {
 			m.forgetModels()
 		}
-		p = &pool{name: model, byKey: map[string][]*Offer{}}
+		p = &pool{name: model, without: m.cfg.Without, byKey: map[string][]*Offer{}}
 		m.models[model] = p
 	}
 	return p

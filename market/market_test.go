@@ -367,7 +367,7 @@ func TestAgainstPlainSearch(t *testing.T) {
 		m, c := market(seed)
 		m.cfg.Without = Probes
 		if exact := seed%2 == 0; exact {
-			m.cfg.Without |= Size
+			m.cfg.Without |= Size | Affinity
 		}
 		r := rand.New(rand.NewPCG(seed, 1))
 		var offers []*Offer

@@ -259,7 +259,7 @@ func (m *Market) byScore(p *pool, q *query, d *Decision) *Offer {
 		return nil
 	}
 	best := p.offers.offers[at]
-	if q.by == Balanced && m.cfg.Without&Size == 0 {
+	if q.by == Balanced && p.without&(Size|Affinity) != Size|Affinity {
 		return m.sized(p, q, best, d)
 	}
 	q.limit = best.score[q.by] * nearTie
@@ -278,7 +278,7 @@ const (
 // sized weighs a few good offers anew for this very request, and among them the one that knows its beginning.
 func (m *Market) sized(p *pool, q *query, best *Offer, d *Decision) *Offer {
 	j := p.size(q.w)
-	familiarOne := p.served.by(q, m.cfg.Without)
+	familiarOne := p.served.by(q, p.without)
 	offers := [looks + 2]*Offer{}
 	marks := [looks + 2]float64{}
 	q.limit = best.score[q.by] * looksAt
