@@ -40,7 +40,7 @@ func (s *sim) newRule(name string) (rule, error) {
 // Run lives through a scenario under one rule. Progress, if not nil, is told now and then how many requests have come.
 func Run(ctx context.Context, sc Scenario, name string, progress func(came int)) (Figures, error) {
 	sc = sc.filled()
-	if err := sc.check(); err != nil {
+	if err := sc.Check(); err != nil {
 		return Figures{}, err
 	}
 	s, err := prepare(sc, name)

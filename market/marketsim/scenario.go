@@ -73,7 +73,8 @@ const (
 	MaxRequests = 1_000_000
 )
 
-func (sc *Scenario) check() error {
+// Check says what is out of bounds.
+func (sc *Scenario) Check() error {
 	share := func(v float64) bool { return v >= 0 && v <= 1 }
 	switch {
 	case sc.Workers < 1 || sc.Workers > MaxWorkers:
