@@ -139,8 +139,9 @@ type Offer struct {
 	at      int // place in the tree
 	score   scores
 	running int
-	slots   int // that it counts for in the pool
-	picked  int // requests it got, ever
+	slots   int        // that it counts for in the pool
+	picked  int        // requests it got, ever
+	waits   *list.List // of the idlers
 	idle    *list.Element
 	lastAt  time.Time // it got work
 	rest    int       // place among those that rest, from 1; 0 is none
@@ -163,7 +164,7 @@ type pool struct {
 
 	failing int   // offers with too many failures in a row
 	resting rests // those of them that rest
-	idle    list.List
+	idle    idlers
 	memory  memory
 	served  servedBy
 	recent  recent
@@ -205,7 +206,7 @@ func (m *Market) Add(t Terms) *Offer {
 		p.resting.add(o)
 	}
 	p.byKey[t.Key] = append(p.byKey[t.Key], o)
-	o.idle = p.idle.PushFront(o)
+	p.idle.add(o)
 	p.offers.insert(o)
 	m.rescore(o, now)
 	return o
@@ -222,7 +223,7 @@ func (m *Market) Remove(o *Offer) {
 	o.gone = true
 	m.rescore(o, now)
 	p.offers.remove(o)
-	p.idle.Remove(o.idle)
+	p.idle.leave(o)
 	p.forgetKey(o)
 	if o.failures >= failuresToEject {
 		p.failing--

@@ -176,7 +176,7 @@ func (m *Market) pick(w *Want, now time.Time) (*Offer, Decision) {
 	o.picked++
 	p.running++
 	o.lastAt = now
-	p.idle.MoveToBack(o.idle)
+	p.idle.works(o)
 	p.served.note(w.Affinity, o)
 	m.rescore(o, now)
 	return o, d
