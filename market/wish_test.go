@@ -162,11 +162,9 @@ func TestSizeCounts(t *testing.T) {
 // Who served a beginning gets what goes on with it, unless it is much worse.
 func TestAffinity(t *testing.T) {
 	m, _ := known(t)
-	var offers []*Offer
 	for i := range 10 {
 		o := m.Add(Terms{Model: "m", Coefficient: 1000, Limit: 10, Enabled: true, Key: fmt.Sprint(i)})
 		teach(m, o, 100*time.Millisecond, 10*time.Millisecond)
-		offers = append(offers, o)
 	}
 	w := anyone
 	w.Affinity = [16]byte{1}

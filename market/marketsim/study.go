@@ -40,7 +40,8 @@ type Payoff struct {
 	Gain   float64 `json:"gain"`
 	Most   float64 `json:"most"`
 
-	incomes, gains [seedsOfStrategies]float64
+	honest  *[seedsOfStrategies]Figures
+	deviant [seedsOfStrategies]Figures
 }
 
 // ShockStudy is a day with shocks.
@@ -109,25 +110,33 @@ func (y *Study) sweep(b *batch, r *Report) {
 // what twenty workers earn depends on which they are.
 const seedsOfStrategies = 4
 
+// requestsOfStrategies bounds the days of strategies, of which there are many.
+const requestsOfStrategies = 40_000
+
 func (y *Study) strategies(b *batch, r *Report) {
-	sc := r.Scenario
-	sc.Failing, sc.Cheating = 0, 0
-	sc.Requests = min(sc.Requests, 50_000)
-	sc.Watched = max(sc.Workers/10, 1)
+	type key struct {
+		rule      string
+		following bool
+	}
+	honest := map[key]*[seedsOfStrategies]Figures{}
 	r.Strategies = make([]Payoff, 0, 3*len(Strategies)+2*len(Prices)) // never moved: the runs point into it
-	add := func(rule string, strategy Strategy, following bool) {
-		r.Strategies = append(r.Strategies, Payoff{Strategy: strategy.String(), Rule: rule, Following: following})
-		p := &r.Strategies[len(r.Strategies)-1]
-		for seed := range uint64(seedsOfStrategies) {
-			sc := sc
-			sc.Seed, sc.Pricing = r.Scenario.Seed+seed, following
-			b.add(2*sc.Requests, func(ctx context.Context, progress func(int)) error {
-				income, gain, err := Deviate(ctx, sc, rule, strategy)
-				p.incomes[seed], p.gains[seed] = income, gain
-				progress(2 * sc.Requests)
-				return err
-			})
+	days := func(into *[seedsOfStrategies]Figures, k key, strategy Strategy) {
+		sc := r.Scenario
+		sc.Failing, sc.Cheating, sc.Pricing, sc.Deviance = 0, 0, k.following, strategy
+		sc.Requests, sc.Watched = min(sc.Requests, requestsOfStrategies), max(sc.Workers/10, 1)
+		for i := range into {
+			sc.Seed = r.Scenario.Seed + uint64(i)
+			b.run(&into[i], sc, k.rule)
 		}
+	}
+	add := func(rule string, strategy Strategy, following bool) {
+		k := key{rule, following}
+		if honest[k] == nil {
+			honest[k] = &[seedsOfStrategies]Figures{}
+			days(honest[k], k, Honest)
+		}
+		r.Strategies = append(r.Strategies, Payoff{Strategy: strategy.String(), Rule: rule, Following: following, honest: honest[k]})
+		days(&r.Strategies[len(r.Strategies)-1].deviant, k, strategy)
 	}
 	for _, strategy := range Strategies {
 		for _, rule := range []string{"ours", "reference", "least-loaded"} {
@@ -141,9 +150,11 @@ func (y *Study) strategies(b *batch, r *Report) {
 }
 
 func (p *Payoff) average() {
-	for i, income := range p.incomes {
+	for i, d := range p.deviant {
+		h := p.honest[i]
+		income := d.Watched / h.Watched
 		p.Income += income / seedsOfStrategies
-		p.Gain += p.gains[i] / seedsOfStrategies
+		p.Gain += d.WatchedProfit / h.WatchedProfit / seedsOfStrategies
 		p.Most = max(p.Most, income)
 	}
 }
