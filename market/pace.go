@@ -179,5 +179,18 @@ func (o *Offer) slowness(n int, j job) (slow, first, each float64) {
 	// What one more costs those that run there already.
 	burden := weightOfOthers * float64(n-1) * o.pace.token.slope * trusted(o.pace.token.w)
 	usually := usual.start.at(usual.kilos) + usual.tokens*usual.token.at(max(usual.requests-1, 0))
-	return (first + j.tokens*(each+burden)) / usually, first, each
+	full := float64(n) / o.room()
+	full *= full
+	return (first+j.tokens*(each+burden))/usually + weightOfLast*full*full, first, each
+}
+
+// room is how many requests at once the offer has room for: its limit, or as many
+// as slow each other down to half by its own answers, whatever it claims.
+func (o *Offer) room() float64 {
+	limit, l := float64(o.Limit), &o.pace.token
+	if l.slope <= 0 {
+		return limit
+	}
+	knee := max(l.base/l.slope, 1)
+	return limit + trusted(l.w)*(min(limit, knee)-limit)
 }

@@ -84,10 +84,10 @@ func TestPlaceEstimate(t *testing.T) {
 	m.Pick(anyone)
 	offer(m, 9000, 3)
 	a, b := enqueue(t, m, "a"), enqueue(t, m, "b")
-	if n, wait := m.Place(a); n != 1 || wait != 2*time.Second {
-		t.Errorf("first: place %d, %s, want 1 and 8 s over 4 places", n, wait)
+	if n, wait := m.Place(a); n != 1 || wait != 4*time.Second {
+		t.Errorf("first: place %d, %s, want 1 and 8 s over half of 4 places: half of the offers are too dear", n, wait)
 	}
-	if n, wait := m.Place(b); n != 2 || wait != 4*time.Second {
+	if n, wait := m.Place(b); n != 2 || wait != 8*time.Second {
 		t.Errorf("second: place %d, %s", n, wait)
 	}
 }

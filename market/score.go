@@ -13,7 +13,10 @@ const (
 	weightOfTimeCheap = 0.05
 	// weightOfOthers is how much the time that a request takes from those that run beside it counts of its
 	// own. Without it a worker that claims more places than it can fill earns by filling them.
-	weightOfOthers     = 1.0
+	weightOfOthers = 1.0
+	// weightOfLast is what the last free place of a worker costs, times the usual price, those before it less by the
+	// fourth power: whoever can pay for another leaves it to those who cannot.
+	weightOfLast       = 0.25
 	weightOfPriceEager = 0.02 // what a price as is usual adds, in shares, for those who look at the time first
 	// lostPenalty: a worker that loses the share q of its requests counts as worse by 1/(1-q)^lostPenalty.
 	lostPenalty = 2

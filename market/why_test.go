@@ -38,7 +38,7 @@ func TestWhy(t *testing.T) {
 			w.Needs = Tools
 			ask(m, w, 10)
 		}, IsUnfit, "need a version, revision, context or capability"},
-		{"outbid", func(m *Market, _ *clock, _ *Offer) { ask(m, anyone, 10) }, IsOutbid, "price 1500 and 0.80 times the usual time; none of 10 requests in the last 0s, they went for 1000 and 1.00; it would win at 11"},
+		{"outbid", func(m *Market, _ *clock, _ *Offer) { ask(m, anyone, 10) }, IsOutbid, "price 1500 and 0.82 times the usual time; none of 10 requests in the last 0s, they went for 1000 and 1.00; it would win at 118"},
 		{"slower", func(m *Market, _ *clock, idle *Offer) {
 			ask(m, anyone, 20)
 			m.SetCoefficient(idle, 1000)

@@ -9,7 +9,7 @@ import (
 )
 
 // small is a day that takes a fraction of a second.
-var small = Scenario{Seed: 1, Workers: 60, Requests: 15_000, Models: 2, Clients: 100, Load: 0.8, Failing: 0.1, Cheating: 0.02, Talks: 0.3}
+var small = Scenario{Seed: 1, Workers: 50, Requests: 10_000, Models: 2, Clients: 100, Load: 0.8, Failing: 0.1, Cheating: 0.02, Talks: 0.3}
 
 func run(t *testing.T, sc Scenario, rule string) Figures {
 	t.Helper()
@@ -40,9 +40,18 @@ func TestHonestyPays(t *testing.T) {
 	sc := small
 	sc.Failing, sc.Cheating, sc.Watched = 0, 0, 12
 	for _, strategy := range Strategies {
-		income, gain, err := Deviate(t.Context(), sc, "ours", strategy)
-		if err != nil || income > 1.02 || gain > 1.02 {
-			t.Errorf("%s: income %.3f and gain %.3f of an honest worker's, %v", strategy, income, gain, err)
+		income, gain := 0.0, 0.0
+		const seeds = 3 // what ten workers earn depends on which they are
+		for seed := range uint64(seeds) {
+			sc.Seed = seed
+			i, g, err := Deviate(t.Context(), sc, "ours", strategy)
+			if err != nil {
+				t.Fatal(err)
+			}
+			income, gain = income+i/seeds, gain+g/seeds
+		}
+		if income > 1.02 || gain > 1.02 {
+			t.Errorf("%s: income %.3f and gain %.3f of an honest worker's", strategy, income, gain)
 		}
 	}
 }
@@ -59,7 +68,7 @@ func TestHonestyDoesNotPayEverywhere(t *testing.T) {
 // Equal seeds give equal figures, others give others.
 func TestSeedDecides(t *testing.T) {
 	sc := small
-	sc.Requests, sc.Hedging, sc.Pricing = 4000, true, true
+	sc.Requests, sc.Hedging, sc.Pricing = 1000, true, true
 	text := func(seed uint64, rule string) string {
 		sc.Seed = seed
 		b, err := json.Marshal(run(t, sc, rule))
@@ -84,7 +93,7 @@ func TestEveryRequestEnds(t *testing.T) {
 	for _, load := range []float64{0.5, 1.5} {
 		for _, rule := range Rules {
 			sc := small
-			sc.Requests, sc.Load, sc.Hedging, sc.Failing = 5000, load, true, 0.5
+			sc.Requests, sc.Load, sc.Hedging, sc.Failing = 1500, load, true, 0.5
 			sc = sc.filled()
 			s, err := prepare(sc, rule)
 			if err != nil {
@@ -107,7 +116,7 @@ func TestEveryRequestEnds(t *testing.T) {
 // Prices settle within minutes after demand doubles and after it halves, and
 // then stay. Nobody knows the right price, so each phase is measured by its own end.
 func TestPricesSettle(t *testing.T) {
-	sc := Scenario{Seed: 1, Workers: 24, Requests: 60_000, Models: 1, Clients: 100, Load: 0.6, Talks: 0.3, Pricing: true, Shocks: true}
+	sc := Scenario{Seed: 1, Workers: 12, Requests: 30_000, Models: 1, Clients: 100, Load: 0.6, Talks: 0.3, Pricing: true, Shocks: true}
 	f := run(t, sc, "ours")
 	if f.Day < 40*60 {
 		t.Fatalf("the day has %.0f s, too few for minutes to show", f.Day)
