@@ -139,10 +139,12 @@ func TestPricesSettle(t *testing.T) {
 func TestFactsAreWorthIt(t *testing.T) {
 	all := run(t, small, "ours")
 	for _, x := range Ablations {
+		if x.Name != "speed" && x.Name != "affinity" { // the others are worth too little on so small a day
+			continue
+		}
 		sc := small
 		sc.Without = x.Without
-		without := run(t, sc, "ours")
-		if (x.Name == "speed" || x.Name == "affinity") && without.Surplus > 0.998*all.Surplus {
+		if without := run(t, sc, "ours"); without.Surplus > 0.998*all.Surplus {
 			t.Errorf("without %s the surplus is %.1f, with it %.1f", x.Name, without.Surplus, all.Surplus)
 		}
 	}

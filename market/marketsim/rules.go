@@ -30,7 +30,7 @@ func newOurs(s *sim) *ours {
 
 const (
 	queueLimit = 256              // requests that may wait for one model
-	queueWait  = 20 * time.Second // for so long
+	queueWait  = 10 * time.Second // for so long, as a proxy's configuration has it
 )
 
 func (o *ours) join(w *worker) {
