@@ -2,6 +2,7 @@ package market
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 )
@@ -86,7 +87,7 @@ func (p *pool) info() ModelInfo {
 	info := ModelInfo{Name: p.name, Waiting: p.queue.len(), Running: p.running, Slots: p.slots, GoingRate: uint32(p.paid + 0.5),
 		First: seconds(p.pace.first), Service: p.service}
 	if p.slots > 0 {
-		info.Wait = p.wait(p.queue.len() + 1)
+		info.Wait = p.wait(math.MaxUint32, p.queue.len()+1)
 	}
 	if p.pace.token.w > 0 {
 		info.Token = seconds(p.pace.token.at(max(p.pace.requests-1, 0)))

@@ -43,7 +43,7 @@ type Limiter struct {
 
 	mu      sync.Mutex
 	clients map[string]*list.Element
-	order   list.List // of *account, who came last is last
+	order   list.List // of *account, who was looked at last is last
 }
 
 type account struct {
@@ -116,7 +116,7 @@ func (l *Limiter) End(client string, tokens int64) {
 	a.tokens.left -= float64(max(tokens, 0))
 }
 
-// account finds the client's, and forgets up to two that need not be known any more.
+// account finds the client's, and looks at two others, whether they need be known any more.
 func (l *Limiter) account(client string) *account {
 	e, ok := l.clients[client]
 	if !ok {
@@ -126,11 +126,15 @@ func (l *Limiter) account(client string) *account {
 	l.order.MoveToBack(e)
 	for range 2 {
 		front := l.order.Front()
-		if a := front.Value.(*account); front == e || !l.blank(a) {
+		if front == e {
 			break
 		}
-		l.order.Remove(front)
-		delete(l.clients, front.Value.(*account).name)
+		if a := front.Value.(*account); l.blank(a) {
+			l.order.Remove(front)
+			delete(l.clients, a.name)
+			continue
+		}
+		l.order.MoveToBack(front)
 	}
 	return e.Value.(*account)
 }

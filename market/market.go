@@ -18,7 +18,7 @@
 //	(price + usual price × slowness) × 2^failures / (1 - share lost)²
 //
 // Price is the coefficient. Slowness is the time that the request
-// would take on this worker beside what runs there, over what the model's usual one takes: each worker's
+// would take on this worker beside what runs there, and take from it, over what the model's usual one takes: each worker's
 // time to the first answer, as a line over the length of the question, and its time a token, as a line over the number of requests at once, are
 // learned from its own answers, and until there are some it counts as an average
 // one that slows down as it fills. Failures in a row double the score; at three the offer is set
@@ -138,8 +138,9 @@ type Offer struct {
 	at      int // place in the tree
 	score   scores
 	running int
-	slots   int // that it counts for in the pool
-	picked  int // requests it got, ever
+	slots   int        // that it counts for in the pool
+	picked  int        // requests it got, ever
+	waits   *list.List // of the idlers
 	idle    *list.Element
 	lastAt  time.Time // it got work
 	rest    int       // place among those that rest, from 1; 0 is none
@@ -150,6 +151,7 @@ type Offer struct {
 // pool is everything about one model.
 type pool struct {
 	name    string
+	without Facts
 	offers  tree
 	byKey   map[string][]*Offer
 	slots   int // of all that take requests
@@ -161,7 +163,7 @@ type pool struct {
 
 	failing int   // offers with too many failures in a row
 	resting rests // those of them that rest
-	idle    list.List
+	idle    idlers
 	memory  memory
 	served  servedBy
 	recent  recent
@@ -175,7 +177,7 @@ func (m *Market) pool(model string) *pool {
 		if len(m.models) >= maxModels {
 			m.forgetModels()
 		}
-		p = &pool{name: model, byKey: map[string][]*Offer{}}
+		p = &pool{name: model, without: m.cfg.Without, byKey: map[string][]*Offer{}}
 		m.models[model] = p
 	}
 	return p
@@ -203,7 +205,7 @@ func (m *Market) Add(t Terms) *Offer {
 		p.resting.add(o)
 	}
 	p.byKey[t.Key] = append(p.byKey[t.Key], o)
-	o.idle = p.idle.PushFront(o)
+	p.idle.add(o)
 	p.offers.insert(o)
 	m.rescore(o, now)
 	return o
@@ -220,7 +222,7 @@ func (m *Market) Remove(o *Offer) {
 	o.gone = true
 	m.rescore(o, now)
 	p.offers.remove(o)
-	p.idle.Remove(o.idle)
+	p.idle.leave(o)
 	p.forgetKey(o)
 	if o.failures >= failuresToEject {
 		p.failing--

@@ -106,7 +106,7 @@ func TestCheapestFirst(t *testing.T) {
 	offer(m, 1000, 10)
 	offer(m, 1200, 10)
 	offer(m, 3000, 10)
-	if got := share(m, anyone, 100); got[1000] < 95 || got[3000] > 0 {
+	if got := share(m, anyone, 1000); got[1000] < 950 || got[3000] > 0 {
 		t.Errorf("idle workers: %v, want all but a few probes for the cheapest, and none for the dearest", got)
 	}
 }
@@ -187,6 +187,7 @@ func TestSlownessWeighs(t *testing.T) {
 
 func TestFailuresAreAvoidedThenTried(t *testing.T) {
 	m, c := market(1)
+	m.cfg.Without = Probes
 	bad := offer(m, 1000, 10)
 	good := offer(m, 1500, 10)
 	pick := func() *Offer {
@@ -367,7 +368,7 @@ func TestAgainstPlainSearch(t *testing.T) {
 		m, c := market(seed)
 		m.cfg.Without = Probes
 		if exact := seed%2 == 0; exact {
-			m.cfg.Without |= Size
+			m.cfg.Without |= Size | Affinity
 		}
 		r := rand.New(rand.NewPCG(seed, 1))
 		var offers []*Offer

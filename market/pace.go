@@ -37,7 +37,7 @@ type trend struct {
 }
 
 const (
-	lineKeeps  = 0.97 // of what was known, at each new sight
+	trendKeeps = 0.97 // of what was known, at each new sight
 	usualCrowd = 0.05 // what a request more costs the others, where nobody knows
 )
 
@@ -46,7 +46,7 @@ func (l *trend) add(x, y, usual float64) {
 	if expected := l.at(x); l.w > 1 && expected > 0 {
 		y = min(max(y, expected/outlier), expected*outlier)
 	}
-	const k = lineKeeps
+	const k = trendKeeps
 	l.w, l.x, l.y, l.xx, l.xy = k*l.w+1, k*l.x+x, k*l.y+y, k*l.xx+x*x, k*l.xy+x*y
 	l.fit(usual)
 }
@@ -137,25 +137,27 @@ type job struct{ kilos, tokens, weight float64 }
 // usual is the model's usual request.
 func (p *pool) usual() job { return job{p.pace.kilos, p.pace.tokens, 1} }
 
+// trusted is how much of what is foreseen of a worker comes from its own answers, of that weight.
+func trusted(weight float64) float64 { return weight / (weight + paceTrusts) }
+
 // foreseen is how long the offer will take for its first answer and for each
 // token, with n requests at once, in seconds. A worker that has answered little
 // counts as an average one that slows down as it fills. False means that
 // nobody knows anything.
 func (o *Offer) foreseen(n int, j job) (first, each float64, ok bool) {
 	usual, own := &o.pool.pace, &o.pace
-	if usual.token.w == 0 {
+	if usual.token.w == 0 || o.pool.without&Speed != 0 {
 		return 0, 0, false
 	}
 	typical := usual.token.at(max(usual.requests-1, 0))
-	trust := own.token.w / (own.token.w + paceTrusts)
+	trust := trusted(own.token.w)
 	// Others' speed says little about how this one fills: its limit says more.
 	fills := (1 + float64(n-1)/float64(o.Limit)) / (1 + 0.5*usual.requests/float64(o.Limit))
 	each = typical * fills
 	each += trust * (own.token.at(float64(n-1)) - each)
 	first = usual.start.at(j.kilos) * fills
 	if own.start.w > 0 {
-		trust = own.start.w / (own.start.w + paceTrusts)
-		first += trust * (own.starts(n, j.kilos) - first)
+		first += trusted(own.start.w) * (own.starts(n, j.kilos) - first)
 	}
 	return first, each, true
 }
@@ -169,11 +171,26 @@ func (o *Offer) slowness(n int, j job) (slow, first, each float64) {
 	if !ok {
 		load := 1 + float64(n-1)/float64(o.Limit)
 		slow = load * load
-		if o.pace.first > 0 && usual.first > 0 {
+		if o.pace.first > 0 && usual.first > 0 && o.pool.without&Speed == 0 {
 			slow *= min(2, max(0.7, math.Sqrt(o.pace.first/usual.first)))
 		}
 		return slow, max(usual.first, leastFirst) * slow, slow
 	}
+	// What one more costs those that run there already.
+	burden := weightOfOthers * float64(n-1) * o.pace.token.slope * trusted(o.pace.token.w)
 	usually := usual.start.at(usual.kilos) + usual.tokens*usual.token.at(max(usual.requests-1, 0))
-	return (first + j.tokens*each) / usually, first, each
+	full := float64(n) / o.room()
+	full *= full
+	return (first+j.tokens*(each+burden))/usually + weightOfLast*full*full, first, each
+}
+
+// room is how many requests at once the offer has room for: its limit, or as many
+// as slow each other down to half by its own answers, whatever it claims.
+func (o *Offer) room() float64 {
+	limit, l := float64(o.Limit), &o.pace.token
+	if l.slope <= 0 {
+		return limit
+	}
+	knee := max(l.base/l.slope, 1)
+	return limit + trusted(l.w)*(min(limit, knee)-limit)
 }

@@ -177,7 +177,7 @@ func (m *Market) pick(w *Want, now time.Time) (*Offer, Decision) {
 	o.picked++
 	p.running++
 	o.lastAt = now
-	p.idle.MoveToBack(o.idle)
+	p.idle.works(o)
 	p.served.note(w.Affinity, o)
 	m.rescore(o, now)
 	return o, d
@@ -260,7 +260,7 @@ func (m *Market) byScore(p *pool, q *query, d *Decision) *Offer {
 		return nil
 	}
 	best := p.offers.offers[at]
-	if q.by == Balanced && m.cfg.Without&Size == 0 {
+	if q.by == Balanced && p.without&(Size|Affinity) != Size|Affinity {
 		return m.sized(p, q, best, d)
 	}
 	q.limit = best.score[q.by] * nearTie
@@ -279,7 +279,7 @@ const (
 // sized weighs a few good offers anew for this very request, and among them the one that knows its beginning.
 func (m *Market) sized(p *pool, q *query, best *Offer, d *Decision) *Offer {
 	j := p.size(q.w)
-	familiarOne := p.served.by(q, m.cfg.Without)
+	familiarOne := p.served.by(q, p.without)
 	offers := [looks + 2]*Offer{}
 	marks := [looks + 2]float64{}
 	q.limit = best.score[q.by] * looksAt

@@ -30,12 +30,12 @@ type Pricing struct {
 	// Floor is the lowest coefficient, at least 1, and Ceiling the highest [4000: what
 	// callers accept by default]. The protocol itself allows up to 2³¹-1.
 	Floor, Ceiling uint32
-	// Target is the share of places that should be taken [0.7]: above, demand is
-	// high and the price rises; below, it falls. Within Slack of it [0.1] it stays.
+	// Target is the share of places that should be taken [0.8]: above, demand is
+	// high and the price rises; below, it falls. Within Slack of it [0.08] it stays.
 	Target, Slack float64
-	// Every is how long use is averaged before each move [20 s].
+	// Every is how long use is averaged before each move [15 s].
 	Every time.Duration
-	// Step is the largest move, as a share of the price [0.08]; it halves with each
+	// Step is the largest move, as a share of the price [0.12]; it halves with each
 	// turn of direction, down to a sixteenth, and grows again while the direction lasts.
 	Step float64
 }
@@ -51,11 +51,11 @@ func (p Pricing) filled() Pricing {
 			*v = d
 		}
 	}
-	def(&p.Target, 0.7)
-	def(&p.Slack, 0.1)
-	def(&p.Step, 0.08)
+	def(&p.Target, 0.8)
+	def(&p.Slack, 0.08)
+	def(&p.Step, 0.12)
 	if p.Every == 0 {
-		p.Every = 20 * time.Second
+		p.Every = 15 * time.Second
 	}
 	return p
 }

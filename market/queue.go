@@ -128,27 +128,30 @@ func (p *pool) tooLate(w *Waiter, now time.Time) error {
 			left = until
 		}
 	}
-	if wait := p.wait(rank(p.queue.root, w) + 1); (w.Patience > 0 || !w.Deadline.IsZero()) && wait > left && p.slots > 0 {
+	if wait := p.wait(w.MaxCoefficient, rank(p.queue.root, w)+1); (w.Patience > 0 || !w.Deadline.IsZero()) && wait > left && p.slots > 0 {
 		return &LateError{wait, max(left, 0)}
 	}
 	return nil
 }
 
-// Wait is how long a request that comes now and finds no free place would
-// wait for one, at the present pace; 0 when nobody knows.
-func (m *Market) Wait(model string) time.Duration {
+// Wait is how long a request with that ceiling which comes now and finds no
+// free place would wait for one, at the present pace; 0 when nobody knows.
+func (m *Market) Wait(model string, ceiling uint32) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p, ok := m.models[model]
 	if !ok || p.slots == 0 {
 		return 0
 	}
-	return p.wait(p.queue.len() + 1)
+	return p.wait(ceiling, p.queue.len()+1)
 }
 
-// wait is how long it takes until so many have been served.
-func (p *pool) wait(position int) time.Duration {
-	return p.service * time.Duration(position) / time.Duration(max(p.slots, 1))
+// wait is how long it takes until so many have been served by those whose price
+// the ceiling allows. It takes their places to be as many as those of others.
+func (p *pool) wait(ceiling uint32, position int) time.Duration {
+	t := &p.offers
+	within := float64(t.count(t.place(ceiling))) / float64(max(t.len, 1))
+	return time.Duration(float64(p.service) * float64(position) / max(within*float64(p.slots), 1))
 }
 
 // remove takes the waiter out. A turn that was the last of its line is given back.
@@ -263,5 +266,5 @@ func (m *Market) Place(w *Waiter) (position int, wait time.Duration) {
 		return 0, 0
 	}
 	position = rank(w.pool.queue.root, w) + 1
-	return position, w.pool.wait(position)
+	return position, w.pool.wait(w.MaxCoefficient, position)
 }

@@ -9,8 +9,14 @@ import (
 const (
 	// weightOfTime is how much dearer than usual a worker may be that needs no time at all, and the
 	// same for those who look at the price first.
-	weightOfTime       = 1.0
-	weightOfTimeCheap  = 0.05
+	weightOfTime      = 1.0
+	weightOfTimeCheap = 0.05
+	// weightOfOthers is how much the time that a request takes from those that run beside it counts of its
+	// own. Without it a worker that claims more places than it can fill earns by filling them.
+	weightOfOthers = 1.0
+	// weightOfLast is what the last free place of a worker costs, times the usual price, those before it less by the
+	// fourth power: whoever can pay for another leaves it to those who cannot.
+	weightOfLast       = 0.25
 	weightOfPriceEager = 0.02 // what a price as is usual adds, in shares, for those who look at the time first
 	// lostPenalty: a worker that loses the share q of its requests counts as worse by 1/(1-q)^lostPenalty.
 	lostPenalty = 2
@@ -51,6 +57,9 @@ func (o *Offer) costs() (own, usual float64) {
 // penalty is what failures make of a score: twice as much for each in a row, and more for a bad share.
 func (o *Offer) penalty() float64 {
 	kept := 1 - min(o.lost, worstShare)
+	if o.pool.without&Success != 0 {
+		kept = 1
+	}
 	return math.Ldexp(1/(kept*kept), min(o.failures, 20))
 }
 
@@ -92,6 +101,9 @@ func (o *Offer) exactly(j job, familiarHere bool) float64 {
 func (p *pool) size(w *Want) job {
 	usual := p.usual()
 	j := usual
+	if p.without&Size != 0 {
+		return j
+	}
 	if w.PromptBytes > 0 {
 		j.kilos = float64(w.PromptBytes) / 1024
 	}

@@ -71,7 +71,7 @@ const longestRetry = time.Minute
 // unserved turns a decision of the market into what the caller reads: why not,
 // and what would do.
 func (r *request) unserved(d market.Decision) *refusal {
-	wait := min(max(r.p.market.Wait(r.model), retrySoon), longestRetry)
+	wait := min(max(r.p.market.Wait(r.model, r.ceiling), retrySoon), longestRetry)
 	switch d.Verdict {
 	case market.UnknownModel:
 		return &refusal{wire.CodeProtocol, openai.ModelNotFound(clip(d.Model))}
@@ -95,7 +95,7 @@ func (r *request) noPlace(err error) *refusal {
 	var late *market.LateError
 	if !errors.As(err, &late) {
 		full := queueFull()
-		full.RetryAfter = min(max(r.p.market.Wait(r.model)/2, retrySoon), longestRetry)
+		full.RetryAfter = min(max(r.p.market.Wait(r.model, r.ceiling)/2, retrySoon), longestRetry)
 		return full
 	}
 	wait := min(max(late.Wait-late.Left, retrySoon), longestRetry)

@@ -5,6 +5,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"time"
+
+	"github.com/opencocoon/cocoon/market"
 )
 
 // Strategy is how a worker behaves.
@@ -18,14 +20,40 @@ const (
 	FastFail             // takes everything, fails nine of ten at once
 	SlowLoris            // begins at once, and drips a thirtieth of the speed
 	OverClaimer          // says that it can do four times as many at once as it can
+	// Those that follow only ask another price than their hardware's.
+	Dearer10
+	Dearer30
+	Cheaper10
+	Cheaper30
 )
 
 func (s Strategy) String() string {
-	return [...]string{"honest", "gouger", "undercutter", "fast-fail", "slow-loris", "over-claimer"}[s]
+	return [...]string{"honest", "gouger", "undercutter", "fast-fail", "slow-loris", "over-claimer", "10 % dearer", "30 % dearer", "10 % cheaper", "30 % cheaper"}[s]
 }
 
-// Strategies are those that cheat.
-var Strategies = []Strategy{Gouger, Undercutter, FastFail, SlowLoris, OverClaimer}
+// Strategies are those that cheat, Prices those that ask another price.
+var (
+	Strategies = []Strategy{Gouger, Undercutter, FastFail, SlowLoris, OverClaimer}
+	Prices     = []Strategy{Dearer10, Dearer30, Cheaper10, Cheaper30}
+)
+
+// prices says that a worker follows demand where that is allowed.
+func (s Strategy) prices() bool { return s == Honest || s >= Dearer10 }
+
+// factor is what it makes of the price that it otherwise would ask.
+func (s Strategy) factor() float64 {
+	switch s {
+	case Dearer10:
+		return 1.1
+	case Dearer30:
+		return 1.3
+	case Cheaper10:
+		return 0.9
+	case Cheaper30:
+		return 0.7
+	}
+	return 1
+}
 
 // hardware is a kind of machine.
 type hardware struct {
@@ -76,6 +104,10 @@ type worker struct {
 	streams  streams
 	wake     *event
 	offer    any // of the rule
+	running  int // requests it was given
+	cache    cache
+	pricer   *market.Pricer // nil: the price is fixed
+	history  decayed        // of the reference's rule
 
 	income, tokens float64 // price × tokens, tokens
 	started, good  int
@@ -83,7 +115,7 @@ type worker struct {
 
 // stream is one answer that a worker produces.
 type stream struct {
-	f         *flight
+	a         *attempt
 	first     float64 // served at which its first token is there
 	end       float64
 	begun     bool
@@ -169,6 +201,8 @@ func (w *worker) follow(strategy Strategy) {
 		w.hw.speed /= 30
 	case OverClaimer:
 		w.claims *= 4
+	default:
+		w.price = uint32(float64(w.price) * strategy.factor())
 	}
 }
 
@@ -214,15 +248,61 @@ func (w *worker) plan() {
 }
 
 // take begins an answer.
-func (w *worker) take(f *flight) *stream {
+func (w *worker) take(a *attempt) *stream {
 	w.catchUp()
 	w.started++
-	t := &stream{f: f, first: w.served + f.job.untilFirst(), startedAt: w.s.now}
-	t.end = w.served + f.job.work()
+	j := a.f.job
+	t := &stream{a: a, first: w.served + w.untilFirst(j), startedAt: w.s.now}
+	t.end = t.first + float64(j.output)
+	w.cache.put(j.talk, w.hw.limit)
 	heap.Push(&w.streams, t)
 	w.plan()
 	return t
 }
+
+// untilFirst is the work before the first token: to read what is not in memory.
+func (w *worker) untilFirst(j *job) float64 {
+	unread := j.prompt
+	if w.cache.has(j.talk) {
+		unread -= j.known
+	}
+	return float64(unread)/prefill + 1
+}
+
+// use counts the requests it has, for its price.
+func (w *worker) use(n int) {
+	w.running += n
+	if w.pricer != nil {
+		w.pricer.Use(w.running, w.claims, w.s.clock())
+	}
+}
+
+// cache are the conversations that a worker's engine still has in memory: the
+// latest, so many for each answer at once.
+type cache struct {
+	in   map[int]bool
+	ring []int
+	next int
+}
+
+const cached = 8
+
+func (c *cache) has(talk int) bool { return c.in[talk] }
+
+func (c *cache) put(talk, limit int) {
+	if talk == 0 || c.in[talk] {
+		return
+	}
+	if c.in == nil {
+		c.in, c.ring = map[int]bool{}, make([]int, cached*limit)
+	}
+	delete(c.in, c.ring[c.next])
+	c.ring[c.next] = talk
+	c.in[talk] = true
+	c.next = (c.next + 1) % len(c.ring)
+}
+
+func (c *cache) clear() { *c = cache{} }
 
 // drop ends an answer before its time.
 func (w *worker) drop(t *stream) {
@@ -244,12 +324,12 @@ func (w *worker) happen() {
 		if !t.begun {
 			t.begun = true
 			heap.Fix(&w.streams, 0)
-			w.s.first(t.f)
+			w.s.first(t.a)
 			continue
 		}
 		t.gone = true
 		heap.Pop(&w.streams)
-		w.s.end(t.f)
+		w.s.end(t.a)
 	}
 	w.plan()
 }
@@ -257,5 +337,5 @@ func (w *worker) happen() {
 // delivered are the tokens of the answer that a stream has brought so far.
 func (w *worker) delivered(t *stream) float64 {
 	w.catchUp()
-	return min(max(0, w.served-t.first), float64(t.f.job.output))
+	return min(max(0, w.served-t.first), float64(t.a.f.job.output))
 }

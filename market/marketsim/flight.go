@@ -1,6 +1,7 @@
 package marketsim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/opencocoon/cocoon/market"
@@ -10,14 +11,23 @@ import (
 type flight struct {
 	job     *job
 	tried   []*worker
-	w       *worker
-	stream  *stream
-	price   uint32 // of the worker, when it was given
-	sentAt  time.Duration
-	firstAt time.Duration // 0: not yet
+	live    []*attempt // usually one; two while a second worker is asked as well
+	firstAt time.Duration
 	over    bool
 	limit   *event // the deadline
 	wait    any    // of the rule, while it waits
+}
+
+// attempt is a request on one worker.
+type attempt struct {
+	f      *flight
+	w      *worker
+	stream *stream
+	price  uint32 // of the worker, when it was given
+	sentAt time.Duration
+	over   bool
+	second bool // asked while another had it
+	offer  any  // of the rule
 }
 
 // maxTries bounds how often a request is given away.
@@ -32,61 +42,85 @@ func (s *sim) come(j *job) {
 }
 
 // give hands a request to a worker.
-func (s *sim) give(f *flight, w *worker) {
-	f.w, f.sentAt, f.price, f.stream = w, s.now, min(w.price, f.job.ceiling), nil
+func (s *sim) give(f *flight, w *worker, offer any) *attempt {
+	a := &attempt{f: f, w: w, sentAt: s.now, price: min(w.price, f.job.ceiling), offer: offer, second: len(f.live) > 0}
+	f.live = append(f.live, a)
 	f.tried = append(f.tried, w)
+	w.use(1)
 	if w.strategy == FastFail && s.chance.IntN(10) > 0 {
-		s.plan(w.rtt+20*time.Millisecond, func() { s.broke(f, w) })
-		return
+		s.plan(w.rtt+20*time.Millisecond, func() { s.broke(a) })
+		return a
 	}
 	s.plan(w.rtt/2, func() {
 		switch {
-		case f.over || f.w != w:
+		case a.over:
 		case !w.up:
-			s.broke(f, w)
+			s.broke(a)
 		default:
-			f.stream = w.take(f)
+			a.stream = w.take(a)
 		}
 	})
+	return a
 }
 
-// first notes the first token.
-func (s *sim) first(f *flight) {
-	f.firstAt = s.now + f.w.rtt/2
-	s.rule.first(f, f.firstAt-f.sentAt)
+// close ends an attempt and tells the rule.
+func (s *sim) close(a *attempt, how market.Outcome) {
+	a.over = true
+	if a.stream != nil {
+		a.w.drop(a.stream)
+	}
+	a.w.use(-1)
+	a.f.live = slices.DeleteFunc(a.f.live, func(x *attempt) bool { return x == a })
+	s.rule.done(a, how)
+}
+
+// first notes the first token. Whoever else was asked is too late.
+func (s *sim) first(a *attempt) {
+	f := a.f
+	f.firstAt = s.now + a.w.rtt/2
+	if a.second {
+		s.tally.hedgesWon++
+	}
+	for _, other := range slices.Clone(f.live) {
+		if other != a {
+			s.close(other, market.Overtaken)
+		}
+	}
 }
 
 // end is the good end of a request.
-func (s *sim) end(f *flight) {
-	w := f.w
-	w.pay(f, float64(f.job.output)+float64(f.job.prompt)/10)
+func (s *sim) end(a *attempt) {
+	f, w := a.f, a.w
+	w.pay(f, a.price, float64(f.job.output)+float64(f.job.prompt)/10)
 	w.good++
-	s.close(f)
-	s.tally.good(f, s.now+w.rtt/2)
-	s.rule.done(f, w, market.Served)
+	s.finish(f)
+	s.tally.good(f, a.price, s.now+w.rtt/2)
+	s.close(a, market.Served)
 }
 
 // broke is a worker that fails a request. Before the first token another may
 // do it; after it the answer is broken and what came is paid for.
-func (s *sim) broke(f *flight, w *worker) {
-	if f.over || f.w != w {
+func (s *sim) broke(a *attempt) {
+	if a.over {
 		return
 	}
-	if f.stream != nil {
-		w.drop(f.stream)
-	}
-	if f.firstAt == 0 && len(f.tried) < maxTries && s.rule.retries() {
-		f.w, f.stream = nil, nil
-		s.rule.done(f, w, market.Failed)
-		s.rule.place(f)
+	f, w := a.f, a.w
+	if f.firstAt == 0 {
+		s.close(a, market.Failed)
+		switch {
+		case len(f.live) > 0: // the other still may
+		case len(f.tried) < maxTries && s.rule.retries():
+			s.rule.place(f)
+		default:
+			s.finish(f)
+			s.tally.fail(f, broken)
+		}
 		return
 	}
-	if f.stream != nil && f.stream.begun {
-		w.pay(f, w.delivered(f.stream))
-	}
-	s.close(f)
+	w.pay(f, a.price, w.delivered(a.stream))
+	s.finish(f)
 	s.tally.fail(f, broken)
-	s.rule.done(f, w, market.Failed)
+	s.close(a, market.Failed)
 }
 
 // late ends a request whose time is over.
@@ -94,41 +128,38 @@ func (s *sim) late(f *flight) {
 	if f.over {
 		return
 	}
-	w := f.w
-	if w == nil {
+	if len(f.live) == 0 {
 		s.rule.withdraw(f)
 		s.refuse(f)
 		return
 	}
-	if f.stream != nil {
-		if f.stream.begun {
-			w.pay(f, w.delivered(f.stream))
-		}
-		w.drop(f.stream)
-	}
-	s.close(f)
+	s.finish(f)
 	s.tally.fail(f, timeOut)
-	s.rule.done(f, w, market.Late)
+	for _, a := range slices.Clone(f.live) {
+		if f.firstAt > 0 && a.stream != nil {
+			a.w.pay(f, a.price, a.w.delivered(a.stream))
+		}
+		s.close(a, market.Late)
+	}
 }
 
 // refuse ends a request that nobody was found for.
 func (s *sim) refuse(f *flight) {
-	s.close(f)
+	s.finish(f)
 	s.tally.fail(f, refused)
 }
 
-func (s *sim) close(f *flight) {
+func (s *sim) finish(f *flight) {
 	f.over = true
 	s.running--
 	s.callOff(f.limit)
 }
 
 // pay books tokens.
-func (w *worker) pay(f *flight, tokens float64) {
+func (w *worker) pay(f *flight, price uint32, tokens float64) {
 	w.tokens += tokens
-	w.income += tokens * float64(f.price) / 1000
-	w.s.tally.paid += tokens * float64(f.price) / 1000
-	w.s.tally.tokens += tokens
+	w.income += tokens * float64(price) / 1000
+	w.s.tally.pay(w.s, tokens, price)
 }
 
 // fail takes a worker down, or hangs it, and brings it back.
@@ -150,9 +181,10 @@ func (s *sim) planFailure(w *worker) {
 
 func (s *sim) die(w *worker) {
 	w.up = false
+	w.cache.clear()
 	s.rule.leave(w)
 	for len(w.streams) > 0 {
-		s.broke(w.streams[0].f, w)
+		s.broke(w.streams[0].a)
 	}
 }
 

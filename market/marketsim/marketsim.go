@@ -43,7 +43,6 @@ type event struct {
 	at     time.Duration
 	serial uint64
 	do     func()
-	off    bool // called off
 	place  int
 }
 

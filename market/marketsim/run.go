@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"time"
+
+	"github.com/opencocoon/cocoon/market"
 )
 
 // Rules are the names that [Run] knows, in the order in which tables have them.
@@ -35,9 +37,26 @@ func (s *sim) newRule(name string) (rule, error) {
 	return nil, fmt.Errorf("rule %q is none of %v", name, Rules)
 }
 
-// Run lives through a scenario under one rule.
-func Run(ctx context.Context, sc Scenario, name string) (Figures, error) {
+// Run lives through a scenario under one rule. Progress, if not nil, is told now and then how many requests have come.
+func Run(ctx context.Context, sc Scenario, name string, progress func(came int)) (Figures, error) {
 	sc = sc.filled()
+	if err := sc.Check(); err != nil {
+		return Figures{}, err
+	}
+	s, err := prepare(sc, name)
+	if err != nil {
+		return Figures{}, err
+	}
+	s.plan(0, s.watch(ctx, progress))
+	s.run()
+	if err := ctx.Err(); err != nil {
+		return Figures{}, err
+	}
+	return s.figures(name), nil
+}
+
+// prepare makes everything that a run begins with.
+func prepare(sc Scenario, name string) (*sim, error) {
 	s := &sim{sc: sc, chance: rand.New(rand.NewPCG(sc.Seed, 4))}
 	fleet, capacity := sc.makeFleet(s)
 	s.fleet, s.trace = fleet, sc.makeTrace(capacity)
@@ -46,41 +65,61 @@ func Run(ctx context.Context, sc Scenario, name string) (Figures, error) {
 	sc.makeFailures(fleet, s.tally.day)
 	var err error
 	if s.rule, err = s.newRule(name); err != nil {
-		return Figures{}, err
+		return nil, err
 	}
 	for _, w := range fleet {
 		s.rule.join(w)
 		s.planFailure(w)
+		if sc.Pricing && w.strategy.prices() {
+			s.followDemand(w)
+		}
 	}
-	s.plan(0, s.watch(ctx))
-	s.run()
-	if err := ctx.Err(); err != nil {
-		return Figures{}, err
-	}
-	return s.figures(name), nil
+	return s, nil
 }
 
-// Deviate compares what the same workers earn with a strategy and without, all
-// else being equal: 1 means as much. It runs the scenario twice.
-func Deviate(ctx context.Context, sc Scenario, name string, strategy Strategy) (float64, error) {
-	sc.Watched = max(sc.Watched, sc.Workers/20)
+// followDemand lets a worker's price move. It looks at its use at its own moments, as workers in life do.
+func (s *sim) followDemand(w *worker) {
+	p := market.Pricing{Floor: w.hw.cost * 8 / 10}
+	w.pricer = market.NewPricer(p, w.price, s.clock())
+	every := w.pricer.Every
+	var look func()
+	look = func() {
+		if price, changed := w.pricer.Next(s.clock()); changed {
+			w.price = uint32(float64(price) * w.strategy.factor())
+			if w.up {
+				s.rule.priced(w)
+			}
+		}
+		s.plan(every, look)
+	}
+	s.plan(time.Duration(s.chance.Float64()*float64(every)), look)
+}
+
+// Deviate says what workers earn with a strategy over what the same workers would earn
+// without, all else being equal: 1 is as much. Gain is the same for what is left after the cost of their work. It runs the scenario twice.
+func Deviate(ctx context.Context, sc Scenario, name string, strategy Strategy) (income, gain float64, err error) {
+	sc = sc.filled()
+	sc.Watched = max(sc.Watched, sc.Workers/20, 1)
 	sc.Deviance = Honest
-	honest, err := Run(ctx, sc, name)
+	honest, err := Run(ctx, sc, name, nil)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	sc.Deviance = strategy
-	deviant, err := Run(ctx, sc, name)
-	return deviant.Watched / honest.Watched, err
+	deviant, err := Run(ctx, sc, name, nil)
+	return deviant.Watched / honest.Watched, deviant.WatchedProfit / honest.WatchedProfit, err
 }
 
-// watch ends the run when the caller has gone.
-func (s *sim) watch(ctx context.Context) func() {
+// watch ends the run when the caller has gone, and tells of progress.
+func (s *sim) watch(ctx context.Context, progress func(int)) func() {
 	var look func()
 	look = func() {
 		if ctx.Err() != nil {
 			s.next, s.running, s.events = len(s.trace), 0, nil
 			return
+		}
+		if progress != nil {
+			progress(s.next)
 		}
 		s.plan(time.Second, look)
 	}

@@ -1,10 +1,13 @@
 package marketsim
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/opencocoon/cocoon/market"
 )
 
 // Scenario is a made-up day. Zero fields get the values of [Defaults].
@@ -25,12 +28,24 @@ type Scenario struct {
 	// they do.
 	Watched  int      `json:"watched,omitempty"`
 	Deviance Strategy `json:"deviance,omitempty"`
+	// Talks is the share of requests that go on with a conversation, whose beginning
+	// the worker of the last turn may still have in memory.
+	Talks float64 `json:"talks"`
+	// Hedging lets our rule ask a second worker when the first token is late.
+	Hedging bool `json:"hedging"`
+	// Pricing lets honest workers follow demand with their prices.
+	Pricing bool `json:"pricing"`
+	// Shocks lets demand double after a quarter of the day, fall back at the half and halve for the
+	// last quarter.
+	Shocks bool `json:"shocks"`
+	// Without are the facts that our rule does not use.
+	Without market.Facts `json:"without,omitempty"`
 	// Bursts is how much stronger a burst is than the average, at least 1.
 	Bursts float64 `json:"bursts"`
 }
 
 // Defaults is a day that a network of some size might have.
-var Defaults = Scenario{Seed: 1, Workers: 200, Requests: 100_000, Models: 8, Clients: 400, Load: 0.8, Failing: 0.1, Cheating: 0.02, Bursts: 1.25}
+var Defaults = Scenario{Seed: 1, Workers: 200, Requests: 100_000, Models: 8, Clients: 400, Load: 0.8, Failing: 0.1, Cheating: 0.02, Bursts: 1.25, Talks: 0.3}
 
 func (sc Scenario) filled() Scenario {
 	def := func(v *int, d int) {
@@ -52,11 +67,38 @@ func (sc Scenario) filled() Scenario {
 	return sc
 }
 
+// Bounds of a scenario.
+const (
+	MaxWorkers  = 10_000
+	MaxRequests = 1_000_000
+)
+
+// Check says what is out of bounds.
+func (sc *Scenario) Check() error {
+	share := func(v float64) bool { return v >= 0 && v <= 1 }
+	switch {
+	case sc.Workers < 1 || sc.Workers > MaxWorkers:
+		return fmt.Errorf("%d workers, want 1 to %d", sc.Workers, MaxWorkers)
+	case sc.Requests < 1 || sc.Requests > MaxRequests:
+		return fmt.Errorf("%d requests, want 1 to %d", sc.Requests, MaxRequests)
+	case sc.Models < 1 || sc.Clients < 1:
+		return fmt.Errorf("%d models and %d clients, want at least 1", sc.Models, sc.Clients)
+	case !(sc.Load > 0 && sc.Load <= 10):
+		return fmt.Errorf("load %v, want more than 0 and at most 10", sc.Load)
+	case !share(sc.Failing) || !share(sc.Talks) || !(sc.Cheating >= 0 && sc.Cheating <= 0.2):
+		return fmt.Errorf("failing %v, cheating %v, talks %v: want shares, and at most 0.2 of each kind of cheat", sc.Failing, sc.Cheating, sc.Talks)
+	}
+	return nil
+}
+
 // job is one request of the trace: what a client will send, and what an answer
 // to it takes.
 type job struct {
 	at             time.Duration
 	model, client  int
+	talk           int           // conversation; 0 is none
+	known          int           // tokens of the prompt that its last turn had already
+	longest        int           // tokens of the answer that the client allows; 0 is any number
 	prompt, output int           // tokens; the output is known to nobody in advance
 	ceiling        uint32        // the dearest coefficient accepted, and what a token is worth to the caller
 	patience       time.Duration // to the first token; later is no use
@@ -82,7 +124,7 @@ func (sc *Scenario) makeTrace(capacity []float64) []job {
 	chance := rand.New(rand.NewPCG(sc.Seed, 1))
 	models, clients := shares(len(capacity), capacity), zipf(sc.Clients, 1.1)
 	jobs := make([]job, sc.Requests)
-	work := 0.0
+	work, last := 0.0, map[int]*job{} // of each client
 	for i := range jobs {
 		j := &jobs[i]
 		j.model, j.client = models.draw(chance), clients.draw(chance)
@@ -91,6 +133,11 @@ func (sc *Scenario) makeTrace(capacity []float64) []job {
 		j.ceiling = uint32(1300 + chance.IntN(2000)) // some want it cheap, some pay for it
 		j.patience = time.Duration(5+chance.IntN(20)) * time.Second
 		j.deadline = 120 * time.Second
+		if chance.IntN(2) == 0 { // half of them say how much they can use
+			j.longest = j.output + chance.IntN(3*j.output)
+		}
+		j.goOn(last[j.client], i+1, chance.Float64() < sc.Talks)
+		last[j.client] = j
 		work += j.work()
 	}
 	total := 0.0
@@ -102,6 +149,18 @@ func (sc *Scenario) makeTrace(capacity []float64) []job {
 		jobs[i].at = time.Duration(at * day * float64(time.Second))
 	}
 	return jobs
+}
+
+// goOn makes a request the next turn of a conversation, or the first of one.
+func (j *job) goOn(last *job, name int, same bool) {
+	if j.talk = name; !same || last == nil {
+		return
+	}
+	said := last.prompt + last.output
+	if said+j.prompt > promptMost {
+		return
+	}
+	j.talk, j.model, j.known, j.prompt = last.talk, last.model, said, said+j.prompt
 }
 
 func lengthOf(chance *rand.Rand, median, spread float64, most int) int {
@@ -119,7 +178,9 @@ func (sc *Scenario) arrivals(chance *rand.Rand, n int) []float64 {
 		if burst == 0 && chance.IntN(40) == 0 {
 			burst = 1 + chance.IntN(3)
 		}
-		if burst > 0 {
+		if sc.Shocks {
+			weight[i] = phases[len(phases)*i/slices_]
+		} else if burst > 0 {
 			weight[i] *= sc.Bursts
 			burst--
 		}

@@ -20,31 +20,59 @@ const (
 type tally struct {
 	day           time.Duration
 	ttft, total   []float64 // milliseconds, of the answers that came to their end
-	inTime        int
+	ended, inTime int
 	failed        [failures]int
 	paid, tokens  float64 // coefficient/1000 × tokens, tokens
 	surplus       float64
+	hedges        int
+	hedgesWon     int
+	slices        [points]slice
 	clientGood    []int
 	clientRequest []int
 }
 
+// points is into how many parts a day is cut to be drawn.
+const points = 120
+
+// slice is what happened in one part of the day.
+type slice struct{ came, good, paid, tokens float64 }
+
+// at is the part of the day of a moment; what comes after the end counts to the last one.
+func (t *tally) at(now time.Duration) *slice {
+	return &t.slices[min(int(points*float64(now)/float64(max(t.day, 1))), points-1)]
+}
+
+// pay notes tokens at a price.
+func (t *tally) pay(s *sim, tokens float64, price uint32) {
+	paid := tokens * float64(price) / 1000
+	t.paid += paid
+	t.tokens += tokens
+	x := t.at(s.now)
+	x.paid += paid
+	x.tokens += tokens
+}
+
 // good notes an answer that came to its end.
-func (t *tally) good(f *flight, at time.Duration) {
+func (t *tally) good(f *flight, price uint32, at time.Duration) {
 	first, total := f.firstAt-f.job.at, at-f.job.at
 	t.ttft = append(t.ttft, float64(first)/1e6)
 	t.total = append(t.total, float64(total)/1e6)
+	t.ended++
 	t.clientRequest[f.job.client]++
+	t.at(f.job.at).came++
 	if first <= f.job.patience && total <= f.job.deadline {
 		t.inTime++
+		t.at(f.job.at).good++
 		t.clientGood[f.job.client]++
 	}
-	t.surplus += surplus(f.job, f.price, first, total)
+	t.surplus += surplus(f.job, price, first, total)
 }
 
 func (t *tally) fail(f *flight, why failure) {
 	t.ttft = append(t.ttft, float64(f.job.deadline)/1e6)
 	t.total = append(t.total, float64(f.job.deadline)/1e6)
 	t.failed[why]++
+	t.at(f.job.at).came++
 	t.clientRequest[f.job.client]++
 }
 
@@ -81,11 +109,27 @@ type Figures struct {
 	Gini       float64 `json:"worker_income_gini"` // of honest workers, income for what they can do
 	Idle       float64 `json:"idle_workers_share"` // honest ones without any income
 	WorstShare float64 `json:"worst_client_goodput"`
+	// Hedged is the share of requests that a second worker was asked for, HedgesWon the share that it answered.
+	Hedged    float64 `json:"hedged_share,omitempty"`
+	HedgesWon float64 `json:"hedges_won_share,omitempty"`
 	// Income of each strategy for what the hardware can do, 1 is an honest
 	// worker's.
 	Income map[string]float64 `json:"income_by_strategy"`
-	// Watched is what the watched workers earned.
-	Watched float64 `json:"watched_income,omitempty"`
+	// Watched is what the watched workers earned, WatchedProfit what is left of it after the cost of
+	// what they delivered.
+	Watched       float64 `json:"watched_income,omitempty"`
+	WatchedProfit float64 `json:"watched_profit,omitempty"`
+	// Day is how long the scenario lasts in its own time, in seconds; Series is it in equal parts.
+	Day    float64 `json:"day_s"`
+	Series []Point `json:"series,omitempty"`
+}
+
+// Point is one part of the day.
+type Point struct {
+	At       float64 `json:"at_s"`     // its middle
+	Requests float64 `json:"requests"` // that came, a second
+	Goodput  float64 `json:"goodput"`
+	Price    float64 `json:"price"` // coefficient paid, on average
 }
 
 func (s *sim) figures(name string) Figures {
@@ -101,14 +145,30 @@ func (s *sim) figures(name string) Figures {
 		Refused: float64(t.failed[refused]) / n, Broken: float64(t.failed[broken]) / n, Late: float64(t.failed[timeOut]) / n,
 		WorstShare: t.worstClient(),
 	}
+	f.Hedged, f.HedgesWon = float64(t.hedges)/n, float64(t.hedgesWon)/n
+	f.Day = t.day.Seconds()
+	f.Series = t.series()
 	f.Gini, f.Idle = s.spread()
 	f.Income = s.incomes()
 	for _, w := range s.fleet {
 		if w.watched {
 			f.Watched += w.income
+			f.WatchedProfit += w.income - w.tokens*float64(w.hw.cost)*runningCost/1000
 		}
 	}
 	return f
+}
+
+// runningCost is the part of what hardware must earn that arises only when it works: power.
+const runningCost = 0.3
+
+func (t *tally) series() []Point {
+	out := make([]Point, points)
+	long := t.day.Seconds() / points
+	for i, x := range t.slices {
+		out[i] = Point{At: (float64(i) + 0.5) * long, Requests: x.came / long, Goodput: x.good / max(x.came, 1), Price: 1000 * x.paid / max(x.tokens, 1)}
+	}
+	return out
 }
 
 func quantile(sorted []float64, q float64) float64 {
