@@ -154,6 +154,7 @@ func (r *request) close(success bool, booked int64, how market.Outcome, l *later
 	}
 	r.forgetQuery()
 	r.client.requests.remove(r.id)
+	r.p.limits.End(r.client.account, booked)
 	if w := r.worker; w != nil {
 		w.count(r, success)
 		w.pay(r, r.workerID, booked)

@@ -61,6 +61,18 @@ func queueFull() *refusal {
 	return &refusal{wire.CodeNotReady, openai.TooManyRequests(retrySoon, "all workers are busy and the queue is full; try again")}
 }
 
+// limited turns a client's limit into what the caller reads.
+func limited(err error) *refusal {
+	e := openai.TooManyRequests(retrySoon, "this proxy's limit for a client is reached: %v", err)
+	var l *market.LimitError
+	if errors.As(err, &l) {
+		what := map[string]string{"requests": "%g requests a minute", "tokens": "%g tokens a minute", "concurrent": "%g requests at a time"}[l.What]
+		e.Message = fmt.Sprintf("this proxy lets a client have "+what+"; slow down, or use more proxies", l.Limit)
+		e.RetryAfter = max(l.RetryAfter, time.Second)
+	}
+	return &refusal{wire.CodeNotReady, e}
+}
+
 func tooLarge(limit int) *refusal {
 	return &refusal{wire.CodeError, openai.TooLarge(int64(limit), -1)}
 }

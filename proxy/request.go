@@ -196,7 +196,14 @@ func (r *request) admit(q *tl.ClientRunQueryEx) *refusal {
 		return badRequest("proxy: not an HTTP request: %v", err)
 	}
 	r.deadline = time.Now().Add(time.Duration(min(q.Timeout, maxTimeout.Seconds()) * float64(time.Second)))
-	return r.take(q)
+	if err := p.limits.Begin(r.client.account); err != nil {
+		return limited(err)
+	}
+	why := r.take(q)
+	if why != nil {
+		p.limits.End(r.client.account, 0)
+	}
+	return why
 }
 
 // take takes everything that a running request occupies, or nothing.

@@ -52,7 +52,7 @@ func sparkline(values []float64, width int) string {
 		}
 		at := 0
 		if most > least {
-			at = int((sum/float64(len(part)) - least) / (most - least) * float64(len(bars)-1) + 0.5)
+			at = int((sum/float64(len(part))-least)/(most-least)*float64(len(bars)-1) + 0.5)
 		}
 		b.WriteRune(bars[min(max(at, 0), len(bars)-1)])
 	}
