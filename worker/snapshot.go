@@ -61,6 +61,7 @@ type Local struct {
 	OwnerAddress string `json:"owner_address"`
 	Model        string `json:"model"`
 	Coefficient  int32  `json:"coefficient"`
+	Auto         bool   `json:"price_follows_demand"`
 	CheckImages  bool   `json:"check_image_hashes"`
 	Connections  int    `json:"proxy_connections"`
 }
@@ -110,7 +111,7 @@ func (w *Worker) Snapshot() Snapshot {
 			Active: w.slots.active(), MaxActive: w.cfg.MaxActive},
 		Stats: w.stats.values(),
 		Local: Local{RootAddress: w.cfg.RootAddress.String(), OwnerAddress: ownerText(w.cfg.OwnerAddress), Model: w.cfg.Model,
-			Coefficient: w.coefficient, CheckImages: w.cfg.CheckImages, Connections: w.cfg.Connections},
+			Coefficient: w.coefficient, Auto: w.demand != nil, CheckImages: w.cfg.CheckImages, Connections: w.cfg.Connections},
 		Root:    w.cfg.Registry.Root(),
 		Engine:  Engine{URL: redacted(w.engine), Healthy: w.engineErr == nil && w.idle&engineDown == 0},
 		Proxies: []ProxyStatus{}, Settlement: money,
