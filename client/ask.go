@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"time"
@@ -34,7 +33,9 @@ func (c *Client) ask(ctx context.Context, rq *request) (a *answer, err error) {
 	}
 	for attempt := 1; ; attempt++ {
 		rq.tried = append(rq.tried, l)
+		began := c.cfg.Now()
 		a, err = c.try(ctx, rq, l)
+		l.learn(began, a, err)
 		elsewhere, wait := retryable(a, err)
 		elsewhere = elsewhere && (!rq.wishes.NoFallbacks || untouched(a, err))
 		if !elsewhere || attempt == attempts || ctx.Err() != nil {
@@ -135,9 +136,8 @@ func (c *Client) explain(ctx context.Context, rq *request, l *link, t taken) *fa
 	return &f
 }
 
-// pick chooses among the ready connections that were not tried: first those
-// whose proxy has the model, then the least busy, then at random. With wait
-// set it waits for one to become ready.
+// pick chooses among the ready connections that were not tried. With wait set
+// it waits for one to become ready.
 func (c *Client) pick(ctx context.Context, rq *request, wait bool) (*link, error) {
 	var timeout <-chan time.Time
 	for {
@@ -175,30 +175,6 @@ func noProxy(ready []*link, rq *request) *failure {
 		why = "no connected proxy knows the wishes in provider, and they forbid an answer against them; drop only, ignore and allow_fallbacks, or connect to other proxies"
 	}
 	return &failure{as: openai.Unavailable(openai.CodeNoProxy, 5*time.Second, "%s", why)}
-}
-
-func choose(ready []*link, rq *request) *link {
-	var best *link
-	var bestRank, bestBusy int64
-	ties := 0
-	for _, l := range ready {
-		if !l.usable(rq) {
-			continue
-		}
-		rank, busy := int64(l.table.rank(rq.options.Model)), l.outstanding.Load()
-		if rq.wishful() && !l.market {
-			rank += 10
-		}
-		switch {
-		case best == nil || rank < bestRank || rank == bestRank && busy < bestBusy:
-			best, bestRank, bestBusy, ties = l, rank, busy, 1
-		case rank == bestRank && busy == bestBusy:
-			if ties++; rand.IntN(ties) == 0 {
-				best = l
-			}
-		}
-	}
-	return best
 }
 
 func (l *link) usable(rq *request) bool {

@@ -45,8 +45,9 @@ type link struct {
 	market     bool // it knows wishes and tells of its market
 	upSince    time.Time
 
-	table table     // models it serves
-	pay   chan bool // a payment waits to be verified
+	table   table     // models it serves
+	quality quality   // how it has done
+	pay     chan bool // a payment waits to be verified
 
 	outstanding atomic.Int64
 	big         chan struct{} // full while a big query is queued
