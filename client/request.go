@@ -2,6 +2,7 @@ package client
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"net/textproto"
@@ -40,6 +41,8 @@ type request struct {
 	path     string
 	options  openai.Options
 	wishes   tl.CocoonWishes
+	begins   [sha256.Size]byte // hash of the conversation's beginning, if familiar
+	familiar bool
 	query    []byte // boxed http.request; nil once an answer has begun
 	memory   int64  // taken from the client's budget for query
 	start    time.Time
@@ -79,6 +82,9 @@ func (c *Client) newRequest(path string, h http.Header, body []byte) (*request, 
 		return nil, err
 	}
 	rq.deadline = rq.start.Add(options.Timeout)
+	if !c.cfg.NoAffinity && !options.Encrypted {
+		rq.begins, rq.familiar = beginning(path, rq.model(), forward)
+	}
 	if forward, err = rq.seal(mode, h, forward); err != nil {
 		return nil, err
 	}
@@ -164,7 +170,7 @@ func (rq *request) message(l *link, id tl.Int256, left time.Duration) tl.Object 
 		q.Flags |= 2
 		q.PublicKey = rq.options.ReceiverPublicKey
 	}
-	if l.market && (rq.wishful() || rq.options.Explain) {
+	if l.market && (rq.wishful() || rq.familiar || rq.options.Explain) {
 		return rq.wished(q, l)
 	}
 	if l.version > 0 {

@@ -130,6 +130,9 @@ func (rq *request) wished(q *tl.ClientRunQueryEx, l *link) *tl.CocoonRunQuery {
 		ModelName: q.ModelName, Query: q.Query, MaxCoefficient: q.MaxCoefficient, MaxTokens: q.MaxTokens, Timeout: q.Timeout,
 		RequestID: q.RequestID, MinConfigVersion: q.MinConfigVersion, PublicKey: q.PublicKey, Wishes: rq.wishes,
 	}
+	if rq.familiar {
+		more.Affinity = rq.client.affinity.digest(l.key, &rq.begins)
+	}
 	if rq.options.Debug {
 		more.Flags |= wantsDebug
 	}

@@ -125,3 +125,38 @@ func TestOnlyTheProxySaysWho(t *testing.T) {
 		}
 	})
 }
+
+// Who served the beginning of a conversation serves the rest.
+func TestAffinityFindsTheWorker(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		for i := range 8 {
+			r.worker(workerOptions{version: 4, owner: fmt.Sprintf("0:%064x", 0xabc0+i)}).serve(10)
+		}
+		c := r.client(4, allFeatures)
+		by, familiar := map[string]string{}, 0
+		for i := range 40 {
+			q := wishing(i, tl.CocoonWishes{})
+			q.Affinity = []byte(fmt.Sprintf("conversation %03d", i%4))
+			c.send(q)
+			a := c.answer(requestID(i), true)
+			who, same := a.header(headerWorker), string(q.Affinity)
+			if strings.Contains(a.header(headerWhy), "familiar") {
+				familiar++
+				if by[same] != who {
+					t.Errorf("%s: served by %s, which had not seen it: %s", same, who, a.header(headerWhy))
+				}
+			}
+			by[same] = who
+			time.Sleep(time.Second)
+		}
+		if familiar < 30 {
+			t.Errorf("%d of 36 later turns went to the worker that knows the conversation", familiar)
+		}
+		q := wishing(100, tl.CocoonWishes{}) // of another length: no digest
+		q.Affinity = []byte("short")
+		c.send(q)
+		if a := c.answer(requestID(100), true); a.head.StatusCode != 200 || strings.Contains(a.header(headerWhy), "familiar") {
+			t.Errorf("%s", a.header(headerWhy))
+		}
+	})
+}
