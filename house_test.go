@@ -59,6 +59,7 @@ var arrows = map[string][]string{
 	// Whoever imports it is linked dynamically: only cmd/cocoon-gpu may.
 
 	// Whoever imports it is linked dynamically: only cmd/cocoon-gpu may.
+	"market/marketsim": {"market"}, // rules of selection against each other
 }
 
 // Wiring and tools may import everything: that is what they are for.

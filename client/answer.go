@@ -59,6 +59,7 @@ func (a *answer) setHeader(h http.Header) {
 	if a.sealed != nil {
 		h[headerEncryption] = []string{EncryptionV1}
 	}
+	a.explain(h)
 	a.setCost(h)
 }
 
@@ -78,7 +79,7 @@ func (a *answer) setCost(h http.Header) {
 var keptBack = map[string]bool{
 	"Connection": true, "Keep-Alive": true, "Proxy-Connection": true, "Proxy-Authenticate": true, "Te": true, "Trailer": true,
 	"Transfer-Encoding": true, "Upgrade": true, "Content-Length": true, "Date": true,
-	"Set-Cookie": true, "X-Request-Id": true, headerCost: true, headerAttestation: true, headerEncryption: true,
+	"Set-Cookie": true, "X-Request-Id": true, headerCost: true, headerAttestation: true, headerIgnored: true, headerEncryption: true,
 	"Access-Control-Allow-Origin": true, "Access-Control-Allow-Credentials": true, "Access-Control-Allow-Headers": true,
 	"Access-Control-Allow-Methods": true, "Access-Control-Expose-Headers": true, "Access-Control-Max-Age": true,
 }

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"time"
@@ -34,8 +33,11 @@ func (c *Client) ask(ctx context.Context, rq *request) (a *answer, err error) {
 	}
 	for attempt := 1; ; attempt++ {
 		rq.tried = append(rq.tried, l)
+		began := c.cfg.Now()
 		a, err = c.try(ctx, rq, l)
+		l.learn(began, a, err)
 		elsewhere, wait := retryable(a, err)
+		elsewhere = elsewhere && (!rq.wishes.NoFallbacks || untouched(a, err))
 		if !elsewhere || attempt == attempts || ctx.Err() != nil {
 			return c.unknownKey(rq, a, err)
 		}
@@ -59,6 +61,16 @@ func retryable(a *answer, err error) (elsewhere, wait bool) {
 	}
 	f, ok := err.(*failure)
 	return ok && f.elsewhere, ok && f.lost
+}
+
+// untouched says that no worker has had the request, as far as the proxy tells.
+// A lost connection tells nothing.
+func untouched(a *answer, err error) bool {
+	if a != nil {
+		return a.head.StatusCode != 502 && a.head.StatusCode != 504
+	}
+	f, ok := err.(*failure)
+	return ok && !f.lost && f.code != 0
 }
 
 // refusedHere tells a proxy's own refusal, which carries the network's code,
@@ -124,9 +136,8 @@ func (c *Client) explain(ctx context.Context, rq *request, l *link, t taken) *fa
 	return &f
 }
 
-// pick chooses among the ready connections that were not tried: first those
-// whose proxy has the model, then the least busy, then at random. With wait
-// set it waits for one to become ready.
+// pick chooses among the ready connections that were not tried. With wait set
+// it waits for one to become ready.
 func (c *Client) pick(ctx context.Context, rq *request, wait bool) (*link, error) {
 	var timeout <-chan time.Time
 	for {
@@ -160,30 +171,12 @@ func noProxy(ready []*link, rq *request) *failure {
 	if len(ready) > 0 && rq.options.Encrypted {
 		why = "no connected proxy carries encrypted requests (protocol version 3)"
 	}
+	if len(ready) > 0 && rq.binding() {
+		why = "no connected proxy knows the wishes in provider, and they forbid an answer against them; drop only, ignore and allow_fallbacks, or connect to other proxies"
+	}
 	return &failure{as: openai.Unavailable(openai.CodeNoProxy, 5*time.Second, "%s", why)}
 }
 
-func choose(ready []*link, rq *request) *link {
-	var best *link
-	var bestRank, bestBusy int64
-	ties := 0
-	for _, l := range ready {
-		if !l.usable(rq) {
-			continue
-		}
-		rank, busy := int64(l.table.rank(rq.options.Model)), l.outstanding.Load()
-		switch {
-		case best == nil || rank < bestRank || rank == bestRank && busy < bestBusy:
-			best, bestRank, bestBusy, ties = l, rank, busy, 1
-		case rank == bestRank && busy == bestBusy:
-			if ties++; rand.IntN(ties) == 0 {
-				best = l
-			}
-		}
-	}
-	return best
-}
-
 func (l *link) usable(rq *request) bool {
-	return !slices.Contains(rq.tried, l) && (!rq.options.Encrypted || l.version >= versionKeys)
+	return !slices.Contains(rq.tried, l) && (!rq.options.Encrypted || l.version >= versionKeys) && (l.market || !rq.binding())
 }

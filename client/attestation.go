@@ -57,9 +57,16 @@ func (c *Client) document(ctx context.Context, path string) ([]byte, error) {
 	if path == pathAttestation {
 		return json.Marshal(c.attestations())
 	}
+	if isMarket(path) {
+		return c.marketDocument(ctx, path)
+	}
 	return c.modelsDocument(ctx, path)
 }
 
+func isMarket(path string) bool {
+	return path == pathMarket || strings.HasPrefix(path, pathMarket+"/") && len(path) > len(pathMarket)+1
+}
+
 func isDocument(path string) bool {
-	return path == pathModels || path == pathAttestation || strings.HasPrefix(path, pathModels+"/") && len(path) > len(pathModels)+1
+	return path == pathModels || path == pathAttestation || isMarket(path) || strings.HasPrefix(path, pathModels+"/") && len(path) > len(pathModels)+1
 }

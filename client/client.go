@@ -41,6 +41,7 @@ type Client struct {
 	root   *address.Address
 	// forwarded lists the request headers that travel.
 	forwarded []string
+	affinity  affinityKey
 
 	memory budget
 	wire   *wire.Budget
@@ -75,7 +76,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	cfg.setDefaults()
 	c := &Client{
-		cfg: cfg, wallet: wallet, root: root, forwarded: forwarded, wire: wire.NewBudget(int(min(cfg.MaxMemory, 1<<30))),
+		cfg: cfg, wallet: wallet, root: root, forwarded: forwarded, affinity: newAffinityKey(), wire: wire.NewBudget(int(min(cfg.MaxMemory, 1<<30))),
 		targets: map[string]*target{}, retired: map[*target]struct{}{}, more: make(chan struct{}), look: make(chan struct{}, 1), accounts: map[string]*account{}, shunned: map[fieldcrypt.PublicKey]time.Time{},
 	}
 	c.memory.limit = cfg.MaxMemory

@@ -85,6 +85,10 @@ type Config struct {
 	// [EncryptionV1].
 	Encryption string
 
+	// NoAffinity stops telling proxies, by a keyed digest, which requests begin
+	// alike, so that the worker that knows the beginning cannot be found again.
+	NoAffinity bool
+
 	// MaxBody bounds a request body in bytes. Default 15 MiB, maximum
 	// 16 MiB − 64 KiB: a request is one frame.
 	MaxBody int64

@@ -246,7 +246,7 @@ func (l *link) present(ctx context.Context, limit time.Duration, fn tl.Object) e
 // negotiate learns which of our extensions the proxy knows. One that set the
 // bit and knows no such question is treated as a proxy of the reference.
 func (l *link) negotiate(ctx context.Context) error {
-	theirs, err := ask[tl.CocoonFeatures](ctx, l, featuresLimit, &tl.CocoonGetFeatures{Names: []string{tl.FeatureCancel, tl.FeatureQueue}})
+	theirs, err := ask[tl.CocoonFeatures](ctx, l, featuresLimit, &tl.CocoonGetFeatures{Names: []string{tl.FeatureCancel, tl.FeatureQueue, tl.FeatureMarket}})
 	var refused *wire.QueryError
 	if errors.As(err, &refused) {
 		return nil
@@ -255,5 +255,6 @@ func (l *link) negotiate(ctx context.Context) error {
 		return err
 	}
 	l.canCancel = slices.Contains(theirs.Names, tl.FeatureCancel)
+	l.market = l.version > 0 && slices.Contains(theirs.Names, tl.FeatureMarket)
 	return nil
 }

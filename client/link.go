@@ -42,10 +42,12 @@ type link struct {
 	contract   *address.Address // ours with it
 	account    *account
 	canCancel  bool
+	market     bool // it knows wishes and tells of its market
 	upSince    time.Time
 
-	table table     // models it serves
-	pay   chan bool // a payment waits to be verified
+	table   table     // models it serves
+	quality quality   // how it has done
+	pay     chan bool // a payment waits to be verified
 
 	outstanding atomic.Int64
 	big         chan struct{} // full while a big query is queued

@@ -30,6 +30,15 @@ type table struct {
 type modelTable struct {
 	at      time.Time
 	workers map[string][]openai.ModelWorker
+	book    map[string]*tl.CocoonBookModel // nil of a proxy that tells nothing of its market
+}
+
+// book is what the proxy last told of the model's market; nil if nothing.
+func (t *table) book(model string) *tl.CocoonBookModel {
+	if m := t.models.Load(); m != nil {
+		return m.book[model]
+	}
+	return nil
 }
 
 // has says whether the proxy is known to list the model.
@@ -68,7 +77,7 @@ func (l *link) refresh(ctx context.Context, maxAge time.Duration) {
 		l.c.cfg.Log.Debug("model list", "proxy", l.addr, "error", err)
 		return
 	}
-	l.table.models.Store(&modelTable{at: now, workers: workers})
+	l.table.models.Store(&modelTable{at: now, workers: workers, book: l.askBook(ctx)})
 }
 
 // askTypes falls back to the legacy question, which only knows counts.
@@ -91,6 +100,22 @@ func (l *link) askTypes(ctx context.Context) (map[string][]openai.ModelWorker, e
 		}
 	}
 	return models, nil
+}
+
+// askBook asks how the market is, if the proxy tells.
+func (l *link) askBook(ctx context.Context) map[string]*tl.CocoonBookModel {
+	if !l.market {
+		return nil
+	}
+	b, err := ask[tl.CocoonBook](ctx, l, tableLimit, &tl.CocoonGetBook{})
+	if err != nil {
+		return nil
+	}
+	models := make(map[string]*tl.CocoonBookModel, len(b.Models))
+	for i := range b.Models[:min(len(b.Models), maxModels)] {
+		models[b.Models[i].Name] = &b.Models[i]
+	}
+	return models
 }
 
 func (l *link) askTypesLegacy(ctx context.Context) (map[string][]openai.ModelWorker, error) {
@@ -151,15 +176,15 @@ func (c *Client) Models(ctx context.Context) ([]openai.Model, error) {
 	if !known {
 		return nil, openai.BadGateway(openai.CodeBadAnswer, "no proxy says which models it serves")
 	}
-	return c.list(workers), nil
+	return c.list(workers, links), nil
 }
 
-func (c *Client) list(workers map[string][]openai.ModelWorker) []openai.Model {
+func (c *Client) list(workers map[string][]openai.ModelWorker, links []*link) []openai.Model {
 	models := make([]openai.Model, 0, len(workers))
 	for _, name := range slices.Sorted(maps.Keys(workers)) {
 		w := workers[name]
 		slices.SortStableFunc(w, func(a, b openai.ModelWorker) int { return cmp.Compare(a.Coefficient, b.Coefficient) })
-		models = append(models, openai.Model{ID: name, Object: "model", Created: c.models.created(name, c.cfg.Now()), OwnedBy: "cocoon", Workers: w})
+		models = append(models, openai.Model{ID: name, Object: "model", Created: c.models.created(name, c.cfg.Now()), OwnedBy: "cocoon", Workers: w, Market: quote(name, links)})
 	}
 	return models
 }

@@ -45,6 +45,7 @@ type scriptedProxy struct {
 	refuse   error // dialing fails
 	sessions []*session
 	queries  []*tl.ClientRunQueryEx
+	wishes   []*tl.CocoonRunQuery // those of them that came with more
 	auths    []string
 	cancels  chan tl.Int256
 	conns    chan *session // each one that is authorised
@@ -243,6 +244,11 @@ func (s *session) Packet(_ *wire.Conn, data []byte) {
 	case *tl.ClientRunQueryEx:
 		s.run(m)
 	case *tl.ClientRunQuery:
+		s.run(&tl.ClientRunQueryEx{ModelName: m.ModelName, Query: m.Query, MaxCoefficient: m.MaxCoefficient, MaxTokens: m.MaxTokens, Timeout: m.Timeout, RequestID: m.RequestID, MinConfigVersion: m.MinConfigVersion})
+	case *tl.CocoonRunQuery:
+		s.p.mu.Lock()
+		s.p.wishes = append(s.p.wishes, m)
+		s.p.mu.Unlock()
 		s.run(&tl.ClientRunQueryEx{ModelName: m.ModelName, Query: m.Query, MaxCoefficient: m.MaxCoefficient, MaxTokens: m.MaxTokens, Timeout: m.Timeout, RequestID: m.RequestID, MinConfigVersion: m.MinConfigVersion})
 	case *tl.CocoonCancelQuery:
 		s.p.cancels <- m.RequestID

@@ -2,6 +2,7 @@ package client
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"net/textproto"
@@ -39,6 +40,9 @@ const margin = 0.95
 type request struct {
 	path     string
 	options  openai.Options
+	wishes   tl.CocoonWishes
+	begins   [sha256.Size]byte // hash of the conversation's beginning, if familiar
+	familiar bool
 	query    []byte // boxed http.request; nil once an answer has begun
 	memory   int64  // taken from the client's budget for query
 	start    time.Time
@@ -72,8 +76,15 @@ func (c *Client) newRequest(path string, h http.Header, body []byte) (*request, 
 	if options.Timeout == 0 {
 		options.Timeout = c.cfg.Timeout
 	}
+	options.MaxCoefficient = ceiling(options.Provider, c.cfg.Registry.Root(), options.MaxCoefficient)
 	rq := &request{path: path, options: options, start: c.cfg.Now(), client: c}
+	if rq.wishes, err = wishes(options.Provider); err != nil {
+		return nil, err
+	}
 	rq.deadline = rq.start.Add(options.Timeout)
+	if !c.cfg.NoAffinity && !options.Encrypted {
+		rq.begins, rq.familiar = beginning(path, rq.model(), forward)
+	}
 	if forward, err = rq.seal(mode, h, forward); err != nil {
 		return nil, err
 	}
@@ -158,6 +169,9 @@ func (rq *request) message(l *link, id tl.Int256, left time.Duration) tl.Object 
 	if l.version >= versionKeys { // older parsers take the key for garbage behind the message
 		q.Flags |= 2
 		q.PublicKey = rq.options.ReceiverPublicKey
+	}
+	if l.market && (rq.wishful() || rq.familiar || rq.options.Explain) {
+		return rq.wished(q, l)
 	}
 	if l.version > 0 {
 		return q

@@ -51,6 +51,19 @@ func Tokens(count, coefficient int64, multiplier uint32) int64 {
 	return int64(v)
 }
 
+// Raw is the least count that [Tokens] could have made adjusted tokens of; 0 when
+// there is none.
+func Raw(adjusted, coefficient int64, multiplier uint32) int64 {
+	if adjusted <= 0 || coefficient <= 0 || multiplier == 0 {
+		return 0
+	}
+	v := float64(adjusted) / (float64(coefficient) * 0.001) / (float64(multiplier) * 0.0001)
+	if v >= math.MaxInt64/2 {
+		return math.MaxInt64 / 2
+	}
+	return int64(math.Ceil(v * (1 - 1e-12))) // less what the division may have added
+}
+
 // add never wraps: a total that does not fit is the largest there is.
 func add(a, b int64) int64 {
 	if a > math.MaxInt64-b {

@@ -59,3 +59,23 @@ func TestAdjust(t *testing.T) {
 		}
 	}
 }
+
+// Raw undoes Tokens, but for what truncation has lost.
+func TestRaw(t *testing.T) {
+	for _, x := range []struct {
+		count, coefficient int64
+		multiplier         uint32
+	}{{1, 1000, 10000}, {9, 4000, 80000}, {1234567, 1100, 10000}, {500, 1000, 80000}, {77, 65535, 20000}} {
+		if got := Raw(Tokens(x.count, x.coefficient, x.multiplier), x.coefficient, x.multiplier); got != x.count {
+			t.Errorf("Raw of %+v = %d", x, got)
+		}
+	}
+	for _, x := range [][3]int64{{0, 1000, 10000}, {-1, 1000, 10000}, {5, 0, 10000}, {5, 1000, 0}} {
+		if got := Raw(x[0], x[1], uint32(x[2])); got != 0 {
+			t.Errorf("Raw(%v) = %d, want 0", x, got)
+		}
+	}
+	if got := Raw(math.MaxInt64, 1, 1); got != math.MaxInt64/2 {
+		t.Errorf("Raw of the largest = %d", got)
+	}
+}

@@ -4,39 +4,44 @@
 // Start with [New]. Workers make offers ([Market.Add]), requests pick one
 // ([Market.Pick]) and say how it went ([Market.Done]). A request that finds
 // all workers busy may wait ([Market.Enqueue]); after anything that can free a
-// place, [Market.Match] says who goes next. Every decision comes with its
-// reasons ([Decision]).
+// place, [Market.Match] says who goes next. Where the first answer is late, a
+// second worker may be asked ([Market.Hedge]). Every decision comes with its
+// reasons ([Decision]), and a worker without work can ask for them ([Market.Why]).
+// [Limiter] and [Pricer] stand beside the market: how much a client may ask, and
+// what a worker should.
 //
 // # How an offer is chosen
 //
-// Among offers that are free (enabled, below their limit, not set aside for failing) and
-// not dearer than the caller accepts, one with the lowest score:
+// Among offers that are free (enabled, below their limit, not set aside for failing),
+// not dearer than the caller accepts and able to do what he needs, one with the lowest score:
 //
-//	price × (1 + load)² × slowness × 2^failures
+//	(price + usual price × slowness) × 2^failures / (1 - share lost)²
 //
-// Price is the coefficient, load is running ÷ limit, so a worker that is
-// nearly full must be four times cheaper than an idle one. Slowness compares
-// the worker's smoothed time to the first answer with that of all workers of the model, square
-// root, within 0.7 and 2. Failures in a row double the score; at three the offer is set
+// Price is the coefficient. Slowness is the time that the request
+// would take on this worker beside what runs there, and take from it, over what the model's usual one takes: each worker's
+// time to the first answer, as a line over the length of the question, and its time a token, as a line over the number of requests at once, are
+// learned from its own answers, and until there are some it counts as an average
+// one that slows down as it fills. Failures in a row double the score; at three the offer is set
 // aside for a growing while, then tried with one request at a time. Chance decides
 // among all that are within a twentieth of the best, so that equals share the work.
+// A worker that served the same [Want.Affinity] before has a lead as large as what it
+// need not read again. One request in fifty goes to whoever has waited longest for
+// work, if it is not much dearer than usual: what nobody tries nobody knows.
+// Callers may rank by price or time alone, and name workers ([Wishes]).
 //
 // # What it costs
 //
 // Offers of a model lie in a segment tree ordered by price, whose nodes know the
-// best score and the number of free offers below them. A pick and its end cost O(log n) each; an offer
-// that comes, goes or changes its price costs O(n) once, at the next pick.
+// best score of each kind and the number of free offers below them. A pick, its end, and an offer
+// that comes, goes or changes its price cost O(log n) each; so does joining and leaving the queue.
 //
 // The package has no network, no clock and no randomness of its own: the same
 // seed and the same calls give the same decisions.
 package market
 
 import (
-	"cmp"
-	"maps"
-	"math"
+	"container/list"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 )
@@ -47,24 +52,33 @@ type Config struct {
 	Seed uint64
 	// QueueLimit is how many requests may wait per model; 0 is 256, negative is none.
 	QueueLimit int
+	// HedgeShare is how many second workers may be asked per request, on average; 0 is a
+	// fiftieth, negative is none.
+	HedgeShare float64
+	// Without lists facts that shall not count, for those who want to know what each is worth.
+	Without Facts
 	// Now dates failures and waits. Nil means time.Now.
 	Now func() time.Time
 }
 
-// How failing offers are treated.
+// Facts is a set of things that a decision takes into account.
+type Facts uint
+
 const (
-	failuresToEject = 3
-	firstBackOff    = time.Second
-	longestBackOff  = time.Minute
-	// A request without an answer is the worker's failure after so long, and so many times the usual.
-	shortestLate = 5 * time.Second
-	lateFactor   = 4
-	// maxModels bounds the models that are remembered after their last worker left.
-	maxModels = 1024
-	// maxRemembered bounds the failing workers remembered per model after they disconnect, for rememberFor each.
-	maxRemembered = 256
-	rememberFor   = 5 * time.Minute
+	// Size is the request's own length.
+	Size Facts = 1 << iota
+	// Speed is what is known of a worker's pace.
+	Speed
+	// Success is the share of requests that a worker lost; failures in a row count all the same.
+	Success
+	// Probes are requests for those that nobody has asked for long.
+	Probes
+	// Affinity is the memory of who served what.
+	Affinity
 )
+
+// maxModels bounds the models that are remembered after their last worker left.
+const maxModels = 1024
 
 // Market knows every offer and everybody who waits. Safe for concurrent use;
 // every method is short and waits for nothing.
@@ -85,6 +99,9 @@ func New(cfg Config) *Market {
 	if cfg.QueueLimit == 0 {
 		cfg.QueueLimit = 256
 	}
+	if cfg.HedgeShare == 0 {
+		cfg.HedgeShare = 0.02
+	}
 	return &Market{cfg: cfg, rand: rand.New(rand.NewPCG(cfg.Seed, 0)), models: map[string]*pool{}}
 }
 
@@ -99,8 +116,13 @@ type Terms struct {
 	Limit int
 	// Version is the protocol version of the worker's connection.
 	Version int32
-	// Key names the worker over reconnections, so that a failing one does not come back with a clean record.
+	// Key names the worker over reconnections, so that a failing one does not come back with a clean
+	// record, and in callers' wishes. Offers may share one.
 	Key string
+	// Context is how many tokens a question and its answer may have together; 0 is unknown, and does for all.
+	Context int
+	// Has is what it can do; 0 is unknown, and does for all.
+	Has Capability
 	// Enabled says whether it takes requests from the start.
 	Enabled bool
 	// Ref is whatever the caller wants to find again.
@@ -111,33 +133,42 @@ type Terms struct {
 type Offer struct {
 	Terms
 	pool    *pool
+	traits  traits
 	serial  uint64
 	at      int // place in the tree
-	score   float64
+	score   scores
 	running int
+	slots   int        // that it counts for in the pool
+	picked  int        // requests it got, ever
+	waits   *list.List // of the idlers
+	idle    *list.Element
+	lastAt  time.Time // it got work
+	rest    int       // place among those that rest, from 1; 0 is none
 	health
 	gone bool
 }
 
-// health is how a worker has done lately.
-type health struct {
-	failures int           // in a row
-	failedAt time.Time     // the last of them
-	retryAt  time.Time     // when to try again, once failures reached the limit
-	first    time.Duration // smoothed time to the first answer, 0 when unknown
-	until    time.Time     // when to forget, for a worker that left
-}
-
 // pool is everything about one model.
 type pool struct {
-	name       string
-	offers     tree
-	free       int
-	first      time.Duration // smoothed time to the first answer of all workers
-	service    time.Duration // smoothed time of a whole request
-	ejected    []*Offer
-	remembered map[string]health
-	queue      queue
+	name    string
+	without Facts
+	offers  tree
+	byKey   map[string][]*Offer
+	slots   int // of all that take requests
+	running int
+
+	pace    pace
+	paid    float64       // smoothed coefficient that requests were served for
+	service time.Duration // smoothed time of a whole request
+
+	failing int   // offers with too many failures in a row
+	resting rests // those of them that rest
+	idle    idlers
+	memory  memory
+	served  servedBy
+	recent  recent
+	hedges  float64 // second workers that may be asked now
+	queue   queue
 }
 
 func (m *Market) pool(model string) *pool {
@@ -146,7 +177,7 @@ func (m *Market) pool(model string) *pool {
 		if len(m.models) >= maxModels {
 			m.forgetModels()
 		}
-		p = &pool{name: model, remembered: map[string]health{}}
+		p = &pool{name: model, without: m.cfg.Without, byKey: map[string][]*Offer{}}
 		m.models[model] = p
 	}
 	return p
@@ -154,7 +185,7 @@ func (m *Market) pool(model string) *pool {
 
 func (m *Market) forgetModels() {
 	for name, p := range m.models {
-		if len(p.offers.sorted) == 0 && p.queue.len == 0 {
+		if p.offers.len == 0 && p.queue.len() == 0 {
 			delete(m.models, name)
 		}
 	}
@@ -166,17 +197,17 @@ func (m *Market) Add(t Terms) *Offer {
 	defer m.mu.Unlock()
 	m.serial++
 	t.Limit = max(t.Limit, 1)
-	p := m.pool(t.Model)
-	o := &Offer{Terms: t, pool: p, serial: m.serial, score: math.Inf(1)}
-	if h, ok := p.remembered[t.Key]; ok && h.until.After(m.cfg.Now()) {
-		o.health = h
-		if o.failures >= failuresToEject {
-			p.ejected = append(p.ejected, o)
-		}
+	p, now := m.pool(t.Model), m.cfg.Now()
+	o := &Offer{Terms: t, pool: p, traits: t.traits(), serial: m.serial, score: unfit}
+	o.health = p.memory.recall(t.Key, now)
+	if o.failures >= failuresToEject {
+		p.failing++
+		p.resting.add(o)
 	}
-	delete(p.remembered, t.Key)
+	p.byKey[t.Key] = append(p.byKey[t.Key], o)
+	p.idle.add(o)
 	p.offers.insert(o)
-	m.rescore(o)
+	m.rescore(o, now)
 	return o
 }
 
@@ -187,27 +218,32 @@ func (m *Market) Remove(o *Offer) {
 	if o.gone {
 		return
 	}
+	p, now := o.pool, m.cfg.Now()
 	o.gone = true
-	m.rescore(o)
-	o.pool.offers.remove(o)
-	o.pool.ejected = slices.DeleteFunc(o.pool.ejected, func(x *Offer) bool { return x == o })
-	m.remember(o)
+	m.rescore(o, now)
+	p.offers.remove(o)
+	p.idle.leave(o)
+	p.forgetKey(o)
+	if o.failures >= failuresToEject {
+		p.failing--
+	}
+	p.resting.remove(o)
+	p.memory.keep(o, now)
 }
 
-// remember keeps the bad record of an offer that is gone.
-func (m *Market) remember(o *Offer) {
-	p := o.pool
-	if o.failures == 0 || o.Key == "" {
-		return
+func (p *pool) forgetKey(o *Offer) {
+	list := p.byKey[o.Key]
+	for i, x := range list {
+		if x == o {
+			list[i] = list[len(list)-1]
+			list[len(list)-1] = nil
+			list = list[:len(list)-1]
+			break
+		}
 	}
-	if len(p.remembered) >= maxRemembered {
-		maps.DeleteFunc(p.remembered, func(_ string, h health) bool { return !h.until.After(m.cfg.Now()) })
+	if p.byKey[o.Key] = list; len(list) == 0 {
+		delete(p.byKey, o.Key)
 	}
-	if len(p.remembered) >= maxRemembered {
-		return
-	}
-	o.until = m.cfg.Now().Add(rememberFor)
-	p.remembered[o.Key] = o.health
 }
 
 // SetEnabled lets the offer take requests, or stops it; running ones go on.
@@ -215,56 +251,37 @@ func (m *Market) SetEnabled(o *Offer, enabled bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	o.Enabled = enabled
-	m.rescore(o)
+	m.rescore(o, m.cfg.Now())
 }
 
 // SetCoefficient changes the price for requests to come.
 func (m *Market) SetCoefficient(o *Offer, c uint32) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	o.Coefficient = c
-	if !o.gone {
-		o.pool.offers.stale = true
+	if o.gone || o.Coefficient == c {
+		o.Coefficient = c
+		return
 	}
-	m.rescore(o)
+	o.pool.offers.remove(o)
+	o.Coefficient = c
+	o.score = o.rate(m.cfg.Now())
+	o.pool.offers.insert(o)
 }
 
 // rescore notes that something about the offer has changed. mu is held.
-func (m *Market) rescore(o *Offer) {
-	was := o.free()
-	o.score = o.rate(m.cfg.Now())
-	o.pool.free += o.free() - was
-	if !o.gone {
+func (m *Market) rescore(o *Offer, now time.Time) {
+	slots := o.Limit
+	if o.gone || !o.Enabled || o.failures >= failuresToEject {
+		slots = 0
+	}
+	o.pool.slots += slots - o.slots
+	o.slots = slots
+	if o.score = o.rate(now); !o.gone {
 		o.pool.offers.update(o)
 	}
 }
 
-// free is 1 or 0, to be counted.
-func (o *Offer) free() int {
-	if math.IsInf(o.score, 1) {
-		return 0
-	}
-	return 1
-}
-
-// rate is the score of the package comment; infinite when the offer is not free.
-func (o *Offer) rate(now time.Time) float64 {
-	limit := o.Limit
-	if o.failures >= failuresToEject {
-		if limit = 1; now.Before(o.retryAt) {
-			limit = 0
-		}
-	}
-	if o.gone || !o.Enabled || o.running >= limit {
-		return math.Inf(1)
-	}
-	load := 1 + float64(o.running)/float64(o.Limit)
-	score := math.Max(float64(o.Coefficient), 1) * load * load
-	if o.first > 0 && o.pool.first > 0 {
-		score *= min(2, max(0.7, math.Sqrt(float64(o.first)/float64(o.pool.first))))
-	}
-	return math.Ldexp(score, min(o.failures, 20))
-}
+func (o *Offer) free() bool { return o.score[Balanced] < inf }
 
 // Outcome says how a request went, seen from the market.
 type Outcome int
@@ -280,33 +297,43 @@ const (
 	Late
 	// Neutral means nobody can tell: the caller left or sent nonsense.
 	Neutral
+	// Overtaken means that a second worker was asked and answered first. This one is not to blame,
+	// but that it took so long is remembered.
+	Overtaken
 )
 
-// Done ends a request. First is the time from Pick to the first answer, total
-// to the end. The grants are for those who waited for the place: nobody who comes
+// Done ends a request. The grants are for those who waited for the place: nobody who comes
 // later can take it from them.
-func (m *Market) Done(o *Offer, how Outcome, first, total time.Duration) []Grant {
+func (m *Market) Done(o *Offer, how Outcome, took Took) []Grant {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	o.running--
-	if how == Late && o.pool.service > 0 && total > max(shortestLate, lateFactor*o.pool.service) {
+	p, now := o.pool, m.cfg.Now()
+	if how == Late && p.service > 0 && took.Total > max(shortestLate, lateFactor*p.service) {
 		how = Failed
 	}
 	switch how {
 	case Served:
 		o.recover()
-		smooth(&o.first, first)
-		smooth(&o.pool.first, first)
-		smooth(&o.pool.service, total)
+		o.pace.learn(o.running, took)
+		p.pace.learn(o.running, took)
+		p.learnPrice(o)
+		smooth(&p.service, took.Total)
 	case Failed:
-		m.fail(o, m.cfg.Now().Add(-total))
-		if o.gone {
-			m.remember(o)
-		}
+		m.fail(o, now, took.Total)
+	case Overtaken:
+		o.pace.learnAtLeast(o.running, took)
 	}
-	m.rescore(o)
-	return m.match(o.pool, nil)
+	if o.gone {
+		p.memory.keep(o, now)
+	}
+	o.running--
+	p.running--
+	m.rescore(o, now)
+	return m.match(p, nil, now)
 }
+
+// learnPrice takes in what a request was served for.
+func (p *pool) learnPrice(o *Offer) { smoothed(&p.paid, float64(o.Coefficient), 64) }
 
 // smooth moves the average an eighth of the way.
 func smooth(average *time.Duration, v time.Duration) {
@@ -314,95 +341,4 @@ func smooth(average *time.Duration, v time.Duration) {
 		*average = v
 	}
 	*average += (v - *average) / 8
-}
-
-func (o *Offer) recover() {
-	if o.failures >= failuresToEject {
-		o.pool.ejected = slices.DeleteFunc(o.pool.ejected, func(x *Offer) bool { return x == o })
-	}
-	o.failures = 0
-}
-
-// fail counts a failure; from the third on the offer rests, twice as long each
-// time, with a fifth of chance so that many do not come back together. Requests
-// that were running when the last failure came are the same failure: a worker
-// that dies with fifty has died once.
-func (m *Market) fail(o *Offer, started time.Time) {
-	if started.Before(o.failedAt) {
-		return
-	}
-	o.failures, o.failedAt = o.failures+1, m.cfg.Now()
-	n := o.failures - failuresToEject
-	if n < 0 {
-		return
-	}
-	if n == 0 && !o.gone {
-		o.pool.ejected = append(o.pool.ejected, o)
-	}
-	rest := min(firstBackOff<<min(n, 10), longestBackOff)
-	o.retryAt = m.cfg.Now().Add(rest + time.Duration(m.rand.Float64()*0.2*float64(rest)))
-}
-
-// revive rescores the offers whose rest is over. There are few: each has failed three times in a row.
-func (m *Market) revive(p *pool) {
-	now := m.cfg.Now()
-	for _, o := range p.ejected {
-		if math.IsInf(o.score, 1) && !now.Before(o.retryAt) {
-			m.rescore(o)
-		}
-	}
-}
-
-// OfferInfo is a snapshot of an offer.
-type OfferInfo struct {
-	Coefficient    uint32
-	Running, Limit int
-	Enabled        bool
-	// Failures in a row; from three on the offer is set aside most of the time.
-	Failures int
-	// First is the smoothed time to the first answer, 0 when unknown.
-	First time.Duration
-	Ref   any
-}
-
-func (o *Offer) info() OfferInfo {
-	return OfferInfo{o.Coefficient, o.running, o.Limit, o.Enabled, o.failures, o.first, o.Ref}
-}
-
-// Info is a snapshot of one offer.
-func (m *Market) Info(o *Offer) OfferInfo {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return o.info()
-}
-
-// ModelInfo is a snapshot of a model and its offers, cheapest first.
-type ModelInfo struct {
-	Name    string
-	Offers  []OfferInfo
-	Waiting int
-}
-
-// Empty says that no worker has made an offer yet.
-func (m *Market) Empty() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return len(m.models) == 0
-}
-
-// Models lists the models ever offered, by name. One whose workers have all left stays listed.
-func (m *Market) Models() []ModelInfo {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	list := make([]ModelInfo, 0, len(m.models))
-	for _, p := range m.models {
-		info := ModelInfo{Name: p.name, Waiting: p.queue.len}
-		p.offers.sort()
-		for _, o := range p.offers.sorted {
-			info.Offers = append(info.Offers, o.info())
-		}
-		list = append(list, info)
-	}
-	slices.SortFunc(list, func(a, b ModelInfo) int { return cmp.Compare(a.Name, b.Name) })
-	return list
 }

@@ -3,9 +3,8 @@ package market
 import (
 	"cmp"
 	"fmt"
-	"slices"
-
-	"github.com/opencocoon/cocoon/model"
+	"strings"
+	"time"
 )
 
 // Want is what a request asks for.
@@ -21,6 +20,19 @@ type Want struct {
 	Exclude []*Offer
 	// Client names who asks, for fair turns in the queue.
 	Client string
+
+	// PromptBytes is the length of the question and MaxTokens the longest answer allowed; 0 is unknown.
+	PromptBytes, MaxTokens int
+	// Deadline is when the answer is no use any more; zero is never.
+	Deadline time.Time
+	// Affinity is a keyed digest of how the question begins, made by the caller, so that
+	// only equals can be told: whoever served it last has part of it in memory. Zero is none.
+	Affinity [16]byte
+	// Context is how many tokens the question and the answer need together; 0 is unknown.
+	Context int
+	// Needs is what the worker must be able to do.
+	Needs Capability
+	Wishes
 }
 
 // Verdict is the outcome of a decision.
@@ -51,15 +63,53 @@ type Decision struct {
 	Offers, Free, Within int
 	// Ceiling is the dearest price accepted.
 	Ceiling uint32
-	// Coefficient, Running, Limit, Failures and Score are those of the chosen offer, before it got the request.
+	// By is what the caller cares for.
+	By Sort
+	// Why is what decided for the chosen offer.
+	Why Way
+	// Coefficient, Running, Limit, Failures, Lost and Score are those of the chosen offer, before it got the request.
 	Coefficient    uint32
 	Running, Limit int
 	Failures       int
+	Lost           float64
 	Score          float64
+	// First is how long the first answer is foreseen to take; 0 when nobody knows. Slowness is the
+	// time for the usual request over what it usually takes.
+	First    time.Duration
+	Slowness float64
+	// Second is who would have been chosen otherwise, by the same marks.
+	Second Rival
 	// LastResort means that the chosen offer was set aside for failing, and there was no other.
 	LastResort bool
 	// Cheapest is the lowest price among those that were too dear, free ones first; 0 if there are none.
 	Cheapest uint32
+}
+
+// Rival is an offer that was not chosen. Without one Key and Score are empty.
+type Rival struct {
+	Key         string
+	Coefficient uint32
+	Score       float64
+}
+
+// Way is how an offer came to be chosen.
+type Way int
+
+const (
+	// ByScore means that its mark was the best, or as good.
+	ByScore Way = iota
+	// ByOrder means that the caller named it first.
+	ByOrder
+	// ByAffinity means that it served the same beginning before.
+	ByAffinity
+	// ByProbe means that nobody had asked it for long.
+	ByProbe
+	// ByNeed means that all others are set aside for failing too.
+	ByNeed
+)
+
+func (w Way) String() string {
+	return [...]string{"lowest score", "caller's order", "familiar", "probe", "last resort"}[w]
 }
 
 // String explains the decision in one line.
@@ -67,15 +117,29 @@ func (d Decision) String() string {
 	from := fmt.Sprintf("%s: %d offers, %d free, %d at or below %d", d.Model, d.Offers, d.Free, d.Within, d.Ceiling)
 	switch d.Verdict {
 	case Chosen:
-		how := "lowest score"
-		if d.LastResort {
-			how = "last resort"
-		}
-		return fmt.Sprintf("%s; chose the %s %.0f: price %d, %d of %d running, %d failures in a row", from, how, d.Score, d.Coefficient, d.Running, d.Limit, d.Failures)
+		return from + "; " + d.chosen()
 	case TooDear:
 		return fmt.Sprintf("%s; the cheapest free one costs %d", from, d.Cheapest)
 	}
 	return from + "; " + d.Verdict.String()
+}
+
+func (d *Decision) chosen() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "chose the %s %.4g: price %d, %d of %d running, %d failures in a row", d.Why, d.Score, d.Coefficient, d.Running, d.Limit, d.Failures)
+	if d.Lost > 0 {
+		fmt.Fprintf(&b, ", %.1f %% lost", 100*d.Lost)
+	}
+	if d.First > 0 {
+		fmt.Fprintf(&b, ", first answer foreseen in %s, %.2f times the usual", d.First.Round(time.Millisecond), d.Slowness)
+	}
+	if d.By != Balanced {
+		fmt.Fprintf(&b, ", by %s", d.By)
+	}
+	if d.Second.Score > 0 {
+		fmt.Fprintf(&b, "; second %.4g: price %d", d.Second.Score, d.Second.Coefficient)
+	}
+	return b.String()
 }
 
 // Pick chooses an offer and gives it the request; the offer is nil if the
@@ -83,53 +147,194 @@ func (d Decision) String() string {
 func (m *Market) Pick(w Want) (*Offer, Decision) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.pick(&w)
+	now := m.cfg.Now()
+	o, d := m.pick(&w, now)
+	if p := m.models[w.Model]; p != nil {
+		p.recent.add(&w, o, d, now)
+		if len(w.Exclude) == 0 {
+			p.hedges = min(p.hedges+max(m.cfg.HedgeShare, 0), maxHedges)
+		}
+	}
+	return o, d
 }
 
-func (m *Market) pick(w *Want) (*Offer, Decision) {
-	d := Decision{Model: cmp.Or(w.Pin, w.Model), Ceiling: w.MaxCoefficient}
+// Quote says what Pick would decide now, and gives nothing. Chance may choose another among equals.
+func (m *Market) Quote(w Want) Decision {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, d := m.choose(&w, m.cfg.Now())
+	return d
+}
+
+// pick chooses and gives. mu is held.
+func (m *Market) pick(w *Want, now time.Time) (*Offer, Decision) {
+	o, d := m.choose(w, now)
+	if o == nil {
+		return nil, d
+	}
+	p := o.pool
+	o.running++
+	o.picked++
+	p.running++
+	o.lastAt = now
+	p.idle.works(o)
+	p.served.note(w.Affinity, o)
+	m.rescore(o, now)
+	return o, d
+}
+
+// choose finds the offer and the reasons.
+func (m *Market) choose(w *Want, now time.Time) (*Offer, Decision) {
+	d := Decision{Model: cmp.Or(w.Pin, w.Model), Ceiling: w.MaxCoefficient, By: w.Sort}
 	p, ok := m.models[w.Model]
 	if !ok {
 		d.Verdict = UnknownModel
 		return nil, d
 	}
-	m.revive(p)
+	m.revive(p, now)
 	t := &p.offers
-	t.sort()
-	d.Offers, d.Free, d.Within = len(t.sorted), p.free, t.within(w.MaxCoefficient)
-	o := t.pick(d.Within, w.accepts, m.rand)
+	n := t.place(w.MaxCoefficient)
+	d.Offers, d.Free, d.Within = t.len, t.free(), t.count(n)
+	q := query{t: t, w: w, n: n, by: w.Sort, needs: w.needs(), latest: inf, limit: inf}
+	o := m.find(p, &q, &d, now)
 	if o == nil {
 		if o = p.lastResort(w); o != nil {
-			d.LastResort = true
+			d.LastResort, d.Why = true, ByNeed
 		}
 	}
 	if o == nil {
-		p.refuse(w, &d)
+		p.refuse(w, n, &d)
 		return nil, d
 	}
-	d.Coefficient, d.Running, d.Limit, d.Failures, d.Score = o.Coefficient, o.running, o.Limit, o.failures, o.score
-	o.running++
-	m.rescore(o)
+	d.about(o)
+	q.skip, q.limit = o, inf
+	if at := q.best(); at >= 0 && !d.LastResort {
+		second := t.offers[at]
+		d.Second = Rival{second.Key, second.Coefficient, float64(second.score[q.by])}
+	}
 	return o, d
 }
 
-func (w *Want) accepts(o *Offer) bool {
-	return o.Version >= w.MinVersion && w.fits(o) && !slices.Contains(w.Exclude, o)
+// about notes what is known of the chosen offer.
+func (d *Decision) about(o *Offer) {
+	d.Coefficient, d.Running, d.Limit, d.Failures, d.Lost = o.Coefficient, o.running, o.Limit, o.failures, o.lost
+	if o.free() {
+		d.Score = float64(o.score[d.By])
+	}
+	slow, first, _ := o.slowness(o.running+1, o.pool.usual())
+	if d.Slowness = slow; o.pool.pace.token.w > 0 {
+		d.First = time.Duration(first * float64(time.Second))
+	}
 }
 
-// fits says whether the offer is of the revision asked for.
-func (w *Want) fits(o *Offer) bool { return w.Pin == "" || model.Pins(w.Pin, o.FullModel) }
+// find looks for the offer, by the caller's wishes, by chance for those that wait, or by score.
+func (m *Market) find(p *pool, q *query, d *Decision, now time.Time) *Offer {
+	w := q.w
+	if len(w.Order) > 0 {
+		if o := p.inOrder(w); o != nil {
+			d.Why = ByOrder
+			return o
+		}
+	}
+	if len(w.Only) > 0 {
+		return p.among(w)
+	}
+	if o := m.probe(p, q, now); o != nil {
+		d.Why = ByProbe
+		return o
+	}
+	if w.MaxLatency > 0 {
+		q.latest = float32(w.MaxLatency.Seconds())
+		if o := m.byScore(p, q, d); o != nil {
+			return o
+		}
+		q.latest, q.limit = inf, inf
+	}
+	return m.byScore(p, q, d)
+}
 
-// lastResort tries an offer that rests after failing when every offer does:
-// a request that may fail is better than one that must. It is used alone, so
-// that a broken worker costs one request at a time.
-func (p *pool) lastResort(w *Want) *Offer {
-	if len(p.ejected) < len(p.offers.sorted) {
+// byScore finds one of the best.
+func (m *Market) byScore(p *pool, q *query, d *Decision) *Offer {
+	at := q.best()
+	if at < 0 {
 		return nil
 	}
-	var best *Offer
-	for _, o := range p.ejected {
-		if o.Enabled && o.running == 0 && o.Coefficient <= w.MaxCoefficient && w.accepts(o) && (best == nil || o.retryAt.Before(best.retryAt)) {
+	best := p.offers.offers[at]
+	if q.by == Balanced && p.without&(Size|Affinity) != Size|Affinity {
+		return m.sized(p, q, best, d)
+	}
+	q.limit = best.score[q.by] * nearTie
+	if at := q.near(m.rand); at >= 0 {
+		return p.offers.offers[at]
+	}
+	return best
+}
+
+const (
+	// A request of unusual size looks at so many offers more, whose marks for the usual one are so near the best.
+	looks   = 2
+	looksAt = 1.3
+)
+
+// sized weighs a few good offers anew for this very request, and among them the one that knows its beginning.
+func (m *Market) sized(p *pool, q *query, best *Offer, d *Decision) *Offer {
+	j := p.size(q.w)
+	familiarOne := p.served.by(q, p.without)
+	offers := [looks + 2]*Offer{}
+	marks := [looks + 2]float64{}
+	q.limit = best.score[q.by] * looksAt
+	lowest, n := 0.0, 0
+	look := func(o *Offer) {
+		offers[n], marks[n] = o, o.exactly(j, o == familiarOne)
+		if n == 0 || marks[n] < lowest {
+			lowest = marks[n]
+		}
+		n++
+	}
+	for range looks {
+		if at := q.near(m.rand); at >= 0 {
+			look(p.offers.offers[at])
+		}
+	}
+	look(best)
+	if familiarOne != nil {
+		look(familiarOne)
+	}
+	for i := range n {
+		if marks[i] <= lowest*nearTie && (familiarOne == nil || marks[n-1] > lowest*nearTie || offers[i] == familiarOne) {
+			if offers[i] == familiarOne {
+				d.Why = ByAffinity
+			}
+			return offers[i]
+		}
+	}
+	return best
+}
+
+// inOrder finds the first free of those that the caller names.
+func (p *pool) inOrder(w *Want) *Offer {
+	for _, key := range named(w.Order) {
+		if o := p.of(key, w); o != nil {
+			return o
+		}
+	}
+	return nil
+}
+
+// among finds the best of those that alone may serve.
+func (p *pool) among(w *Want) (best *Offer) {
+	for _, key := range named(w.Only) {
+		if o := p.of(key, w); o != nil && (best == nil || o.score[w.Sort] < best.score[w.Sort]) {
+			best = o
+		}
+	}
+	return best
+}
+
+// of finds the best free offer of one worker.
+func (p *pool) of(key string, w *Want) (best *Offer) {
+	for _, o := range p.byKey[key] {
+		if o.free() && o.Coefficient <= w.MaxCoefficient && w.accepts(o) && (best == nil || o.score[w.Sort] < best.score[w.Sort]) {
 			best = o
 		}
 	}
@@ -138,24 +343,36 @@ func (p *pool) lastResort(w *Want) *Offer {
 
 // refuse finds out why nothing was picked. Waiting helps only if an offer that
 // would do is merely busy, so that is looked at first.
-func (p *pool) refuse(w *Want, d *Decision) {
-	d.Verdict = NoWorker
-	if w.Pin != "" && !slices.ContainsFunc(p.offers.sorted, w.fits) {
+func (p *pool) refuse(w *Want, n int, d *Decision) {
+	o := p.would(w)
+	switch {
+	case o == nil && w.Pin != "" && p.offers.none(w):
 		d.Verdict = UnknownModel // nobody waits for a revision that no worker has
 		return
-	}
-	if dear := p.offers.freeFrom(d.Within); dear != nil && w.fits(dear) {
-		d.Verdict, d.Cheapest = TooDear, dear.Coefficient
-	}
-	for i, o := range p.offers.sorted {
-		if !o.Enabled || !w.accepts(o) {
-			continue
-		}
-		if i < d.Within {
-			d.Verdict = Busy
-		} else if d.Cheapest == 0 {
-			d.Verdict, d.Cheapest = TooDear, o.Coefficient
-		}
+	case o == nil:
+		d.Verdict = NoWorker
 		return
+	case o.Coefficient <= w.MaxCoefficient:
+		d.Verdict = Busy
+	default:
+		d.Verdict, d.Cheapest = TooDear, o.Coefficient
 	}
+	if dear := p.offers.freeFrom(n); dear != nil && w.accepts(dear) {
+		d.Cheapest = dear.Coefficient
+	}
+}
+
+// would is the cheapest offer that could serve the request if it had room, whatever its price.
+func (p *pool) would(w *Want) (cheapest *Offer) {
+	if len(w.Only) == 0 {
+		return p.offers.would(w)
+	}
+	for _, key := range named(w.Only) {
+		for _, o := range p.byKey[key] {
+			if o.Enabled && w.accepts(o) && (cheapest == nil || o.Coefficient < cheapest.Coefficient) {
+				cheapest = o
+			}
+		}
+	}
+	return cheapest
 }

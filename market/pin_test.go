@@ -21,7 +21,7 @@ func TestPin(t *testing.T) {
 			t.Errorf("%s at %d: %v, want %v", c.pin, c.max, d, c.says)
 		}
 		if o != nil {
-			m.Done(o, Neutral, 0, 0)
+			m.Done(o, Neutral, Took{})
 		}
 	}
 	first, _ := m.Pick(Want{Model: "m", Pin: "m@old", MaxCoefficient: 9000})
@@ -35,7 +35,7 @@ func TestPin(t *testing.T) {
 	if grants := m.Match("m"); len(grants) != 0 {
 		t.Errorf("the free revision was given to one who wants another: %v", grants[0].Decision)
 	}
-	grants := m.Done(first, Neutral, 0, 0)
+	grants := m.Done(first, Neutral, Took{})
 	if len(grants) != 1 || grants[0].Waiter != waiter || grants[0].Offer != old {
 		t.Errorf("grants %v, want the one who waits for it", grants)
 	}

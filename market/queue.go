@@ -2,97 +2,183 @@ package market
 
 import (
 	"errors"
-	"slices"
+	"fmt"
+	"maps"
 	"time"
 )
 
 // ErrQueueFull means that too many wait for the model, or too many of the same client: try later.
 var ErrQueueFull = errors.New("market: queue is full")
 
-// Waiter is a request that waits for a free offer. Its fields belong to the market.
+// LateError means that a request would wait longer than it can, so that it
+// had better not wait at all: try elsewhere, or later.
+type LateError struct {
+	// Wait is how long it would probably wait, Left how long it can.
+	Wait, Left time.Duration
+}
+
+func (e *LateError) Error() string {
+	return fmt.Sprintf("market: the queue takes about %s, the request has %s", e.Wait.Round(time.Millisecond), e.Left.Round(time.Millisecond))
+}
+
+// Waiter is a request that waits for a free offer. Its other fields belong to the market.
 type Waiter struct {
 	Want
+	// Patience is how long it may wait; 0 is as long as the deadline allows.
+	Patience time.Duration
 	// Ref is whatever the caller wants to find again.
 	Ref any
 
 	line *line // nil when it no longer waits
 	pool *pool
+	cost float64 // of its turn, in rounds
+	turn
 }
 
-// queue holds those who wait for one model: a line per client, served in
-// turns, so that a client with a hundred requests delays another by one.
+// queue holds those who wait for one model. Each client's requests get turns
+// one after another, a round apart; whoever offers more than others has shorter
+// rounds. So a client with a hundred requests delays another by one.
 type queue struct {
-	lines []*line
-	next  int // whose turn it is
-	len   int
+	root   *Waiter
+	lines  map[string]*line
+	round  float64 // of the last one served
+	serial uint64
 }
 
+// line is one client's.
 type line struct {
-	client  string
-	waiters []*Waiter
+	client string
+	len    int
+	next   float64 // round of its next request
 }
 
-// Enqueue lets a request wait. A full queue makes room only by dropping the
-// newest of a client that waits with at least two more than the asker: then
+// A request's turn costs its client a round, less if it would pay more than
+// usual. A ceiling is a promise and no payment, so not much less.
+const leastCost, mostCost = 0.5, 2.0
+
+// maxLines bounds the clients remembered because they have had a turn in advance.
+const maxLines = 4096
+
+func (q *queue) len() int { return sizeOf(q.root) }
+
+// Enqueue lets a request wait. A request that could not be served in time at the
+// present pace is refused with a [LateError]. A full queue makes room only by dropping the one
+// whose turn is last, if the asker's comes before: then
 // dropped is that one, which waits no longer.
 func (m *Market) Enqueue(w *Waiter) (dropped *Waiter, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p := m.pool(w.Model)
+	p, now := m.pool(w.Model), m.cfg.Now()
 	q := &p.queue
-	i := slices.IndexFunc(q.lines, func(l *line) bool { return l.client == w.Client })
-	if q.len >= max(m.cfg.QueueLimit, 0) {
-		own := 0
-		if i >= 0 {
-			own = len(q.lines[i].waiters)
-		}
-		longest := q.longest()
-		if longest == nil || len(longest.waiters) < own+2 {
+	l := q.line(w.Client)
+	w.cost = p.turnCost(w)
+	w.tag = max(q.round, l.next)
+	q.serial++
+	w.serial, w.chance = q.serial, scatter(q.serial)
+	if err := p.tooLate(w, now); err != nil {
+		return nil, err
+	}
+	if q.len() >= max(m.cfg.QueueLimit, 0) {
+		last := lastTurn(q.root)
+		if last == nil || last.tag <= w.tag {
 			return nil, ErrQueueFull
 		}
-		dropped = longest.waiters[len(longest.waiters)-1]
+		dropped = last
 		q.remove(dropped)
 	}
-	if i < 0 { // a new line is served last in this round
-		l := &line{client: w.Client}
-		q.lines = slices.Insert(q.lines, q.next, l)
-		q.next = (q.next + 1) % len(q.lines)
-		w.line = l
-	} else {
-		w.line = q.lines[i]
-	}
-	w.line.waiters = append(w.line.waiters, w)
-	w.pool = p
-	q.len++
+	w.line, w.pool, l.next = l, p, w.tag+w.cost
+	l.len++
+	q.lines[w.Client] = l
+	q.root = withTurn(q.root, w)
 	return dropped, nil
 }
 
-func (q *queue) longest() (l *line) {
-	for _, x := range q.lines {
-		if l == nil || len(x.waiters) > len(l.waiters) {
-			l = x
-		}
+// line is the client's, or a new one that is not yet among the lines.
+func (q *queue) line(client string) *line {
+	if q.lines == nil {
+		q.lines = map[string]*line{}
 	}
-	return l
+	if len(q.lines) >= maxLines {
+		maps.DeleteFunc(q.lines, func(_ string, l *line) bool { return l.len == 0 && l.next <= q.round })
+	}
+	if l, ok := q.lines[client]; ok {
+		return l
+	}
+	return &line{client: client}
 }
 
-// remove takes the waiter out, and its line when it was the last of it.
+// scatter makes a number that looks like chance of a serial one.
+func scatter(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+func (p *pool) turnCost(w *Waiter) float64 {
+	usual := p.price(float64(w.MaxCoefficient))
+	return min(max(usual/max(float64(w.MaxCoefficient), 1), leastCost), mostCost)
+}
+
+// tooLate says that a request that would come in now waits longer than it can.
+func (p *pool) tooLate(w *Waiter, now time.Time) error {
+	left := w.Patience
+	if !w.Deadline.IsZero() {
+		until := w.Deadline.Sub(now) - time.Duration(p.pace.first*float64(time.Second))
+		if left == 0 || until < left {
+			left = until
+		}
+	}
+	if wait := p.wait(w.MaxCoefficient, rank(p.queue.root, w)+1); (w.Patience > 0 || !w.Deadline.IsZero()) && wait > left && p.slots > 0 {
+		return &LateError{wait, max(left, 0)}
+	}
+	return nil
+}
+
+// Wait is how long a request with that ceiling which comes now and finds no
+// free place would wait for one, at the present pace; 0 when nobody knows.
+func (m *Market) Wait(model string, ceiling uint32) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p, ok := m.models[model]
+	if !ok || p.slots == 0 {
+		return 0
+	}
+	return p.wait(ceiling, p.queue.len()+1)
+}
+
+// wait is how long it takes until so many have been served by those whose price
+// the ceiling allows. It takes their places to be as many as those of others.
+func (p *pool) wait(ceiling uint32, position int) time.Duration {
+	t := &p.offers
+	within := float64(t.count(t.place(ceiling))) / float64(max(t.len, 1))
+	return time.Duration(float64(p.service) * float64(position) / max(within*float64(p.slots), 1))
+}
+
+// remove takes the waiter out. A turn that was the last of its line is given back.
 func (q *queue) remove(w *Waiter) {
+	q.root = withoutTurn(q.root, w)
+	l := w.line
+	if w.line = nil; l.next == w.tag+w.cost {
+		l.next = w.tag
+	}
+	q.left(l)
+}
+
+// left notes that a client has one less that waits.
+func (q *queue) left(l *line) {
+	if l.len--; q.root == nil {
+		q.round = 0
+		clear(q.lines)
+	}
+}
+
+// serve takes out a waiter whose turn has come.
+func (q *queue) serve(w *Waiter) {
+	q.root = withoutTurn(q.root, w)
+	q.round = max(q.round, w.tag)
 	l := w.line
 	w.line = nil
-	l.waiters = slices.DeleteFunc(l.waiters, func(x *Waiter) bool { return x == w })
-	q.len--
-	if len(l.waiters) > 0 {
-		return
-	}
-	i := slices.Index(q.lines, l)
-	q.lines = slices.Delete(q.lines, i, i+1)
-	if i < q.next {
-		q.next--
-	}
-	if q.next >= len(q.lines) {
-		q.next = 0
-	}
+	q.left(l)
 }
 
 // Cancel takes a request out of the queue: its time is over or its caller
@@ -120,51 +206,55 @@ type Grant struct {
 func (m *Market) Match(model string) (grants []Grant) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	now := m.cfg.Now()
 	if model != "" {
 		if p, ok := m.models[model]; ok {
-			grants = m.match(p, grants)
+			grants = m.match(p, grants, now)
 		}
 		return grants
 	}
 	for _, p := range m.models {
-		grants = m.match(p, grants)
+		grants = m.match(p, grants, now)
 	}
 	return grants
 }
 
-// match goes round the lines, one waiter each turn, until nothing is free or
-// nobody can use what is.
-func (m *Market) match(p *pool, grants []Grant) []Grant {
+// match serves whose turn it is, until nothing is free or nobody can use what
+// is. Whoever cannot is passed by and keeps the turn.
+func (m *Market) match(p *pool, grants []Grant, now time.Time) []Grant {
 	q := &p.queue
-	if q.len == 0 {
+	if q.root == nil {
 		return grants
 	}
-	m.revive(p)
-	for idle := 0; q.len > 0 && idle < len(q.lines) && (p.free > 0 || len(p.ejected) > 0); {
-		l := q.lines[q.next]
-		g, ok := m.serve(l)
+	m.revive(p, now)
+	var passed *Waiter
+	for q.root != nil {
+		price, ok := p.leastFree()
 		if !ok {
-			idle++
-			q.next = (q.next + 1) % len(q.lines)
+			break
+		}
+		w := nextTurn(q.root, passed, price)
+		if w == nil {
+			break
+		}
+		o, d := m.pick(&w.Want, now)
+		if o == nil {
+			passed = w
 			continue
 		}
-		idle = 0
-		if q.remove(g.Waiter); len(l.waiters) > 0 { // an emptied line has left, the next is in its place
-			q.next = (q.next + 1) % len(q.lines)
-		}
-		grants = append(grants, g)
+		q.serve(w)
+		p.recent.add(&w.Want, o, d, now)
+		grants = append(grants, Grant{w, o, d})
 	}
 	return grants
 }
 
-// serve finds the first of a line for whom there is an offer.
-func (m *Market) serve(l *line) (Grant, bool) {
-	for _, w := range l.waiters {
-		if o, d := m.pick(&w.Want); o != nil {
-			return Grant{w, o, d}, true
-		}
+// leastFree is the lowest price at which anything can be had.
+func (p *pool) leastFree() (price uint32, ok bool) {
+	if o := p.offers.freeFrom(0); o != nil {
+		return o.Coefficient, true
 	}
-	return Grant{}, false
+	return 0, p.failing > 0 && p.failing >= p.offers.len
 }
 
 // Place is how many are served before the request, counting itself, and how long that may
@@ -175,22 +265,6 @@ func (m *Market) Place(w *Waiter) (position int, wait time.Duration) {
 	if w.line == nil {
 		return 0, 0
 	}
-	q := &w.pool.queue
-	own := slices.Index(w.line.waiters, w)
-	for i := range q.lines {
-		l := q.lines[(q.next+i)%len(q.lines)]
-		if l == w.line {
-			position += own + 1
-			own-- // lines behind have one turn less before it
-			continue
-		}
-		position += min(len(l.waiters), own+1)
-	}
-	slots := 0
-	for _, o := range w.pool.offers.sorted {
-		if o.Enabled {
-			slots += o.Limit
-		}
-	}
-	return position, w.pool.service * time.Duration(position) / time.Duration(max(slots, 1))
+	position = rank(w.pool.queue.root, w) + 1
+	return position, w.pool.wait(w.MaxCoefficient, position)
 }

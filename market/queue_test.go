@@ -35,7 +35,7 @@ func enqueue(t *testing.T, m *Market, client string) *Waiter {
 // drain ends the running request again and again and says who was served.
 func drain(m *Market, o *Offer) (order string) {
 	for {
-		grants := m.Done(o, Served, 1, 1)
+		grants := m.Done(o, Served, Took{First: 1, Total: 1})
 		if len(grants) == 0 {
 			return order
 		}
@@ -65,7 +65,7 @@ func TestPlace(t *testing.T) {
 		want[w], _ = m.Place(w)
 	}
 	for turn := 1; ; turn++ {
-		grants := m.Done(o, Served, 1, 1)
+		grants := m.Done(o, Served, Took{First: 1, Total: 1})
 		if len(grants) == 0 {
 			break
 		}
@@ -80,14 +80,14 @@ func TestPlace(t *testing.T) {
 
 func TestPlaceEstimate(t *testing.T) {
 	m, o, _ := waiting(t, 20, "")
-	m.Done(o, Served, time.Second, 8*time.Second)
+	m.Done(o, Served, Took{First: time.Second, Total: 8 * time.Second})
 	m.Pick(anyone)
 	offer(m, 9000, 3)
 	a, b := enqueue(t, m, "a"), enqueue(t, m, "b")
-	if n, wait := m.Place(a); n != 1 || wait != 2*time.Second {
-		t.Errorf("first: place %d, %s, want 1 and 8 s over 4 places", n, wait)
+	if n, wait := m.Place(a); n != 1 || wait != 4*time.Second {
+		t.Errorf("first: place %d, %s, want 1 and 8 s over half of 4 places: half of the offers are too dear", n, wait)
 	}
-	if n, wait := m.Place(b); n != 2 || wait != 4*time.Second {
+	if n, wait := m.Place(b); n != 2 || wait != 8*time.Second {
 		t.Errorf("second: place %d, %s", n, wait)
 	}
 }
@@ -162,7 +162,7 @@ func TestMatchAfterRest(t *testing.T) {
 	for range 3 {
 		m.Pick(anyone)
 		c.t = c.t.Add(10 * time.Millisecond)
-		m.Done(bad, Failed, 0, time.Millisecond)
+		m.Done(bad, Failed, Took{First: 0, Total: time.Millisecond})
 	}
 	m.Add(Terms{Model: "m", Coefficient: 1, Limit: 1, Key: "disabled, so that bad is no last resort"})
 	w := enqueue(t, m, "a")
@@ -220,7 +220,7 @@ func TestQueueRandom(t *testing.T) {
 			case k < 8 && len(running) > 0:
 				o := running[0]
 				running = running[1:]
-				granted(m.Done(o, Served, 1, 1))
+				granted(m.Done(o, Served, Took{First: 1, Total: 1}))
 			case k == 8:
 				for w := range in {
 					if n, _ := m.Place(w); n < 1 || n > len(in) {
@@ -237,12 +237,178 @@ func TestQueueRandom(t *testing.T) {
 				m.SetEnabled(o, r.IntN(3) > 0)
 				granted(m.Match("m"))
 			}
-			if n := m.models["m"].queue.len; n != len(in) || n > 8 {
+			if n := m.models["m"].queue.len(); n != len(in) || n > 8 {
 				t.Fatalf("seed %d: %d in the queue, want %d", seed, n, len(in))
 			}
 		}
 		if out == 0 {
 			t.Errorf("seed %d: nobody ever waited", seed)
 		}
+	}
+}
+
+// A client that offers twice the usual price gets two turns for each of one who offers the usual.
+func TestWhoPaysMoreWaitsLess(t *testing.T) {
+	m, o, _ := waiting(t, 100, "")
+	m.Done(o, Served, Took{First: time.Second, Total: time.Second}) // now the usual price is known: 1000
+	m.Pick(anyone)
+	for i := range 12 {
+		for _, client := range []string{"rich", "poor"} {
+			w := &Waiter{Want: Want{Model: "m", MaxCoefficient: 1000, Client: client}}
+			if client == "rich" {
+				w.MaxCoefficient = 9000 // no more than twice as much counts
+			}
+			if _, err := m.Enqueue(w); err != nil {
+				t.Fatal(i, client, err)
+			}
+		}
+	}
+	rich := 0
+	for range 9 {
+		g := m.Done(o, Neutral, Took{})
+		if g[0].Waiter.Client == "rich" {
+			rich++
+		}
+	}
+	if rich != 6 {
+		t.Errorf("of the first nine the rich one got %d, want 6", rich)
+	}
+}
+
+// One who always has a single request waiting does not overtake one with many.
+func TestOneAtATimeIsNoTrick(t *testing.T) {
+	m, o, _ := waiting(t, 100, "")
+	m.Done(o, Served, Took{First: 1, Total: 1}) // now the usual price is known
+	m.Pick(anyone)
+	for range 20 {
+		enqueue(t, m, "a")
+	}
+	enqueue(t, m, "b")
+	got := map[string]int{}
+	for range 20 {
+		for _, g := range m.Done(o, Served, Took{First: 1, Total: 1}) {
+			got[g.Waiter.Client]++
+			if g.Waiter.Client == "b" {
+				enqueue(t, m, "b")
+			}
+		}
+	}
+	if got["a"] < 9 || got["b"] < 9 {
+		t.Errorf("served %v, want turns", got)
+	}
+}
+
+// A request that cannot be served in time is refused at once, with how long it would take.
+func TestTooLate(t *testing.T) {
+	for _, x := range []struct {
+		name     string
+		left     time.Duration // until the deadline, 0 is none
+		patience time.Duration
+		want     time.Duration // that is said to be left, -1: it may wait
+	}{
+		{"any time", 0, 0, -1},
+		{"in time", time.Minute, 0, -1},
+		{"no time", 20 * time.Second, 0, 19 * time.Second}, // less the second until a first answer
+		{"over", time.Nanosecond, 0, 0},
+		{"patient", 0, time.Minute, -1},
+		{"impatient", 0, 20 * time.Second, 20 * time.Second},
+		{"impatient with time", time.Minute, 20 * time.Second, 20 * time.Second},
+		{"patient without time", 20 * time.Second, time.Minute, 19 * time.Second},
+	} {
+		m, o, _ := waiting(t, 20, "")
+		m.Done(o, Served, Took{First: time.Second, Total: 8 * time.Second})
+		m.Pick(anyone)
+		for range 3 {
+			enqueue(t, m, "a")
+		}
+		w := &Waiter{Want: Want{Model: "m", MaxCoefficient: 4000, Client: "a"}, Patience: x.patience}
+		if x.left > 0 {
+			w.Deadline = m.cfg.Now().Add(x.left)
+		}
+		_, err := m.Enqueue(w)
+		var late *LateError
+		if errors.As(err, &late) != (x.want >= 0) || late != nil && (late.Left != x.want || late.Wait != 32*time.Second) {
+			t.Errorf("%s: %v, want %s left of 32s", x.name, err, x.want)
+		}
+		if n := m.Models()[0].Waiting; (n == 3) != (x.want >= 0) {
+			t.Errorf("%s: %d wait", x.name, n)
+		}
+	}
+}
+
+// The treap orders, counts and finds as a sorted list would.
+func TestTurnsAgainstList(t *testing.T) {
+	for seed := range uint64(10) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		var root *Waiter
+		var list []*Waiter
+		for step := range 600 {
+			if len(list) > 0 && r.IntN(3) == 0 {
+				i := r.IntN(len(list))
+				root = withoutTurn(root, list[i])
+				list = append(list[:i:i], list[i+1:]...)
+			} else {
+				w := &Waiter{Want: Want{MaxCoefficient: uint32(r.IntN(20))}}
+				w.tag, w.serial, w.chance = float64(r.IntN(8)), uint64(step), r.Uint64()
+				root = withTurn(root, w)
+				at := 0
+				for at < len(list) && list[at].before(w) {
+					at++
+				}
+				list = append(list[:at:at], append([]*Waiter{w}, list[at:]...)...)
+			}
+			if sizeOf(root) != len(list) || len(list) > 0 && lastTurn(root) != list[len(list)-1] {
+				t.Fatalf("seed %d step %d: %d in the treap, want %d", seed, step, sizeOf(root), len(list))
+			}
+			if len(list) == 0 {
+				continue
+			}
+			at, price := r.IntN(len(list)), uint32(r.IntN(22))
+			if got := rank(root, list[at]); got != at {
+				t.Fatalf("seed %d step %d: rank %d, want %d", seed, step, got, at)
+			}
+			var want *Waiter
+			for _, w := range list[at+1:] {
+				if w.MaxCoefficient >= price {
+					want = w
+					break
+				}
+			}
+			if got := nextTurn(root, list[at], price); got != want {
+				t.Fatalf("seed %d step %d: the next at %d is %v, want %v", seed, step, price, got, want)
+			}
+		}
+	}
+}
+
+// BenchmarkQueue is one request that joins and one that is served, while many wait.
+func BenchmarkQueue(b *testing.B) {
+	for _, n := range []int{10, 1000, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			m := New(Config{Seed: 1, QueueLimit: 2 * n})
+			o := offer(m, 1000, 1)
+			m.Pick(anyone)
+			clients := make([]string, 100)
+			for i := range clients {
+				clients[i] = fmt.Sprint(i)
+			}
+			join := func(i int) {
+				if _, err := m.Enqueue(&Waiter{Want: Want{Model: "m", MaxCoefficient: 4000, Client: clients[i%100]}}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for i := range n {
+				join(i)
+			}
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				join(i)
+				if g := m.Done(o, Served, Took{First: time.Millisecond, Total: time.Second, Tokens: 100}); len(g) != 1 {
+					b.Fatal(len(g))
+				}
+				i++
+			}
+		})
 	}
 }

@@ -8,10 +8,12 @@ import (
 	"fmt"
 	mrand "math/rand/v2"
 	"net"
+	"path/filepath"
 	"time"
 
 	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/market"
 	"github.com/opencocoon/cocoon/proxy"
 	"github.com/opencocoon/cocoon/ratls"
 )
@@ -38,6 +40,14 @@ type Proxy struct {
 	QueueLimit int `json:"queue_limit,omitempty"`
 	// QueueWait is how long they wait; 0 means 10 s.
 	QueueWait Duration `json:"queue_wait,omitempty"`
+	// HedgeShare is how many second workers may be asked per request, on
+	// average, where the first answer is late; 0 is none.
+	HedgeShare float64 `json:"hedge_share,omitempty"`
+	// ClientRequests and ClientTokens are what a client may have in a minute,
+	// ClientConcurrent how many requests at a time; 0 is no limit.
+	ClientRequests   float64 `json:"client_requests_per_minute,omitempty"`
+	ClientTokens     float64 `json:"client_tokens_per_minute,omitempty"`
+	ClientConcurrent int     `json:"client_concurrent,omitempty"`
 	Settlement
 }
 
@@ -68,6 +78,12 @@ func (s *Proxy) Check() error {
 	if s.QueueWait < 0 {
 		p.Add("queue_wait: cannot be negative")
 	}
+	if !(s.HedgeShare >= 0 && s.HedgeShare <= 1) {
+		p.Add("hedge_share %g: want 0 to 1", s.HedgeShare)
+	}
+	if !(s.ClientRequests >= 0) || !(s.ClientTokens >= 0) || s.ClientConcurrent < 0 {
+		p.Add("client_requests_per_minute, client_tokens_per_minute and client_concurrent cannot be negative")
+	}
 	s.Settlement.check(&p, s.TONConfig != "")
 	s.Sealing.check(&p, &s.Common, s.Data != "")
 	return p.Err()
@@ -97,7 +113,8 @@ func (s *Proxy) Run(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	cfg := proxy.Config{Key: h.key, KeysKept: ring.kept, Book: h.ledger, Registrar: h.settler, Settler: settler{h.settler}}
+	cfg := proxy.Config{Key: h.key, KeysKept: ring.kept, Book: h.ledger, Registrar: h.settler, Settler: settler{h.settler},
+		MemoryFile: filepath.Join(s.Data, "reputation.json")}
 	return errors.Join(s.serve(ctx, env, b, cfg, h.wallet.Run, h.settler.Run), h.close())
 }
 
@@ -114,6 +131,8 @@ func (s *Proxy) serve(ctx context.Context, env Env, b *base, cfg proxy.Config, m
 	cfg.WorkersListener, cfg.ClientsListener, cfg.HTTPListener = doors.workers, doors.clients, doors.http
 	cfg.Registry, cfg.OwnerAddress, cfg.RootAddress = b.registry, s.OwnerAddress, s.RootAddress
 	cfg.CheckImages, cfg.QueueLimit, cfg.QueueWait = !s.AnyWorkerImage, s.QueueLimit, time.Duration(s.QueueWait)
+	cfg.HedgeShare = s.HedgeShare
+	cfg.Limits = market.Limits{Requests: s.ClientRequests, Concurrent: s.ClientConcurrent, Tokens: s.ClientTokens}
 	cfg.ControlToken, cfg.Seed, cfg.Log, cfg.Keys = b.token, mrand.Uint64(), env.Log, held
 	p, err := proxy.New(cfg)
 	if err != nil {

@@ -38,6 +38,7 @@ type Worker struct {
 	Via string `json:"connect_to_proxy_via,omitempty"`
 	// AnyProxyImage believes proxies whatever image they run.
 	AnyProxyImage bool `json:"insecure_any_proxy_image,omitempty"`
+	Price
 	Earnings
 }
 
@@ -95,6 +96,7 @@ func (s *Worker) Check() error {
 	if s.Via != "" {
 		checkAddress(&p, "connect_to_proxy_via", s.Via)
 	}
+	s.Price.check(&p)
 	s.Earnings.check(&p)
 	s.Sealing.check(&p, &s.Common, s.Data != "" && s.TONConfig != "")
 	return p.Err()
@@ -126,6 +128,9 @@ func (s *Worker) Run(ctx context.Context, env Env) error {
 		Engine: s.Engine, EngineKey: s.EngineKey, Model: s.Model, Coefficient: s.Coefficient, MaxActive: s.MaxActiveRequests,
 		Connections: s.ProxyConnections, OwnerAddress: owner, RootAddress: root, Registry: b.registry, RATLS: b.tls, Via: s.Via,
 		CheckImages: !s.AnyProxyImage, HTTP: s.Listen, ControlToken: b.token, Log: env.Log,
+	}
+	if cfg.Pricer = s.Price.pricer(b.registry.Root()); cfg.Pricer != nil && env.Log != nil {
+		env.Log.Info("the price follows demand", "floor", s.Price.floorText(b.registry.Root()))
 	}
 	if s.Data == "" {
 		return s.serve(ctx, b, cfg)

@@ -28,6 +28,20 @@ type Model struct {
 	// Workers is the network's addition: one entry per worker that is ready
 	// to serve the model, cheapest first. SDKs ignore it.
 	Workers []ModelWorker `json:"workers"`
+	// Market is the network's addition too: what a request would cost and how
+	// long it would take, nil if no proxy tells.
+	Market *ModelMarket `json:"market,omitempty"`
+}
+
+// ModelMarket is a quote: what requests for a model were served for and how
+// fast lately, at the cheapest proxy. Zero is unknown.
+type ModelMarket struct {
+	GoingRate       int32   `json:"going_rate"` // coefficient in thousandths
+	PromptTON       float64 `json:"prompt_ton_per_million"`
+	CompletionTON   float64 `json:"completion_ton_per_million"`
+	FirstAnswer     float64 `json:"first_answer_seconds"`
+	TokensPerSecond float64 `json:"tokens_per_second"`
+	Wait            float64 `json:"wait_seconds"`
 }
 
 // ModelWorker is one worker of a model, as its proxy sees it.

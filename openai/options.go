@@ -19,6 +19,8 @@ const (
 	HeaderTimeout        = "X-Cocoon-Timeout"
 	HeaderDebug          = "X-Cocoon-Enable-Debug"
 	HeaderGUID           = "X-Cocoon-Request-Guid"
+	HeaderProvider       = "X-Cocoon-Provider" // the object, as JSON
+	HeaderExplain        = "X-Cocoon-Explain"
 )
 
 // Limits of option values.
@@ -49,6 +51,10 @@ type Options struct {
 	Timeout time.Duration
 	// Debug asks for timing records with the answer.
 	Debug bool
+	// Provider says who shall serve; nil if the caller does not care.
+	Provider *Provider
+	// Explain asks why the worker was chosen.
+	Explain bool
 	// GUID names the debug record; empty means none.
 	GUID string
 	// Stream says that the answer was asked for as a stream. It stays in the
@@ -110,11 +116,14 @@ var fields = []field{
 	{"timeout", true, (*Options).readTimeout},
 	{"enable_debug", true, (*Options).readDebug},
 	{"request_guid", true, (*Options).readGUID},
+	{"provider", true, (*Options).readProvider},
+	{"explain", true, (*Options).readExplain},
 }
 
 var headers = []struct{ header, field string }{
 	{HeaderMaxCoefficient, "max_coefficient"}, {HeaderTimeout, "timeout"},
 	{HeaderDebug, "enable_debug"}, {HeaderGUID, "request_guid"},
+	{HeaderProvider, "provider"}, {HeaderExplain, "explain"},
 }
 
 func fieldNamed(name string) *field {
@@ -312,6 +321,11 @@ func (o *Options) readPrompts(v value) *Error {
 
 func (o *Options) readDebug(v value) (err *Error) {
 	o.Debug, err = v.bool()
+	return err
+}
+
+func (o *Options) readExplain(v value) (err *Error) {
+	o.Explain, err = v.bool()
 	return err
 }
 

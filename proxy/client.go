@@ -87,7 +87,7 @@ func (c *client) Packet(_ *wire.Conn, data []byte) {
 			c.malformed(err)
 			return
 		}
-		c.run(&q)
+		c.run(&q, nil)
 	case (*tl.ClientRunQuery)(nil).TLID():
 		var old tl.ClientRunQuery
 		if err := tl.Unmarshal(data, &old); err != nil {
@@ -95,7 +95,16 @@ func (c *client) Packet(_ *wire.Conn, data []byte) {
 			return
 		}
 		c.run(&tl.ClientRunQueryEx{ModelName: old.ModelName, Query: old.Query, MaxCoefficient: old.MaxCoefficient, MaxTokens: old.MaxTokens,
-			Timeout: old.Timeout, RequestID: old.RequestID, MinConfigVersion: old.MinConfigVersion})
+			Timeout: old.Timeout, RequestID: old.RequestID, MinConfigVersion: old.MinConfigVersion}, nil)
+	case (*tl.CocoonRunQuery)(nil).TLID():
+		var more tl.CocoonRunQuery
+		if err := tl.Unmarshal(data, &more); err != nil {
+			c.malformed(err)
+			return
+		}
+		if c.features.Load()&featureMarket != 0 {
+			c.run(ordinary(&more), &more)
+		}
 	case (*tl.CocoonCancelQuery)(nil).TLID():
 		var cancel tl.CocoonCancelQuery
 		if tl.Unmarshal(data, &cancel) == nil {
@@ -122,7 +131,7 @@ func (c *client) Query(_ *wire.Conn, q *wire.Query) {
 			q.Fail(err.code, err.Error())
 			c.conn.CloseAfterFlush(fmt.Errorf("handshake refused: %w", err))
 		}
-	case *tl.ClientUpdatePaymentStatus, *tl.ClientGetWorkerTypes, *tl.ClientGetWorkerTypesV2, *tl.CocoonGetFeatures:
+	case *tl.ClientUpdatePaymentStatus, *tl.ClientGetWorkerTypes, *tl.ClientGetWorkerTypesV2, *tl.CocoonGetFeatures, *tl.CocoonGetBook:
 		c.ask(q, fn)
 	case *tl.WorkerConnectToProxy, *tl.WorkerCompareBalanceWithProxy, *tl.WorkerExtendedCompareBalanceWithProxy, *tl.WorkerProxyHandshakeComplete:
 		q.Fail(wire.CodeProtocol, "worker connect() from non worker")
@@ -158,6 +167,12 @@ func (c *client) ask(q *wire.Query, fn tl.Object) {
 		}
 		c.features.Store(featuresOf(fn.Names))
 		q.Answer(&tl.CocoonFeatures{Names: featureNames})
+	case *tl.CocoonGetBook:
+		if c.features.Load()&featureMarket == 0 {
+			lostPromise(q)
+			return
+		}
+		q.Answer(c.p.tells(fn))
 	default:
 		s, err := c.p.book.ClientStatus(c.account)
 		if err != nil {

@@ -12,7 +12,7 @@ import (
 
 // spent says whether there is no time for another attempt.
 func (r *request) spent() bool {
-	return len(r.tried) >= maxAttempts || r.muted || r.gone || time.Until(r.deadline) < 10*time.Millisecond
+	return len(r.tried) >= r.p.maxAttempts() || r.muted || r.gone || time.Until(r.deadline) < 10*time.Millisecond
 }
 
 // workerFailed moves the request to another worker if no answer has begun,
@@ -27,6 +27,9 @@ func (r *request) workerFailed(why *refusal, how market.Outcome, l *later) {
 	w.pay(r, r.workerID, 0)
 	r.leave(how, l)
 	r.failure = why
+	if r.promote() {
+		return
+	}
 	if r.spent() {
 		r.fail(why, l)
 		return
@@ -38,8 +41,11 @@ func (r *request) workerFailed(why *refusal, how market.Outcome, l *later) {
 // workerGone is the loss of the worker's connection.
 func (r *request) workerGone(w *worker) {
 	r.event(func(l *later) {
-		if r.worker == w {
+		switch {
+		case r.worker == w:
 			r.workerFailed(workerLost(), market.Failed, l)
+		case r.isSecond(w):
+			r.dropSecond(market.Failed, l)
 		}
 	})
 }
@@ -47,8 +53,11 @@ func (r *request) workerGone(w *worker) {
 // workerBroke is a message that cannot be read, or comes out of order.
 func (r *request) workerBroke(w *worker) {
 	r.event(func(l *later) {
-		if r.worker == w {
+		switch {
+		case r.worker == w:
 			r.broken(l)
+		case r.isSecond(w):
+			r.dropSecond(market.Failed, l)
 		}
 	})
 }
@@ -73,6 +82,7 @@ func (r *request) fail(why *refusal, l *later) {
 // finish books what was used, ends the answer with an error, and closes.
 func (r *request) finish(why *refusal, used tl.TokensUsed, how market.Outcome, l *later) {
 	begun := r.state == answering
+	r.dropSecond(market.Neutral, l)
 	if !begun {
 		used = tl.TokensUsed{}
 	}
@@ -139,8 +149,12 @@ func (r *request) close(success bool, booked int64, how market.Outcome, l *later
 	if r.patience != nil {
 		r.patience.Stop()
 	}
+	if r.hedge != nil {
+		r.hedge.Stop()
+	}
 	r.forgetQuery()
 	r.client.requests.remove(r.id)
+	r.p.limits.End(r.client.account, booked)
 	if w := r.worker; w != nil {
 		w.count(r, success)
 		w.pay(r, r.workerID, booked)

@@ -95,6 +95,8 @@ func (h *head) readHeader(r *tl.Reader) {
 		h.twoSizes, h.length = h.length >= 0, len(h.headers)
 	case bytes.EqualFold(name, []byte("Transfer-Encoding")):
 		h.chunked = true
+	case bytes.EqualFold(name, []byte(headerWorker)), bytes.EqualFold(name, []byte(headerWhy)):
+		return // it is the proxy that says who served
 	}
 	h.headers = append(h.headers, span{from, len(h.raw) - r.Len()})
 }
@@ -102,8 +104,8 @@ func (h *head) readHeader(r *tl.Reader) {
 // rewrite is the head as the client gets it: with the proxy's times and with
 // the one framing header that reference clients need. An answer that goes on in parts
 // must not announce a length, because parts may change it.
-func (h *head) rewrite(final bool, start, now time.Time) []byte {
-	extra := [][2]string{{"X-Cocoon-Proxy-Start", unixText(start)}, {"X-Cocoon-Proxy-End", unixText(now)}}
+func (h *head) rewrite(final bool, start, now time.Time, more ...[2]string) []byte {
+	extra := append([][2]string{{"X-Cocoon-Proxy-Start", unixText(start)}, {"X-Cocoon-Proxy-End", unixText(now)}}, more...)
 	drop := -1
 	switch {
 	case !final:

@@ -74,6 +74,15 @@ type Config struct {
 	QueueLimit int
 	// QueueWait is how long a request waits for a free worker; 0 is 10 s.
 	QueueWait time.Duration
+	// Limits of each client; zero is no limit. A client over one is told when to
+	// come again.
+	Limits market.Limits
+	// MemoryFile is where what is known about workers outlives the proxy: how fast
+	// and how reliable they were. Empty forgets it.
+	MemoryFile string
+	// HedgeShare is how many second workers may be asked per request, on
+	// average, where the first answer is late; 0 is none.
+	HedgeShare float64
 	// DrainLimit is how long running requests may go on when the proxy stops,
 	// changes its contract or lets a worker go; 0 is 30 s.
 	DrainLimit time.Duration
@@ -110,6 +119,9 @@ type Proxy struct {
 	book   ledger.Book
 	stats  counters
 	owners owners
+	names  names
+	shown  book
+	limits *market.Limiter
 
 	terms    atomic.Pointer[terms]
 	held     atomic.Int64 // bytes of questions without a first answer
@@ -139,7 +151,9 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	p.issuer = &contract.Issuer{Owner: p.owner, Root: p.root, Key: cfg.Key}
 	p.stats.init(cfg.Now)
-	p.market = market.New(market.Config{Seed: cfg.Seed, QueueLimit: cfg.QueueLimit, Now: cfg.Now})
+	p.market = market.New(market.Config{Seed: cfg.Seed, QueueLimit: cfg.QueueLimit, HedgeShare: orNone(cfg.HedgeShare), Now: cfg.Now})
+	p.recall()
+	p.limits = market.NewLimiter(cfg.Limits, cfg.Now)
 	if err := p.adopt(cfg.Registry.Root()); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
@@ -216,6 +230,11 @@ func (p *Proxy) Run(ctx context.Context) error {
 	wg.Go(func() { fatal(p.book.Run(life)) })
 	wg.Go(func() { p.watchRegistry(life) })
 	wg.Go(func() { p.tick(life) })
+	wg.Go(func() { p.keepHistory(life) })
+	learning, learned := context.WithCancel(life)
+	defer learned()
+	var memory sync.WaitGroup
+	memory.Go(func() { p.keepMemory(learning) })
 	doors, shut := context.WithCancel(life)
 	defer shut()
 	var accepting sync.WaitGroup
@@ -232,6 +251,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 	accepting.Wait()
 	p.drain("proxy is stopping")
 	p.bookings.Wait()
+	learned() // while the workers are still here
+	memory.Wait()
 	p.disconnect(errStopped)
 	stop(nil)
 	wg.Wait()

@@ -220,3 +220,34 @@ func TestRestingWorkerServesTheQueue(t *testing.T) {
 		}
 	})
 }
+
+// Who would wait longer than the queue allows is told so at once, and when to come again.
+func TestQueueShedsEarly(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		w, c := r.worker(workerOptions{version: 4, limit: 1}), r.client(4, nil)
+		serve := func(id tl.Int256, took time.Duration) {
+			time.Sleep(took)
+			w.head(id)
+			w.end(id, 1)
+		}
+		c.send(question(1)) // from which the market learns what a request takes
+		serve(w.given().RequestID, 8*time.Second)
+		c.answer(requestID(1), true)
+		want[*tl.ProxyWorkerRequestPayment](w)
+		c.send(question(2))
+		running := w.given().RequestID
+		c.send(question(3)) // waits some 8 s, which is less than 10
+		synctest.Wait()
+		began := time.Now()
+		c.send(question(4)) // would wait 16
+		a := c.answer(requestID(4), false)
+		if a.refusedWith(t, 429, "651", "rate_limit_exceeded"); time.Since(began) > time.Second || a.header("Retry-After") != "6" || !strings.Contains(a.body, "takes about 16s") {
+			t.Errorf("after %s, retry after %s: %s", time.Since(began), a.header("Retry-After"), a.body)
+		}
+		serve(running, 0)
+		c.answer(requestID(2), true)
+		want[*tl.ProxyWorkerRequestPayment](w)
+		serve(w.given().RequestID, 0)
+		c.answer(requestID(3), true)
+	})
+}

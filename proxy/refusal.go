@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"strconv"
@@ -59,21 +61,57 @@ func queueFull() *refusal {
 	return &refusal{wire.CodeNotReady, openai.TooManyRequests(retrySoon, "all workers are busy and the queue is full; try again")}
 }
 
+// limited turns a client's limit into what the caller reads.
+func limited(err error) *refusal {
+	e := openai.TooManyRequests(retrySoon, "this proxy's limit for a client is reached: %v", err)
+	var l *market.LimitError
+	if errors.As(err, &l) {
+		what := map[string]string{"requests": "%g requests a minute", "tokens": "%g tokens a minute", "concurrent": "%g requests at a time"}[l.What]
+		e.Message = fmt.Sprintf("this proxy lets a client have "+what+"; slow down, or use more proxies", l.Limit)
+		e.RetryAfter = max(l.RetryAfter, time.Second)
+	}
+	return &refusal{wire.CodeNotReady, e}
+}
+
 func tooLarge(limit int) *refusal {
 	return &refusal{wire.CodeError, openai.TooLarge(int64(limit), -1)}
 }
 
-// noOffer turns a decision of the market into what the caller reads.
-func noOffer(d market.Decision) *refusal {
+// longestRetry is the latest that a caller is told to come back.
+const longestRetry = time.Minute
+
+// unserved turns a decision of the market into what the caller reads: why not,
+// and what would do.
+func (r *request) unserved(d market.Decision) *refusal {
+	wait := min(max(r.p.market.Wait(r.model, r.ceiling), retrySoon), longestRetry)
 	switch d.Verdict {
 	case market.UnknownModel:
 		return &refusal{wire.CodeProtocol, openai.ModelNotFound(clip(d.Model))}
 	case market.TooDear:
-		return &refusal{wire.CodeNotReady, openai.PriceAboveCeiling(int32(d.Cheapest), int32(min(d.Ceiling, math.MaxInt32)))}
+		return &refusal{wire.CodeNotReady, openai.PriceAboveCeiling(int32(min(d.Cheapest, math.MaxInt32)), int32(min(d.Ceiling, math.MaxInt32)))}
 	case market.Busy:
-		return &refusal{wire.CodeNotReady, openai.TooManyRequests(retrySoon, "all %d workers of the model are busy; try again", d.Offers)}
+		text := ""
+		if d.Cheapest > d.Ceiling {
+			text = fmt.Sprintf(", or now with max_coefficient %d", d.Cheapest)
+		}
+		return &refusal{wire.CodeNotReady, openai.TooManyRequests(wait, "all workers of the model that the request allows are busy, %d of %d offers are free; try again in about %s%s", d.Free, d.Offers, wait.Round(time.Second), text)}
+	}
+	if d.Offers > 0 && (len(r.wishes.Only)+len(r.wishes.Ignore) > 0 || r.wishes.NoFallbacks) {
+		return &refusal{wire.CodeNotReady, openai.Unavailable(openai.CodeNoWorker, retrySoon, "%d workers serve the model '%s' and provider allows none of them; name others or allow fallbacks", d.Offers, clip(d.Model))}
 	}
 	return &refusal{wire.CodeNotReady, openai.Unavailable(openai.CodeNoWorker, retrySoon, "no worker serves the model '%s' now; try again", clip(d.Model))}
+}
+
+// noPlace turns the queue's no into what the caller reads.
+func (r *request) noPlace(err error) *refusal {
+	var late *market.LateError
+	if !errors.As(err, &late) {
+		full := queueFull()
+		full.RetryAfter = min(max(r.p.market.Wait(r.model, r.ceiling)/2, retrySoon), longestRetry)
+		return full
+	}
+	wait := min(max(late.Wait-late.Left, retrySoon), longestRetry)
+	return &refusal{wire.CodeNotReady, openai.TooManyRequests(wait, "all workers are busy and the queue takes about %s, the request has %s; raise timeout or try again", late.Wait.Round(time.Second), late.Left.Round(time.Second))}
 }
 
 // workerRefused turns a worker's error into what the caller reads. 621 is the

@@ -18,6 +18,8 @@ import (
 func (r *request) relay(w *worker, data []byte) {
 	r.event(func(l *later) {
 		switch {
+		case r.isSecond(w):
+			r.dropSecond(market.Failed, l)
 		case r.worker != w:
 		case r.state != answering:
 			r.broken(l)
@@ -61,6 +63,8 @@ func (r *request) sawBody(b []byte) {
 func (r *request) answer(w *worker, a answer) {
 	r.event(func(l *later) {
 		switch {
+		case r.isSecond(w):
+			r.secondAnswered(a, l)
 		case r.worker != w:
 		case a.failed:
 			r.answerFailed(a, l)
@@ -78,21 +82,26 @@ func (r *request) answer(w *worker, a answer) {
 // answer another may; 621 is about the request itself, and 602 "too many active
 // queries" is no fault. What a worker says it had delivered by then is booked.
 func (r *request) answerFailed(a answer, l *later) {
-	why, how := workerRefused(a.code, a.text), market.Failed
-	switch a.code {
-	case wire.CodeProtocol, wire.CodeError, wire.CodeCancelled:
-		how = market.Neutral
-	case wire.CodeTimeout:
-		how = market.Late
-	}
+	why, how := workerRefused(a.code, a.text), blame(a.code)
 	switch {
 	case r.state == answering:
 		r.finish(why, larger(a.info.TokensUsed, r.progress), how, l)
-	case a.code == wire.CodeProtocol || a.code == wire.CodeTimeout || r.muted:
+	case a.code == wire.CodeProtocol || a.code == wire.CodeTimeout && r.second == nil || r.muted:
 		r.finish(why, tl.TokensUsed{}, how, l)
 	default:
 		r.workerFailed(why, how, l)
 	}
+}
+
+// blame is what the market makes of a worker's own word that it cannot.
+func blame(code int32) market.Outcome {
+	switch code {
+	case wire.CodeProtocol, wire.CodeError, wire.CodeCancelled:
+		return market.Neutral
+	case wire.CodeTimeout:
+		return market.Late
+	}
+	return market.Failed
 }
 
 func larger(a, b tl.TokensUsed) tl.TokensUsed {
@@ -113,30 +122,47 @@ func (r *request) answerFirst(a answer, l *later) {
 	if r.elsewhere(h.status, l) {
 		return
 	}
+	r.dropSecond(market.Overtaken, l)
 	r.state, r.firstAt, r.status, r.framing = answering, r.p.now(), h.status, h.framing
 	r.forgetQuery()
 	r.sawBody(h.payload)
 	if a.final {
-		r.succeed(a, h.rewrite(true, r.started, r.firstAt), true, l)
+		r.succeed(a, h.rewrite(true, r.started, r.firstAt, r.whyThis()...), true, l)
 		return
 	}
 	if !r.muted {
-		r.sendFirst(h.rewrite(false, r.started, r.firstAt), l)
+		r.sendFirst(h.rewrite(false, r.started, r.firstAt, r.whyThis()...), l)
 	}
 }
 
 // elsewhere moves a request whose engine is down to another worker, if one is
 // free at this moment; else the engine's own answer is as good as any.
 func (r *request) elsewhere(status int32, l *later) bool {
-	if status != 502 && status != 503 || len(r.tried)+1 >= maxAttempts || r.muted || r.gone {
+	if status != 502 && status != 503 || r.muted || r.gone {
+		return false
+	}
+	if r.second != nil {
+		r.giveUp(status, l)
+		return r.promote()
+	}
+	if len(r.tried)+1 >= r.p.maxAttempts() {
 		return false
 	}
 	want := r.want()
 	want.Exclude = append(slices.Clone(r.tried), r.offer)
-	offer, _ := r.p.market.Pick(want)
+	offer, why := r.p.market.Pick(want)
 	if offer == nil {
 		return false
 	}
+	r.giveUp(status, l)
+	if !r.give(offer, why, l) && r.state != ended {
+		r.dispatch(l)
+	}
+	return true
+}
+
+// giveUp leaves a worker whose engine is down.
+func (r *request) giveUp(status int32, l *later) {
 	w := r.worker
 	w.cancel(r.workerID)
 	w.release(r.workerID)
@@ -144,10 +170,6 @@ func (r *request) elsewhere(status int32, l *later) bool {
 	r.leave(market.Failed, l)
 	r.failure = &refusal{wire.CodeNotReady, openai.BadGateway(openai.CodeBadAnswer, "the worker's engine answered with status %d", status)}
 	r.p.stats.retried.Inc()
-	if !r.give(offer, l) && r.state != ended {
-		r.dispatch(l)
-	}
-	return true
 }
 
 func (r *request) sendFirst(head []byte, l *later) {
@@ -249,7 +271,11 @@ func (r *request) debugText() string {
 	if !r.firstAt.IsZero() {
 		first = unix(r.firstAt)
 	}
-	return fmt.Sprintf(`{"type":"proxy_stats","start_time":%.6f,"answer_receive_start_at":%.6f,"answer_receive_end_at":%.6f}`, unix(r.started), first, unix(r.p.now()))
+	why := []byte("null")
+	if r.worker != nil {
+		why, _ = json.Marshal(r.decision.String()) // a string: cannot fail
+	}
+	return fmt.Sprintf(`{"type":"proxy_stats","start_time":%.6f,"answer_receive_start_at":%.6f,"answer_receive_end_at":%.6f,"decision":%s}`, unix(r.started), first, unix(r.p.now()), why)
 }
 
 // refuse is the error of a request that was not admitted.

@@ -41,6 +41,10 @@ type request struct {
 	started   time.Time
 	deadline  time.Time
 	encrypted bool // only workers with room for its key will do
+	longest   int  // answer in tokens that the client sets money aside for
+	wishes    market.Wishes
+	affinity  [16]byte
+	explain   bool // the client wants to know why this worker
 
 	mu       sync.Mutex // guards all below
 	state    state
@@ -54,13 +58,12 @@ type request struct {
 	verdict  market.Decision // why it waits
 	position int             // the client was told
 
-	worker   *worker
-	workerID tl.Int256
-	offer    *market.Offer
-	sentAt   time.Time
-	tried    []*market.Offer
-	failure  *refusal // of the last worker
-	given    bool     // to any worker: then payments follow
+	attempt          // at the worker that it was given to
+	second  *attempt // at another one, because the first answer is late; nil most of the time
+	hedge   *time.Timer
+	tried   []*market.Offer
+	failure *refusal // of the last worker
+	given   bool     // to any worker: then payments follow
 
 	firstAt  time.Time
 	status   int32
@@ -75,6 +78,16 @@ type request struct {
 	shown bool // the client has the head of an answer
 	gone  bool // the client has left, or has had its last: nothing can be sent
 	muted bool // the client has cancelled: only the end is sent
+}
+
+// attempt is the question at one worker.
+type attempt struct {
+	worker   *worker
+	workerID tl.Int256
+	offer    *market.Offer
+	decision market.Decision // why this offer
+	sentAt   time.Time
+	price    int64 // coefficient that the worker was sent
 }
 
 type state int
@@ -122,10 +135,11 @@ func (r *request) event(f func(l *later)) {
 	l.do(r.p)
 }
 
-// run takes a question of a client that is ready.
-func (c *client) run(q *tl.ClientRunQueryEx) {
+// run takes a question of a client that is ready. More is nil, or what else
+// the client says about it.
+func (c *client) run(q *tl.ClientRunQueryEx, more *tl.CocoonRunQuery) {
 	r := &request{p: c.p, client: c, id: q.RequestID, model: contract.BaseModel(q.ModelName), ceiling: uint32(q.MaxCoefficient),
-		debug: q.Flags&1 != 0 && q.EnableDebug, started: c.p.now(), query: q.Query, bytesIn: len(q.Query)}
+		debug: q.Flags&1 != 0 && q.EnableDebug, started: c.p.now(), query: q.Query, bytesIn: len(q.Query), longest: int(q.MaxTokens)}
 	if r.model != q.ModelName {
 		r.pin = q.ModelName
 	}
@@ -135,7 +149,11 @@ func (c *client) run(q *tl.ClientRunQueryEx) {
 			c.p.log.Debug("client uses a request id twice, ignored", "client", c.text)
 			return
 		}
-		if why := r.admit(q); why != nil {
+		why := r.takeWishes(more)
+		if why == nil {
+			why = r.admit(q)
+		}
+		if why != nil {
 			r.p.stats.rejected.Inc()
 			r.state = ended
 			clear(r.private[:])
@@ -178,7 +196,14 @@ func (r *request) admit(q *tl.ClientRunQueryEx) *refusal {
 		return badRequest("proxy: not an HTTP request: %v", err)
 	}
 	r.deadline = time.Now().Add(time.Duration(min(q.Timeout, maxTimeout.Seconds()) * float64(time.Second)))
-	return r.take(q)
+	if err := p.limits.Begin(r.client.account); err != nil {
+		return limited(err)
+	}
+	why := r.take(q)
+	if why != nil {
+		p.limits.End(r.client.account, 0)
+	}
+	return why
 }
 
 // take takes everything that a running request occupies, or nothing.

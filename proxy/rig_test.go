@@ -197,6 +197,7 @@ type peer struct {
 	r      *rig
 	conn   *wire.Conn
 	in     chan tl.Object // packets, decoded
+	seen   tl.Object      // and not yet taken
 	closed chan error
 }
 
@@ -261,6 +262,10 @@ func (p *peer) send(o tl.Object) {
 // next waits for a packet, an hour of the bubble's time at most.
 func (p *peer) next() tl.Object {
 	p.r.t.Helper()
+	if o := p.seen; o != nil {
+		p.seen = nil
+		return o
+	}
 	select {
 	case o := <-p.in:
 		return o
@@ -268,6 +273,18 @@ func (p *peer) next() tl.Object {
 		p.r.t.Fatal("no packet within an hour")
 	}
 	return nil
+}
+
+// news is next without places in the queue.
+func (p *peer) news() tl.Object {
+	p.r.t.Helper()
+	for {
+		o := p.next()
+		if _, ok := o.(*tl.CocoonQueuePosition); !ok {
+			p.seen = o
+			return o
+		}
+	}
 }
 
 // want is next for a packet of a known kind.
@@ -338,7 +355,7 @@ func (r *rig) worker(o workerOptions) *peer {
 	return w
 }
 
-var allFeatures = []string{tl.FeatureCancel, tl.FeatureProgress, tl.FeatureQueue}
+var allFeatures = []string{tl.FeatureCancel, tl.FeatureProgress, tl.FeatureQueue, tl.FeatureMarket}
 
 // client connects a client of the given version with a wallet of its own.
 func (r *rig) client(version int32, features []string) *peer {

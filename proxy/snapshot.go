@@ -45,11 +45,13 @@ type StatusInfo struct {
 
 // StatsInfo are the counters, each [total, 1s, 10s, 1m, 10m, 1h, 1d].
 type StatsInfo struct {
-	Queries    stats.Values `json:"queries"`
-	Success    stats.Values `json:"success"`
-	Failed     stats.Values `json:"failed"`
-	Rejected   stats.Values `json:"rejected"`
-	Retried    stats.Values `json:"retried"`
+	Queries  stats.Values `json:"queries"`
+	Success  stats.Values `json:"success"`
+	Failed   stats.Values `json:"failed"`
+	Rejected stats.Values `json:"rejected"`
+	Retried  stats.Values `json:"retried"`
+	// Hedged counts second workers that were asked because the first was late.
+	Hedged     stats.Values `json:"hedged"`
 	BytesIn    stats.Values `json:"bytes_received"`
 	BytesOut   stats.Values `json:"bytes_sent"`
 	Time       stats.Values `json:"time"`
@@ -193,7 +195,7 @@ func (p *Proxy) summary() (s Snapshot, running map[string]int, paying map[string
 
 func (c *counters) info() StatsInfo {
 	return StatsInfo{
-		Queries: c.queries.Values(), Success: c.success.Values(), Failed: c.failed.Values(), Rejected: c.rejected.Values(), Retried: c.retried.Values(),
+		Queries: c.queries.Values(), Success: c.success.Values(), Failed: c.failed.Values(), Rejected: c.rejected.Values(), Retried: c.retried.Values(), Hedged: c.hedged.Values(),
 		BytesIn: c.bytesIn.Values(), BytesOut: c.bytesOut.Values(), Time: c.time.Values(), WorkerTime: c.workerTime.Values(),
 		Total: c.total.Values(), Prompt: c.prompt.Values(), Cached: c.cached.Values(), Completion: c.completion.Values(), Reasoning: c.reasoning.Values(),
 	}

@@ -8,14 +8,14 @@ import (
 
 // counters of the whole proxy; names as in roles.md section 4.11.
 type counters struct {
-	queries, success, failed, rejected, retried          *stats.Counter
+	queries, success, failed, rejected, retried, hedged  *stats.Counter
 	bytesIn, bytesOut                                    *stats.Counter
 	total, prompt, cached, completion, reasoning, booked *stats.Counter
 	time, workerTime                                     *stats.Timer
 }
 
 func (c *counters) init(now func() time.Time) {
-	for _, x := range []**stats.Counter{&c.queries, &c.success, &c.failed, &c.rejected, &c.retried, &c.bytesIn, &c.bytesOut,
+	for _, x := range []**stats.Counter{&c.queries, &c.success, &c.failed, &c.rejected, &c.retried, &c.hedged, &c.bytesIn, &c.bytesOut,
 		&c.total, &c.prompt, &c.cached, &c.completion, &c.reasoning, &c.booked} {
 		*x = stats.NewCounter(now)
 	}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"time"
 
+	"github.com/opencocoon/cocoon/market"
 	"github.com/opencocoon/cocoon/tl"
 )
 
@@ -64,6 +65,7 @@ func (r *request) callerGone() {
 func (r *request) stopWork(l *later) {
 	again := r.muted
 	r.muted = true
+	r.dropSecond(market.Neutral, l)
 	if r.state == waiting {
 		r.stopWaiting()
 		r.fail(cancelled(), l)

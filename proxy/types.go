@@ -12,9 +12,10 @@ const (
 	featureCancel uint32 = 1 << iota
 	featureProgress
 	featureQueue
+	featureMarket
 )
 
-var featureNames = []string{tl.FeatureCancel, tl.FeatureProgress, tl.FeatureQueue}
+var featureNames = []string{tl.FeatureCancel, tl.FeatureProgress, tl.FeatureQueue, tl.FeatureMarket}
 
 // featuresOf keeps those names of a peer that are known here.
 func featuresOf(names []string) (set uint32) {
@@ -50,12 +51,14 @@ var queries = []func() tl.Object{
 	func() tl.Object { return new(tl.WorkerExtendedCompareBalanceWithProxy) },
 	func() tl.Object { return new(tl.WorkerProxyHandshakeComplete) },
 	func() tl.Object { return new(tl.CocoonGetFeatures) },
+	func() tl.Object { return new(tl.CocoonGetBook) },
+	func() tl.Object { return new(tl.CocoonWhyIdle) },
 }
 
 // workerTypesV2 lists the models with the workers that take requests.
 func (p *Proxy) workerTypesV2() *tl.ClientWorkerTypesV2 {
 	list := &tl.ClientWorkerTypesV2{}
-	for _, m := range p.market.Models() {
+	for _, m := range p.look() {
 		t := tl.ClientWorkerTypeV2{Name: m.Name}
 		for _, o := range m.Offers {
 			if o.Enabled {
@@ -72,7 +75,7 @@ func (p *Proxy) workerTypesV2() *tl.ClientWorkerTypesV2 {
 // counts among the prices, so it is always the maximum.
 func (p *Proxy) workerTypes() *tl.ClientWorkerTypes {
 	list := &tl.ClientWorkerTypes{}
-	for _, m := range p.market.Models() {
+	for _, m := range p.look() {
 		prices := make([]int32, 0, len(m.Offers)+1)
 		for _, o := range m.Offers {
 			prices = append(prices, int32(o.Coefficient))

@@ -13,7 +13,7 @@ func (r *request) noOffer(d market.Decision, l *later) {
 		// No worker has come yet since the proxy started, so it cannot know. To
 		// let the request wait would make the caller's word a known model.
 		d.Verdict = market.NoWorker
-		r.fail(noOffer(d), l)
+		r.fail(r.unserved(d), l)
 		return
 	}
 	canWait := d.Verdict == market.Busy || d.Verdict == market.NoWorker && r.failure == nil
@@ -21,17 +21,17 @@ func (r *request) noOffer(d market.Decision, l *later) {
 	case !canWait && r.failure != nil:
 		r.fail(r.failure, l)
 	case !canWait || r.muted:
-		r.fail(noOffer(d), l)
+		r.fail(r.unserved(d), l)
 	default:
 		r.enqueue(d, l)
 	}
 }
 
 func (r *request) enqueue(d market.Decision, l *later) {
-	w := &market.Waiter{Want: r.want(), Ref: r}
+	w := &market.Waiter{Want: r.want(), Patience: r.p.cfg.QueueWait, Ref: r}
 	dropped, err := r.p.market.Enqueue(w)
 	if err != nil {
-		r.fail(queueFull(), l)
+		r.fail(r.noPlace(err), l)
 		return
 	}
 	r.state, r.waiter, r.verdict, r.position = waiting, w, d, 0
@@ -59,11 +59,11 @@ func (r *request) granted(g market.Grant) {
 	r.mu.Lock()
 	if r.state == waiting && r.waiter == g.Waiter {
 		r.patience.Stop()
-		if !r.give(g.Offer, &l) && r.state != ended {
+		if !r.give(g.Offer, g.Decision, &l) && r.state != ended {
 			r.dispatch(&l)
 		}
 	} else { // ended meanwhile: the place goes to the next
-		l.grants = r.p.market.Done(g.Offer, market.Neutral, 0, 0)
+		l.grants = r.p.market.Done(g.Offer, market.Neutral, market.Took{})
 	}
 	r.mu.Unlock()
 	l.do(r.p)
@@ -73,7 +73,7 @@ func (r *request) granted(g market.Grant) {
 func (r *request) waitOver() {
 	r.event(func(l *later) {
 		if r.state == waiting && r.p.market.Cancel(r.waiter) {
-			r.fail(noOffer(r.verdict), l)
+			r.fail(r.unserved(r.verdict), l)
 		}
 	})
 }

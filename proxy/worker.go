@@ -94,6 +94,8 @@ func (w *worker) Closed(_ *wire.Conn, err error) {
 	w.timer.Stop()
 	if w.offer != nil {
 		w.p.market.Remove(w.offer)
+		w.p.shown.changed.Add(1)
+		w.p.names.remove(w.account)
 	}
 	for _, r := range w.requests.close() {
 		r.workerGone(w)
@@ -149,6 +151,7 @@ func (w *worker) setEnabled(enabled bool) {
 	enabled = enabled && w.retireWhy == nil
 	w.p.market.SetEnabled(w.offer, enabled)
 	w.mu.Unlock()
+	w.p.shown.changed.Add(1)
 	w.p.serve(w.p.market.Match(w.offer.Model))
 }
 
@@ -163,6 +166,7 @@ func (w *worker) setPrice(coefficient int32) {
 	w.price = uint32(coefficient)
 	w.mu.Unlock()
 	w.p.market.SetCoefficient(w.offer, uint32(coefficient))
+	w.p.shown.changed.Add(1)
 	w.p.serve(w.p.market.Match(w.offer.Model))
 }
 
@@ -177,6 +181,7 @@ func (w *worker) retire(why error) {
 	w.retireWhy = fmt.Errorf("worker retired: %w", why)
 	w.p.market.SetEnabled(w.offer, false)
 	w.mu.Unlock()
+	w.p.shown.changed.Add(1)
 	w.p.log.Warn("worker gets no more requests", "worker", w.text, "reason", why)
 	if w.requests.len() == 0 {
 		w.conn.CloseAfterFlush(w.retireWhy)
@@ -214,6 +219,8 @@ func (w *worker) Query(_ *wire.Conn, q *wire.Query) {
 		}
 	case *tl.WorkerUpdatePaymentStatus:
 		w.status(q)
+	case *tl.CocoonWhyIdle:
+		w.why(q)
 	case *tl.CocoonGetFeatures:
 		if !w.ready.Load() || !w.extensions || tl.Unmarshal(q.Data, fn) != nil {
 			lostPromise(q)

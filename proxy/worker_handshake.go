@@ -177,8 +177,9 @@ func (w *worker) finish(q *wire.Query) *denied {
 	w.price = uint32(w.params.Coefficient)
 	w.offer = w.p.market.Add(market.Terms{
 		Model: contract.BaseModel(w.params.Model), FullModel: w.params.Model, Coefficient: w.price, Limit: int(limit), Version: w.version,
-		Key: w.account + " " + w.params.Model, Ref: w,
+		Key: w.account, Ref: w,
 	})
+	w.p.names.add(w.account)
 	w.timer.Stop()
 	w.ready.Store(true)
 	q.Answer(&tl.WorkerProxyHandshakeCompleted{}) // before the offer: no request may overtake it

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -131,6 +132,15 @@ func TestExtensions(t *testing.T) {
 			"d7f558fd" + hexID + "0100000000000000" + "000000000000000000000000000000000000000000000000" + "0100000000000000"},
 		{&CocoonQueuePosition{RequestID: id, Position: 2, WaitSeconds: 1.5},
 			"be536b9f" + hexID + "02000000" + "000000000000f83f"},
+		{&CocoonRunQuery{ModelName: "m", Query: []byte{7}, MaxCoefficient: 1, MaxTokens: 2, Timeout: 1.5, RequestID: id, MinConfigVersion: 3, Flags: 3,
+			Wishes: CocoonWishes{Only: []string{"abcdef01"}, Sort: 1, MaxLatency: 1.5, NoFallbacks: true}},
+			"ae715745" + "016d0000" + "01070000" + "01000000" + "02000000" + "000000000000f83f" + hexID + "03000000" + "03000000" + strings.Repeat("00", 32) + "00000000" +
+				"00000000" + "01000000" + "0861626364656630" + "31000000" + "00000000" + "01000000" + "000000000000f83f" + "b5757299"},
+		{&CocoonGetBook{Model: "m", Offers: 1, History: 2}, "e26e89a4" + "016d0000" + "01000000" + "02000000"},
+		{&CocoonBook{}, "5b2f21ab" + "00000000"},
+		{&CocoonWhyIdle{}, "c54322f9"},
+		{&CocoonReasons{Cause: "full", Requests: 1, Won: 2, Price: 3, UsualPrice: 4, WouldWinAt: 5},
+			"d44d2bc0" + "0466756c6c000000" + "00000000" + "01000000" + "02000000" + "03000000" + "04000000" + "05000000"},
 	} {
 		b := unhex(t, test.want)
 		if got := Marshal(test.o); !bytes.Equal(got, b) {

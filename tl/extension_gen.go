@@ -191,6 +191,503 @@ func (m *CocoonQueuePosition) DecodeTL(r *Reader) error {
 	return r.end("cocoon.queuePosition")
 }
 
+// CocoonWishes tells who shall serve a request. Workers are named by owner: by address, or
+// by at least eight hexadecimal digits with which its account begins.
+//
+//	cocoon.wishes#bb2b6432 order:vector string only:vector string ignore:vector string
+//	    sort:int max_latency:double no_fallbacks:Bool = cocoon.Wishes
+type CocoonWishes struct {
+	Order       []string // to be tried first, in this order
+	Only        []string // all that may serve; none means everybody
+	Ignore      []string // who may not
+	Sort        int32    // 0 balanced, 1 price, 2 latency, 3 throughput
+	MaxLatency  float64  // seconds to the first answer, 0 any
+	NoFallbacks bool     // nobody outside order, nobody after a failure
+}
+
+// TLID returns 0xbb2b6432.
+func (*CocoonWishes) TLID() uint32 { return 0xbb2b6432 }
+
+// TLName returns "cocoon.wishes".
+func (*CocoonWishes) TLName() string { return "cocoon.wishes" }
+
+// String returns the name; contents stay private.
+func (*CocoonWishes) String() string { return "cocoon.wishes" }
+
+// SizeTL returns the length of the boxed form.
+func (m *CocoonWishes) SizeTL() int { return 4 + m.sizeFields() }
+
+// AppendTL appends the boxed form.
+func (m *CocoonWishes) AppendTL(b []byte) []byte {
+	return m.appendFields(binary.LittleEndian.AppendUint32(b, 0xbb2b6432))
+}
+
+func (m *CocoonWishes) sizeFields() int {
+	n := 28
+	for i := range m.Order {
+		n += SizeBytes(len(m.Order[i]))
+	}
+	for i := range m.Only {
+		n += SizeBytes(len(m.Only[i]))
+	}
+	for i := range m.Ignore {
+		n += SizeBytes(len(m.Ignore[i]))
+	}
+	return n
+}
+
+func (m *CocoonWishes) appendFields(b []byte) []byte {
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(m.Order)))
+	for i := range m.Order {
+		b = AppendString(b, m.Order[i])
+	}
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(m.Only)))
+	for i := range m.Only {
+		b = AppendString(b, m.Only[i])
+	}
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(m.Ignore)))
+	for i := range m.Ignore {
+		b = AppendString(b, m.Ignore[i])
+	}
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Sort))
+	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(m.MaxLatency))
+	b = AppendBool(b, m.NoFallbacks)
+	return b
+}
+
+// DecodeTL reads the fields.
+func (m *CocoonWishes) DecodeTL(r *Reader) error {
+	*m = CocoonWishes{}
+	if n := r.Count("order", 4); n > 0 {
+		m.Order = make([]string, n)
+		for i := range m.Order {
+			m.Order[i] = r.String("order")
+		}
+	}
+	if n := r.Count("only", 4); n > 0 {
+		m.Only = make([]string, n)
+		for i := range m.Only {
+			m.Only[i] = r.String("only")
+		}
+	}
+	if n := r.Count("ignore", 4); n > 0 {
+		m.Ignore = make([]string, n)
+		for i := range m.Ignore {
+			m.Ignore[i] = r.String("ignore")
+		}
+	}
+	m.Sort = r.Int32("sort")
+	m.MaxLatency = r.Float64("max_latency")
+	m.NoFallbacks = r.Bool("no_fallbacks")
+	return r.end("cocoon.wishes")
+}
+
+// CocoonRunQuery asks for an answer, and says more than client.runQueryEx: client to proxy; a
+// packet.
+//
+//	cocoon.runQuery#455771ae model_name:string query:bytes max_coefficient:int max_tokens:int
+//	    timeout:double request_id:int256 min_config_version:int flags:int public_key:int256
+//	    affinity:bytes wishes:cocoon.wishes = cocoon.RunQuery
+type CocoonRunQuery struct {
+	ModelName        string // this and the next six as in client.runQueryEx
+	Query            []byte
+	MaxCoefficient   int32
+	MaxTokens        int32
+	Timeout          float64
+	RequestID        Int256
+	MinConfigVersion int32
+	Flags            int32  // bit 0: debug records, bit 1: say why this worker
+	PublicKey        Int256 // receiver of an encrypted body, or zeros
+	Affinity         []byte // keyed digest of how the conversation begins, 16 bytes, or none
+	Wishes           CocoonWishes
+}
+
+// TLID returns 0x455771ae.
+func (*CocoonRunQuery) TLID() uint32 { return 0x455771ae }
+
+// TLName returns "cocoon.runQuery".
+func (*CocoonRunQuery) TLName() string { return "cocoon.runQuery" }
+
+// String returns the name; contents stay private.
+func (*CocoonRunQuery) String() string { return "cocoon.runQuery" }
+
+// SizeTL returns the length of the boxed form.
+func (m *CocoonRunQuery) SizeTL() int { return 4 + m.sizeFields() }
+
+// AppendTL appends the boxed form.
+func (m *CocoonRunQuery) AppendTL(b []byte) []byte {
+	return m.appendFields(binary.LittleEndian.AppendUint32(b, 0x455771ae))
+}
+
+func (m *CocoonRunQuery) sizeFields() int {
+	n := 88
+	n += SizeBytes(len(m.ModelName))
+	n += SizeBytes(len(m.Query))
+	n += SizeBytes(len(m.Affinity))
+	n += m.Wishes.sizeFields()
+	return n
+}
+
+func (m *CocoonRunQuery) appendFields(b []byte) []byte {
+	b = AppendString(b, m.ModelName)
+	b = AppendBytes(b, m.Query)
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.MaxCoefficient))
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.MaxTokens))
+	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(m.Timeout))
+	b = append(b, m.RequestID[:]...)
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.MinConfigVersion))
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Flags))
+	b = append(b, m.PublicKey[:]...)
+	b = AppendBytes(b, m.Affinity)
+	b = m.Wishes.appendFields(b)
+	return b
+}
+
+// DecodeTL reads the fields.
+func (m *CocoonRunQuery) DecodeTL(r *Reader) error {
+	m.ModelName = r.String("model_name")
+	m.Query = r.Bytes("query")
+	m.MaxCoefficient = r.Int32("max_coefficient")
+	m.MaxTokens = r.Int32("max_tokens")
+	m.Timeout = r.Float64("timeout")
+	m.RequestID = r.Int256("request_id")
+	m.MinConfigVersion = r.Int32("min_config_version")
+	m.Flags = r.Int32("flags")
+	m.PublicKey = r.Int256("public_key")
+	m.Affinity = r.Bytes("affinity")
+	if r.ok() && m.Wishes.DecodeTL(r) != nil {
+		r.in("wishes")
+	}
+	return r.end("cocoon.runQuery")
+}
+
+// CocoonBookOffer describes what a worker asks for and how it does.
+//
+//	cocoon.bookOffer#1011299b worker:string coefficient:int running:int limit:int failures:int
+//	    lost:double first_seconds:double token_seconds:double = cocoon.BookOffer
+type CocoonBookOffer struct {
+	Worker       string // its owner
+	Coefficient  int32  // price in thousandths
+	Running      int32
+	Limit        int32
+	Failures     int32   // in a row
+	Lost         float64 // share of its requests that failed
+	FirstSeconds float64 // to the first answer, 0 unknown
+	TokenSeconds float64 // for each token, 0 unknown
+}
+
+// TLID returns 0x1011299b.
+func (*CocoonBookOffer) TLID() uint32 { return 0x1011299b }
+
+// TLName returns "cocoon.bookOffer".
+func (*CocoonBookOffer) TLName() string { return "cocoon.bookOffer" }
+
+// String returns the name; contents stay private.
+func (*CocoonBookOffer) String() string { return "cocoon.bookOffer" }
+
+// SizeTL returns the length of the boxed form.
+func (m *CocoonBookOffer) SizeTL() int { return 4 + m.sizeFields() }
+
+// AppendTL appends the boxed form.
+func (m *CocoonBookOffer) AppendTL(b []byte) []byte {
+	return m.appendFields(binary.LittleEndian.AppendUint32(b, 0x1011299b))
+}
+
+func (m *CocoonBookOffer) sizeFields() int {
+	n := 40
+	n += SizeBytes(len(m.Worker))
+	return n
+}
+
+func (m *CocoonBookOffer) appendFields(b []byte) []byte {
+	b = AppendString(b, m.Worker)
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Coefficient))
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Running))
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Limit))
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Failures))
+	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(m.Lost))
+	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(m.FirstSeconds))
+	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(m.TokenSeconds))
+	return b
+}
+
+// DecodeTL reads the fields.
+func (m *CocoonBookOffer) DecodeTL(r *Reader) error {
+	m.Worker = r.String("worker")
+	m.Coefficient = r.Int32("coefficient")
+	m.Running = r.Int32("running")
+	m.Limit = r.Int32("limit")
+	m.Failures = r.Int32("failures")
+	m.Lost = r.Float64("lost")
+	m.FirstSeconds = r.Float64("first_seconds")
+	m.TokenSeconds = r.Float64("token_seconds")
+	return r.end("cocoon.bookOffer")
+}
+
+// CocoonBookMoment describes a model's market at a moment.
+//
+//	cocoon.bookMoment#2b7320a5 at:int coefficient:int running:int slots:int waiting:int
+//	    workers:int first_seconds:double = cocoon.BookMoment
+type CocoonBookMoment struct {
+	At           int32 // Unix seconds
+	Coefficient  int32 // that requests were served for, on average
+	Running      int32
+	Slots        int32 // requests that could run
+	Waiting      int32
+	Workers      int32
+	FirstSeconds float64
+}
+
+// TLID returns 0x2b7320a5.
+func (*CocoonBookMoment) TLID() uint32 { return 0x2b7320a5 }
+
+// TLName returns "cocoon.bookMoment".
+func (*CocoonBookMoment) TLName() string { return "cocoon.bookMoment" }
+
+// String returns the name; contents stay private.
+func (*CocoonBookMoment) String() string { return "cocoon.bookMoment" }
+
+// SizeTL returns the length of the boxed form.
+func (m *CocoonBookMoment) SizeTL() int { return 4 + m.sizeFields() }
+
+// AppendTL appends the boxed form.
+func (m *CocoonBookMoment) AppendTL(b []byte) []byte {
+	return m.appendFields(binary.LittleEndian.AppendUint32(b, 0x2b7320a5))
+}
+
+func (m *CocoonBookMoment) sizeFields() int {
+	return 32
+}
+
+func (m *CocoonBookMoment) appendFields(b []byte) []byte {
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.At))
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Coefficient))
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Running))
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Slots))
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Waiting))
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Workers))
+	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(m.FirstSeconds))
+	return b
+}
+
+// DecodeTL reads the fields.
+func (m *CocoonBookMoment) DecodeTL(r *Reader) error {
+	m.At = r.Int32("at")
+	m.Coefficient = r.Int32("coefficient")
+	m.Running = r.Int32("running")
+	m.Slots = r.Int32("slots")
+	m.Waiting = r.Int32("waiting")
+	m.Workers = r.Int32("workers")
+	m.FirstSeconds = r.Float64("first_seconds")
+	return r.end("cocoon.bookMoment")
+}
+
+// CocoonBookModel describes a model's market.
+//
+//	cocoon.bookModel#212c3aec name:string now:cocoon.bookMoment wait_seconds:double
+//	    token_seconds:double service_seconds:double offers:vector cocoon.bookOffer
+//	    history:vector cocoon.bookMoment = cocoon.BookModel
+type CocoonBookModel struct {
+	Name           string
+	Now            CocoonBookMoment
+	WaitSeconds    float64 // that a request would wait now, by estimate
+	TokenSeconds   float64
+	ServiceSeconds float64            // for a whole request
+	Offers         []CocoonBookOffer  // cheapest first
+	History        []CocoonBookMoment // oldest first
+}
+
+// TLID returns 0x212c3aec.
+func (*CocoonBookModel) TLID() uint32 { return 0x212c3aec }
+
+// TLName returns "cocoon.bookModel".
+func (*CocoonBookModel) TLName() string { return "cocoon.bookModel" }
+
+// String returns the name; contents stay private.
+func (*CocoonBookModel) String() string { return "cocoon.bookModel" }
+
+// SizeTL returns the length of the boxed form.
+func (m *CocoonBookModel) SizeTL() int { return 4 + m.sizeFields() }
+
+// AppendTL appends the boxed form.
+func (m *CocoonBookModel) AppendTL(b []byte) []byte {
+	return m.appendFields(binary.LittleEndian.AppendUint32(b, 0x212c3aec))
+}
+
+func (m *CocoonBookModel) sizeFields() int {
+	n := 64
+	n += SizeBytes(len(m.Name))
+	for i := range m.Offers {
+		n += m.Offers[i].sizeFields()
+	}
+	n += len(m.History) * 32
+	return n
+}
+
+func (m *CocoonBookModel) appendFields(b []byte) []byte {
+	b = AppendString(b, m.Name)
+	b = m.Now.appendFields(b)
+	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(m.WaitSeconds))
+	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(m.TokenSeconds))
+	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(m.ServiceSeconds))
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(m.Offers)))
+	for i := range m.Offers {
+		b = m.Offers[i].appendFields(b)
+	}
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(m.History)))
+	for i := range m.History {
+		b = m.History[i].appendFields(b)
+	}
+	return b
+}
+
+// DecodeTL reads the fields.
+func (m *CocoonBookModel) DecodeTL(r *Reader) error {
+	*m = CocoonBookModel{}
+	m.Name = r.String("name")
+	if r.ok() && m.Now.DecodeTL(r) != nil {
+		r.in("now")
+	}
+	m.WaitSeconds = r.Float64("wait_seconds")
+	m.TokenSeconds = r.Float64("token_seconds")
+	m.ServiceSeconds = r.Float64("service_seconds")
+	if n := r.Count("offers", 44); n > 0 {
+		m.Offers = make([]CocoonBookOffer, n)
+		for i := range m.Offers {
+			if m.Offers[i].DecodeTL(r) != nil {
+				r.inElement("offers", i)
+				break
+			}
+		}
+	}
+	if n := r.Count("history", 32); n > 0 {
+		m.History = make([]CocoonBookMoment, n)
+		for i := range m.History {
+			if m.History[i].DecodeTL(r) != nil {
+				r.inElement("history", i)
+				break
+			}
+		}
+	}
+	return r.end("cocoon.bookModel")
+}
+
+// CocoonBook answers getBook.
+//
+//	cocoon.book#ab212f5b models:vector cocoon.bookModel = cocoon.Book
+type CocoonBook struct {
+	Models []CocoonBookModel
+}
+
+// TLID returns 0xab212f5b.
+func (*CocoonBook) TLID() uint32 { return 0xab212f5b }
+
+// TLName returns "cocoon.book".
+func (*CocoonBook) TLName() string { return "cocoon.book" }
+
+// String returns the name; contents stay private.
+func (*CocoonBook) String() string { return "cocoon.book" }
+
+// SizeTL returns the length of the boxed form.
+func (m *CocoonBook) SizeTL() int { return 4 + m.sizeFields() }
+
+// AppendTL appends the boxed form.
+func (m *CocoonBook) AppendTL(b []byte) []byte {
+	return m.appendFields(binary.LittleEndian.AppendUint32(b, 0xab212f5b))
+}
+
+func (m *CocoonBook) sizeFields() int {
+	n := 4
+	for i := range m.Models {
+		n += m.Models[i].sizeFields()
+	}
+	return n
+}
+
+func (m *CocoonBook) appendFields(b []byte) []byte {
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(m.Models)))
+	for i := range m.Models {
+		b = m.Models[i].appendFields(b)
+	}
+	return b
+}
+
+// DecodeTL reads the fields.
+func (m *CocoonBook) DecodeTL(r *Reader) error {
+	*m = CocoonBook{}
+	if n := r.Count("models", 68); n > 0 {
+		m.Models = make([]CocoonBookModel, n)
+		for i := range m.Models {
+			if m.Models[i].DecodeTL(r) != nil {
+				r.inElement("models", i)
+				break
+			}
+		}
+	}
+	return r.end("cocoon.book")
+}
+
+// CocoonReasons answers whyIdle.
+//
+//	cocoon.reasons#c02b4dd4 cause:string text:string requests:int won:int price:int
+//	    usual_price:int would_win_at:int = cocoon.Reasons
+type CocoonReasons struct {
+	Cause      string // one word
+	Text       string // for people, with what would help
+	Requests   int32  // of the model lately
+	Won        int32  // of them by this worker
+	Price      int32  // its own, in thousandths
+	UsualPrice int32  // that requests went for
+	WouldWinAt int32  // price that would bring work, 0 unknown or none
+}
+
+// TLID returns 0xc02b4dd4.
+func (*CocoonReasons) TLID() uint32 { return 0xc02b4dd4 }
+
+// TLName returns "cocoon.reasons".
+func (*CocoonReasons) TLName() string { return "cocoon.reasons" }
+
+// String returns the name; contents stay private.
+func (*CocoonReasons) String() string { return "cocoon.reasons" }
+
+// SizeTL returns the length of the boxed form.
+func (m *CocoonReasons) SizeTL() int { return 4 + m.sizeFields() }
+
+// AppendTL appends the boxed form.
+func (m *CocoonReasons) AppendTL(b []byte) []byte {
+	return m.appendFields(binary.LittleEndian.AppendUint32(b, 0xc02b4dd4))
+}
+
+func (m *CocoonReasons) sizeFields() int {
+	n := 20
+	n += SizeBytes(len(m.Cause))
+	n += SizeBytes(len(m.Text))
+	return n
+}
+
+func (m *CocoonReasons) appendFields(b []byte) []byte {
+	b = AppendString(b, m.Cause)
+	b = AppendString(b, m.Text)
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Requests))
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Won))
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Price))
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.UsualPrice))
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.WouldWinAt))
+	return b
+}
+
+// DecodeTL reads the fields.
+func (m *CocoonReasons) DecodeTL(r *Reader) error {
+	m.Cause = r.String("cause")
+	m.Text = r.String("text")
+	m.Requests = r.Int32("requests")
+	m.Won = r.Int32("won")
+	m.Price = r.Int32("price")
+	m.UsualPrice = r.Int32("usual_price")
+	m.WouldWinAt = r.Int32("would_win_at")
+	return r.end("cocoon.reasons")
+}
+
 // CocoonGetFeatures carries the dialer's list right behind the handshake; a query.
 //
 //	cocoon.getFeatures#1a16b57e names:vector string = cocoon.Features
@@ -241,4 +738,87 @@ func (m *CocoonGetFeatures) DecodeTL(r *Reader) error {
 		}
 	}
 	return r.end("cocoon.getFeatures")
+}
+
+// CocoonGetBook asks for the market as it is: client to proxy; a query.
+//
+//	cocoon.getBook#a4896ee2 model:string offers:int history:int = cocoon.Book
+type CocoonGetBook struct {
+	Model   string // empty: all
+	Offers  int32  // at most so many for each model
+	History int32  // at most so many moments for each model
+}
+
+// TLID returns 0xa4896ee2.
+func (*CocoonGetBook) TLID() uint32 { return 0xa4896ee2 }
+
+// TLName returns "cocoon.getBook".
+func (*CocoonGetBook) TLName() string { return "cocoon.getBook" }
+
+// String returns the name; contents stay private.
+func (*CocoonGetBook) String() string { return "cocoon.getBook" }
+
+// SizeTL returns the length of the boxed form.
+func (m *CocoonGetBook) SizeTL() int { return 4 + m.sizeFields() }
+
+// AppendTL appends the boxed form.
+func (m *CocoonGetBook) AppendTL(b []byte) []byte {
+	return m.appendFields(binary.LittleEndian.AppendUint32(b, 0xa4896ee2))
+}
+
+func (m *CocoonGetBook) sizeFields() int {
+	n := 8
+	n += SizeBytes(len(m.Model))
+	return n
+}
+
+func (m *CocoonGetBook) appendFields(b []byte) []byte {
+	b = AppendString(b, m.Model)
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Offers))
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.History))
+	return b
+}
+
+// DecodeTL reads the fields.
+func (m *CocoonGetBook) DecodeTL(r *Reader) error {
+	m.Model = r.String("model")
+	m.Offers = r.Int32("offers")
+	m.History = r.Int32("history")
+	return r.end("cocoon.getBook")
+}
+
+// CocoonWhyIdle asks why this worker gets no work: worker to proxy; a query.
+//
+//	cocoon.whyIdle#f92243c5 = cocoon.Reasons
+type CocoonWhyIdle struct {
+}
+
+// TLID returns 0xf92243c5.
+func (*CocoonWhyIdle) TLID() uint32 { return 0xf92243c5 }
+
+// TLName returns "cocoon.whyIdle".
+func (*CocoonWhyIdle) TLName() string { return "cocoon.whyIdle" }
+
+// String returns the name; contents stay private.
+func (*CocoonWhyIdle) String() string { return "cocoon.whyIdle" }
+
+// SizeTL returns the length of the boxed form.
+func (m *CocoonWhyIdle) SizeTL() int { return 4 + m.sizeFields() }
+
+// AppendTL appends the boxed form.
+func (m *CocoonWhyIdle) AppendTL(b []byte) []byte {
+	return m.appendFields(binary.LittleEndian.AppendUint32(b, 0xf92243c5))
+}
+
+func (m *CocoonWhyIdle) sizeFields() int {
+	return 0
+}
+
+func (m *CocoonWhyIdle) appendFields(b []byte) []byte {
+	return b
+}
+
+// DecodeTL reads the fields.
+func (m *CocoonWhyIdle) DecodeTL(r *Reader) error {
+	return r.end("cocoon.whyIdle")
 }

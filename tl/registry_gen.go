@@ -465,8 +465,44 @@ func decodeBoxed(r *Reader, id uint32) Object {
 		m := new(CocoonQueuePosition)
 		m.DecodeTL(r)
 		return m
+	case 0xbb2b6432:
+		m := new(CocoonWishes)
+		m.DecodeTL(r)
+		return m
+	case 0x455771ae:
+		m := new(CocoonRunQuery)
+		m.DecodeTL(r)
+		return m
+	case 0x1011299b:
+		m := new(CocoonBookOffer)
+		m.DecodeTL(r)
+		return m
+	case 0x2b7320a5:
+		m := new(CocoonBookMoment)
+		m.DecodeTL(r)
+		return m
+	case 0x212c3aec:
+		m := new(CocoonBookModel)
+		m.DecodeTL(r)
+		return m
+	case 0xab212f5b:
+		m := new(CocoonBook)
+		m.DecodeTL(r)
+		return m
+	case 0xc02b4dd4:
+		m := new(CocoonReasons)
+		m.DecodeTL(r)
+		return m
 	case 0x1a16b57e:
 		m := new(CocoonGetFeatures)
+		m.DecodeTL(r)
+		return m
+	case 0xa4896ee2:
+		m := new(CocoonGetBook)
+		m.DecodeTL(r)
+		return m
+	case 0xf92243c5:
+		m := new(CocoonWhyIdle)
 		m.DecodeTL(r)
 		return m
 	}

@@ -58,6 +58,7 @@ const (
 	FeatureCancel   = "cancel"   // cocoon.cancelQuery stops a running request
 	FeatureProgress = "progress" // cocoon.queryProgress reports tokens while answering
 	FeatureQueue    = "queue"    // cocoon.queuePosition reports waiting
+	FeatureMarket   = "market"   // cocoon.runQuery carries wishes, cocoon.getBook and cocoon.whyIdle ask for the market
 )
 
 // ErrUnknown means that the bytes begin with an id the schema does not have,

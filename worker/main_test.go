@@ -239,6 +239,8 @@ func (h *proxyConn) answer(o tl.Object, q *wire.Query) {
 		}
 		close(h.ready)
 		p.conns <- h
+	case *tl.CocoonWhyIdle:
+		q.Answer(&tl.CocoonReasons{Cause: "outbid", Text: "outbid: try 900\x1b", Requests: 7, Won: 1, Price: 1000, UsualPrice: 900, WouldWinAt: 900})
 	case *tl.WorkerUpdatePaymentStatus:
 		if p.noPoll {
 			q.Fail(0, "Lost promise")

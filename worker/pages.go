@@ -51,6 +51,9 @@ func (w *Worker) changeCoefficient(_ context.Context, args url.Values) (string, 
 	if err != nil || !(factor >= 0 && factor*1000 <= maxCoefficient) {
 		return "", &stats.RefusedError{Reason: "coefficient, want a number from 0 to 999999.999"}
 	}
+	if w.demand != nil {
+		return "", &stats.RefusedError{Reason: "the price follows demand; start the worker without price auto to set it by hand"}
+	}
 	c := int32(factor*1000 + 0.5)
 	if err := w.SetCoefficient(c); err != nil {
 		return "", &stats.RefusedError{Reason: err.Error()}
@@ -65,7 +68,7 @@ func (w *Worker) page() *stats.Page {
 		p.State = stats.Badge{Level: stats.Bad, Text: w.idleText()}
 	}
 	p.Facts = []stats.Fact{
-		{Name: "model", Value: s.Local.Model}, {Name: "price coefficient (thousandths)", Value: s.Local.Coefficient},
+		{Name: "model", Value: s.Local.Model}, {Name: "price coefficient (thousandths)", Value: s.Local.Coefficient}, {Name: "price follows demand", Value: s.Local.Auto},
 		{Name: "running requests", Value: s.Status.Active}, {Name: "at most", Value: s.Status.MaxActive},
 		{Name: "engine", Value: s.Engine.URL}, {Name: "paid to", Value: s.Local.OwnerAddress},
 	}

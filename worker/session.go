@@ -24,6 +24,7 @@ type session struct {
 	// Set by the handshake before requests can come, then constant.
 	version  int32
 	extended bool
+	explains bool // the proxy says why there is no work
 	account  *earnings
 	root     *contract.Root // its prices hold while the connection lasts
 	// progress is set a moment later; both ends then agreed on it.
@@ -43,6 +44,7 @@ type session struct {
 	}
 	floor int32   // lowest coefficient the proxy was ever told here
 	known balance // what the proxy has said here, in order
+	why   *Reasons
 	jobs  map[tl.Int256]context.CancelCauseFunc
 }
 
@@ -244,7 +246,9 @@ func (s *session) pollPayments() {
 		defer cancel()
 		<-s.c.Done()
 	}()
+	s.askWhy(ctx)
 	for sleep(ctx, 10*time.Second+rand.N(10*time.Second)) {
+		s.askWhy(ctx)
 		if err := s.poll(ctx); err != nil && ctx.Err() == nil {
 			s.c.Close(fmt.Errorf("worker: payment status of %s: %w", s.address, err))
 			return

@@ -12,7 +12,8 @@ import (
 type slots struct {
 	mu      sync.Mutex // guards all below
 	limit   int
-	used    int
+	taken   int
+	used    func(taken, limit int) // nil, or told of each change
 	running int
 	quiet   chan struct{} // closed while none is running
 }
@@ -27,13 +28,14 @@ func newSlots(limit int) *slots {
 func (s *slots) take() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.used >= s.limit {
+	if s.taken >= s.limit {
 		return false
 	}
 	if s.running == 0 {
 		s.quiet = make(chan struct{})
 	}
-	s.used++
+	s.taken++
+	s.tell()
 	s.running++
 	return true
 }
@@ -42,7 +44,15 @@ func (s *slots) take() bool {
 func (s *slots) free() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.used--
+	s.taken--
+	s.tell()
+}
+
+// tell is called with mu held.
+func (s *slots) tell() {
+	if s.used != nil {
+		s.used(s.taken, s.limit)
+	}
 }
 
 func (s *slots) end() {
@@ -57,7 +67,7 @@ func (s *slots) end() {
 func (s *slots) active() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.used
+	return s.taken
 }
 
 // wait returns when no request runs, or with ctx's error.

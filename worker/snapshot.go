@@ -61,6 +61,7 @@ type Local struct {
 	OwnerAddress string `json:"owner_address"`
 	Model        string `json:"model"`
 	Coefficient  int32  `json:"coefficient"`
+	Auto         bool   `json:"price_follows_demand"`
 	CheckImages  bool   `json:"check_image_hashes"`
 	Connections  int    `json:"proxy_connections"`
 	// KeysKept is how the secrets of this node lie on disk, for people.
@@ -94,6 +95,9 @@ type ProxyStatus struct {
 	Since float64 `json:"connected_seconds"`
 	// Owes says why the proxy gets no more work.
 	Owes string `json:"owes,omitempty"`
+	// Why is what the proxy said about the work it gives or does not, nil if it
+	// does not tell.
+	Why *Reasons `json:"why,omitempty"`
 }
 
 // Snapshot looks at the worker now.
@@ -109,7 +113,7 @@ func (w *Worker) Snapshot() Snapshot {
 			Active: w.slots.active(), MaxActive: w.cfg.MaxActive},
 		Stats: w.stats.values(),
 		Local: Local{RootAddress: w.cfg.RootAddress.String(), OwnerAddress: ownerText(w.cfg.OwnerAddress), Model: w.cfg.Model,
-			Coefficient: w.coefficient, CheckImages: w.cfg.CheckImages, Connections: w.cfg.Connections, KeysKept: w.cfg.KeysKept},
+			Coefficient: w.coefficient, Auto: w.demand != nil, CheckImages: w.cfg.CheckImages, Connections: w.cfg.Connections, KeysKept: w.cfg.KeysKept},
 		Root:    w.cfg.Registry.Root(),
 		Engine:  Engine{URL: redacted(w.engine), Healthy: w.engineErr == nil && w.idle&engineDown == 0},
 		Proxies: []ProxyStatus{}, Settlement: money,
@@ -163,7 +167,7 @@ func (t *target) status() ProxyStatus {
 	}
 	p.Signed, p.Stored, p.Counted = have.signed, have.db, have.most
 	s.mu.Lock()
-	p.Running = len(s.jobs)
+	p.Running, p.Why = len(s.jobs), s.why
 	if s.owes != nil {
 		p.Owes = s.owes.Error()
 	}

@@ -53,6 +53,9 @@ type Config struct {
 	// Coefficient is the price in thousandths of the network's, 0 to 10^9-1.
 	// Zero works for free.
 	Coefficient int32
+	// Pricer makes the price follow demand: it is given the price to begin with, the
+	// remembered one or Coefficient. Nil keeps the price as it is set.
+	Pricer func(coefficient int32, now time.Time) Pricer
 	// MaxActive is how many requests run at a time. Zero means 60.
 	MaxActive int
 	// Connections is how many proxies to work for. Zero means 1.
@@ -125,6 +128,7 @@ type Worker struct {
 	// background is everything that connections have started.
 	background sync.WaitGroup
 	crew       crew
+	demand     *demand // nil if the price is set by hand
 
 	mu          sync.Mutex // guards all below; taken before session.mu
 	coefficient int32
@@ -156,6 +160,12 @@ func New(cfg Config) (*Worker, error) {
 		if w.coefficient, paused = cfg.Book.Remembered(cfg.Coefficient); paused {
 			w.idle |= switchedOff
 		}
+	}
+	if cfg.Pricer != nil {
+		w.demand = &demand{pricer: cfg.Pricer(w.coefficient, cfg.Now())}
+		w.slots.used = func(used, limit int) { w.demand.use(used, limit, cfg.Now()) }
+		first, _ := w.demand.next(cfg.Now()) // within its limits
+		w.coefficient = int32(min(first, maxCoefficient))
 	}
 	w.checkModel(cfg.Registry.Root())
 	return w, nil
@@ -226,6 +236,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	all.Go(func() { w.watchEngine(w.live) })
 	all.Go(func() { w.keepTargets(w.live) })
+	all.Go(func() { w.followDemand(w.live) })
 	all.Go(func() { w.serveHTTP(w.live, pages) })
 	<-ctx.Done()
 	w.shutDown()

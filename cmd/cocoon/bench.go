@@ -38,6 +38,7 @@ func benchVerb() *cobra.Command {
 			"  cocoon bench --connections 30 --duration 10s --json\n" +
 			"  cocoon bench --stream --connections 100 --chunks 50 --every 20ms",
 	}
+	cmd.AddCommand(benchMarketVerb())
 	var o benchOptions
 	f := cmd.Flags()
 	f.StringVar(&o.data, "data", "", "measure the running devnet of this `directory`")

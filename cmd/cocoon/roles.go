@@ -37,6 +37,7 @@ func clientSettings(cmd *cobra.Command, c *node.Client) *settings {
 	f.StringSliceVar(&c.AllowOrigins, "allow-origins", nil, "web `origins` whose pages may use the API (default pages of this machine)")
 	f.StringSliceVar(&c.ForwardHeaders, "forward-headers", nil, "request `headers` that travel to the engine (default none that tell who asks)")
 	f.StringVar(&c.Encryption, "encryption", "", "encrypt requests field by field on top of TLS: off, auto or v1 (default off; see docs/keys.md)")
+	f.BoolVar(&c.NoAffinity, "no-affinity", false, "do not tell proxies, by a keyed digest, which requests begin alike")
 	f.Int64Var(&c.MaxBody, "max-body", 0, "largest request in `bytes` (default 15 MiB)")
 	f.Int32Var(&c.MaxTokens, "max-tokens", 0, "tokens to reserve for requests that name no limit (default 10000)")
 	f.Int32Var(&c.MaxCoefficient, "max-coefficient", 0, "highest price, in thousandths, of requests that name none (default 4000)")
@@ -83,6 +84,10 @@ func proxySettings(cmd *cobra.Command, c *node.Proxy) *settings {
 	f.IntVar(&c.Difficulty, "pow-difficulty", 0, "proof of work that callers do, in `bits` (default 20)")
 	f.IntVar(&c.QueueLimit, "queue-limit", 0, "requests that may wait per model (default 256)")
 	durationFlag(f, &c.QueueWait, "queue-wait", "how long they may wait for a worker (default 10s)")
+	f.Float64Var(&c.HedgeShare, "hedge-share", 0, "second workers to ask per request, on average, where the first answer is late (default none)")
+	f.Float64Var(&c.ClientRequests, "client-requests-per-minute", 0, "requests that a client may send in a minute (default no limit)")
+	f.Float64Var(&c.ClientTokens, "client-tokens-per-minute", 0, "adjusted tokens that a client may use in a minute (default no limit)")
+	f.IntVar(&c.ClientConcurrent, "client-concurrent", 0, "requests that a client may have at a time (default no limit)")
 	f.StringVar(&c.Data, "data", "", "`directory` of keys, ledger and wallet queue; with it the proxy settles on the chain")
 	f.StringVar(&c.ChargeFrom, "charge-from", "", "charge a client from this `amount` of TON on (default 1)")
 	f.StringVar(&c.PayoutFrom, "payout-from", "", "pay a worker from this `amount` of TON on (default 10)")
@@ -105,7 +110,7 @@ func workerVerb() *cobra.Command {
 	}
 	var c node.Worker
 	roleVerb(cmd, workerSettings(cmd, &c), &c)
-	cmd.AddCommand(earningsVerb(), stepVerb("worker", "http://127.0.0.1:12000", "payout", "cash the newest promise of a proxy"))
+	cmd.AddCommand(earningsVerb(), workerWhyVerb(), stepVerb("worker", "http://127.0.0.1:12000", "payout", "cash the newest promise of a proxy"))
 	return cmd
 }
 
@@ -123,6 +128,14 @@ func workerSettings(cmd *cobra.Command, c *node.Worker) *settings {
 	f.StringVar(&c.ModelFile, "model-file", "", "archive `file` or device whose hash must be that in the model's name (default none is checked)")
 	f.StringVar(&c.ModelDir, "model-dir", "", "`folder` of the model's files, checked the same way")
 	f.Int32Var(&c.Coefficient, "coefficient", 1000, "price in thousandths of the network's")
+	f.StringVar(&c.Price.Price, "price", "", "auto makes the price follow demand, beginning at the coefficient (default it stays)")
+	f.Int32Var(&c.Floor, "price-floor", 0, "lowest price of auto, in thousandths (default what the work costs)")
+	f.Int32Var(&c.Ceiling, "price-ceiling", 0, "highest price of auto, in thousandths (default 4000)")
+	f.Float64Var(&c.TargetUse, "price-target-use", 0, "share of places that auto tries to keep taken (default 0.7)")
+	f.Float64Var(&c.Watts, "cost-watts", 0, "`watts` that the machine draws at work")
+	f.Float64Var(&c.PerKWh, "cost-per-kwh", 0, "price of a kilowatt-hour, in `TON`")
+	f.Float64Var(&c.HardwareHour, "cost-hardware-hour", 0, "price of an hour of the machine itself, in `TON`")
+	f.Float64Var(&c.TokensHour, "tokens-per-hour", 0, "tokens that the machine can write in an hour")
 	f.IntVar(&c.MaxActiveRequests, "max-active-requests", 0, "requests to run at a time (default 60)")
 	f.IntVar(&c.ProxyConnections, "proxy-connections", 0, "proxies to work for (default 1)")
 	f.StringVar(&c.Via, "connect-to-proxy-via", "", "SOCKS5 `address` of a router on this machine (default connect directly)")

@@ -193,6 +193,7 @@ func TestExitCodes(t *testing.T) {
 		{"models --url nonsense", exitUsage, "want http://host:port"},
 		{"models --url http://127.0.0.1:1", exitFailure, "nothing answers at http://127.0.0.1:1"},
 		{"attest inspect /nonexistent", exitFailure, "no such file"},
+		{"bench market --workers 0 --rules best --charts x", exitUsage, `0 workers, want 1 to 10000; rules: "best" is none of ours`},
 		{"bench --duration -1s --connections 0", exitUsage, "duration -1s: want more than 0; connections 0"},
 	} {
 		var out, errOut bytes.Buffer

@@ -1,0 +1,86 @@
+package client
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+
+	"github.com/opencocoon/cocoon/openai"
+)
+
+// Engines keep what they have read of a conversation, so the worker that
+// answered its beginning answers the rest sooner. The proxy finds that worker by a digest that is made
+// here, under a key that is made at each start and never leaves this process, and of each proxy another: it can tell that two
+// requests of this gateway begin alike, and nothing of how they begin, not even by guessing. Gateways of other
+// people make other digests of the same words.
+
+// leastPrefix is how long a body must be for its beginning to be worth finding
+// again, in bytes.
+const leastPrefix = 2 << 10
+
+// affinityKey is the secret of one gateway.
+type affinityKey [32]byte
+
+func newAffinityKey() (k affinityKey) {
+	rand.Read(k[:])
+	return k
+}
+
+// beginning is a hash of how the conversation in a body begins: the model, the tools, and the
+// messages up to the first of the user; of a plain prompt its first bytes. ok is false if that
+// cannot be told, or is not worth it.
+func beginning(path, model string, body []byte) (sum [sha256.Size]byte, ok bool) {
+	if len(body) < leastPrefix || path == pathTranscriptions {
+		return sum, false
+	}
+	doc, err := openai.ParseObject(body)
+	if err != nil {
+		return sum, false
+	}
+	h := sha256.New()
+	part := func(b []byte) {
+		h.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(b))))
+		h.Write(b)
+	}
+	part([]byte(model))
+	part(doc.Get("tools"))
+	if prompt := doc.Get("prompt"); path == pathCompletions {
+		if len(prompt) < leastPrefix {
+			return sum, false
+		}
+		part(prompt[:leastPrefix])
+		return [sha256.Size]byte(h.Sum(nil)), true
+	}
+	list := json.NewDecoder(bytes.NewReader(doc.Get("messages")))
+	if t, err := list.Token(); err != nil || t != json.Delim('[') {
+		return sum, false
+	}
+	for list.More() {
+		var raw json.RawMessage
+		if list.Decode(&raw) != nil {
+			return sum, false
+		}
+		part(raw)
+		var m struct {
+			Role string `json:"role"`
+		}
+		if json.Unmarshal(raw, &m) != nil {
+			return sum, false
+		}
+		if m.Role == "user" {
+			return [sha256.Size]byte(h.Sum(nil)), true
+		}
+	}
+	return sum, false
+}
+
+// digest is what one proxy is told of it.
+func (k *affinityKey) digest(proxy []byte, sum *[sha256.Size]byte) []byte {
+	mac := hmac.New(sha256.New, k[:])
+	mac.Write(proxy)
+	mac.Write(sum[:])
+	return mac.Sum(nil)[:16]
+}

@@ -1,0 +1,163 @@
+package proxy
+
+import (
+	"context"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencocoon/cocoon/market"
+	"github.com/opencocoon/cocoon/tl"
+	"github.com/opencocoon/cocoon/wire"
+)
+
+const (
+	// lookEvery is how old a look at the whole market may be that many share:
+	// with ten thousand workers and as many clients nobody could make one for each.
+	lookEvery = time.Second
+	// noteEvery and maxMoments make the history an hour long.
+	noteEvery  = 15 * time.Second
+	maxMoments = 240
+	// maxListed bounds the offers in one answer.
+	maxListed = 20_000
+)
+
+// book is the market as peers see it.
+type book struct {
+	changed atomic.Uint64 // counts what a look must not miss: offers that come, go or change
+
+	mu      sync.Mutex // guards the rest
+	at      time.Time
+	seen    uint64
+	models  []market.ModelInfo
+	history map[string]*moments
+}
+
+// moments is a ring.
+type moments struct {
+	all  []tl.CocoonBookMoment
+	next int
+}
+
+// look is the market at most lookEvery ago. It must not be changed.
+func (p *Proxy) look() []market.ModelInfo {
+	b := &p.shown
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now, changed := p.now(), b.changed.Load()
+	if b.models == nil || b.seen != changed || now.Sub(b.at) >= lookEvery {
+		b.models, b.at, b.seen = p.market.Models(), now, changed
+	}
+	return b.models
+}
+
+// note keeps what the market is like now, for charts.
+func (p *Proxy) note() {
+	models, now := p.look(), p.now()
+	b := &p.shown
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	kept := make(map[string]*moments, len(models))
+	for i := range models {
+		m := b.history[models[i].Name]
+		if m == nil {
+			m = &moments{}
+		}
+		m.add(moment(&models[i], now))
+		kept[models[i].Name] = m
+	}
+	b.history = kept
+}
+
+func (m *moments) add(x tl.CocoonBookMoment) {
+	if len(m.all) < maxMoments {
+		m.all = append(m.all, x)
+		return
+	}
+	m.all[m.next] = x
+	m.next = (m.next + 1) % maxMoments
+}
+
+// last lists the latest, oldest first.
+func (m *moments) last(n int) []tl.CocoonBookMoment {
+	if m == nil || n <= 0 {
+		return nil
+	}
+	n = min(n, len(m.all))
+	out := make([]tl.CocoonBookMoment, 0, n)
+	for i := len(m.all) - n; i < len(m.all); i++ {
+		out = append(out, m.all[(m.next+i)%len(m.all)])
+	}
+	return out
+}
+
+func moment(m *market.ModelInfo, now time.Time) tl.CocoonBookMoment {
+	workers := 0
+	for _, o := range m.Offers {
+		if o.Enabled {
+			workers++
+		}
+	}
+	return tl.CocoonBookMoment{At: int32(now.Unix()), Coefficient: thousandths(m.GoingRate), Running: int32(m.Running), Slots: int32(m.Slots),
+		Waiting: int32(m.Waiting), Workers: int32(workers), FirstSeconds: m.First.Seconds()}
+}
+
+func thousandths(c uint32) int32 { return int32(min(c, math.MaxInt32)) }
+
+// tells answers a client that asks for the market.
+func (p *Proxy) tells(fn *tl.CocoonGetBook) *tl.CocoonBook {
+	models, now := p.look(), p.now()
+	out, left := &tl.CocoonBook{}, maxListed
+	for i := range models {
+		m := &models[i]
+		if fn.Model != "" && fn.Model != m.Name {
+			continue
+		}
+		x := tl.CocoonBookModel{Name: m.Name, Now: moment(m, now), WaitSeconds: m.Wait.Seconds(), TokenSeconds: m.Token.Seconds(), ServiceSeconds: m.Service.Seconds()}
+		for _, o := range m.Offers {
+			if len(x.Offers) >= int(fn.Offers) || left == 0 {
+				break
+			}
+			if o.Enabled {
+				left--
+				x.Offers = append(x.Offers, tl.CocoonBookOffer{Worker: o.Ref.(*worker).text, Coefficient: thousandths(o.Coefficient), Running: int32(o.Running), Limit: int32(o.Limit),
+					Failures: int32(o.Failures), Lost: o.Lost, FirstSeconds: o.First.Seconds(), TokenSeconds: o.Token.Seconds()})
+			}
+		}
+		p.shown.mu.Lock()
+		x.History = p.shown.history[m.Name].last(int(min(fn.History, maxMoments)))
+		p.shown.mu.Unlock()
+		out.Models = append(out.Models, x)
+	}
+	return out
+}
+
+// why answers a worker that asks why it has no work.
+func (w *worker) why(q *wire.Query) {
+	if !w.ready.Load() || w.features.Load()&featureMarket == 0 {
+		lostPromise(q)
+		return
+	}
+	r := w.p.market.Why(w.offer)
+	answer := &tl.CocoonReasons{Cause: r.Cause.String(), Text: r.String(), Requests: int32(r.Requests), Won: int32(r.Won),
+		Price: thousandths(r.Price), UsualPrice: thousandths(r.UsualWon), WouldWinAt: thousandths(r.WouldWinAt)}
+	if why, ok := w.p.takesWork(); !ok {
+		answer.Cause, answer.Text = "proxy", why
+	}
+	q.Answer(answer)
+}
+
+// keepHistory notes the market until ctx ends.
+func (p *Proxy) keepHistory(ctx context.Context) {
+	t := time.NewTicker(noteEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			p.note()
+		}
+	}
+}

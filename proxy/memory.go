@@ -1,0 +1,109 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/opencocoon/cocoon/market"
+)
+
+const (
+	saveEvery = time.Minute
+	// maxSaved bounds the workers in the file, the latest seen, and maxMemoryFile
+	// what is read of it.
+	maxSaved      = 4096
+	maxMemoryFile = 8 << 20
+)
+
+// recall gives the market what the file says about workers. A file that is
+// damaged costs nothing but the memory: it is set aside, and said in the log.
+func (p *Proxy) recall() {
+	if p.cfg.MemoryFile == "" {
+		return
+	}
+	records, err := readMemory(p.cfg.MemoryFile)
+	if err != nil {
+		p.log.Error("what was known about workers is lost", "error", err)
+		os.Rename(p.cfg.MemoryFile, p.cfg.MemoryFile+".damaged")
+		return
+	}
+	p.market.Recall(records)
+}
+
+func readMemory(name string) (records []market.Record, err error) {
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxMemoryFile+1))
+	if err == nil && len(text) > maxMemoryFile {
+		err = fmt.Errorf("more than %d bytes", maxMemoryFile)
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &records)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return records, nil
+}
+
+// remember writes what the market knows about workers: speeds and failures,
+// nothing of what was asked.
+func (p *Proxy) remember() error {
+	records := p.market.Remembered()
+	if extra := len(records) - maxSaved; extra > 0 {
+		slices.SortStableFunc(records, func(a, b market.Record) int { return a.Seen.Compare(b.Seen) })
+		records = records[extra:]
+	}
+	text, err := json.Marshal(records)
+	if err != nil {
+		return err
+	}
+	return replaceFile(p.cfg.MemoryFile, text)
+}
+
+// replaceFile writes a file whole or not at all.
+func replaceFile(name string, content []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(name), ".new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(content)
+	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), name)
+}
+
+// keepMemory saves now and then and, while workers are still here, at the end.
+func (p *Proxy) keepMemory(ctx context.Context) {
+	if p.cfg.MemoryFile == "" {
+		return
+	}
+	t := time.NewTicker(saveEvery)
+	defer t.Stop()
+	for ended := false; !ended; {
+		select {
+		case <-ctx.Done():
+			ended = true
+		case <-t.C:
+		}
+		if err := p.remember(); err != nil {
+			p.log.Error("what is known about workers is not saved", "error", err)
+		}
+	}
+}
