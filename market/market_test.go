@@ -320,14 +320,14 @@ func TestLastResort(t *testing.T) {
 func TestLastResortSuits(t *testing.T) {
 	m, c := market(1)
 	o := m.Add(Terms{Model: "m", FullModel: "m@old:00", Coefficient: 1000, Limit: 10, Version: 2, Enabled: true})
-	m.Add(Terms{Model: "m", FullModel: "m@new:11", Coefficient: 1000, Limit: 10, Version: 3}) // of the revision, and not enabled
+	other := m.Add(Terms{Model: "m", FullModel: "m@new:11", Coefficient: 1000, Limit: 10, Version: 3}) // of the revision, and not enabled
 	for range 3 {
 		x, _ := m.Pick(anyone)
 		c.t = c.t.Add(10 * time.Millisecond)
-		m.Done(x, Failed, 0, time.Millisecond)
+		m.Done(x, Failed, Took{First: 0, Total: time.Millisecond})
 	}
 	for range 3 { // all that there are rest
-		m.fail(m.models["m"].offers.sorted[1], c.t)
+		m.fail(other, c.t, 0)
 		c.t = c.t.Add(10 * time.Millisecond)
 	}
 	for _, want := range []Want{
