@@ -192,7 +192,7 @@ func (r *Reasons) cause(o *Offer, now time.Time) Cause {
 		return IsTooDear
 	case 2*r.Unfit > r.Requests:
 		return IsUnfit
-	case r.WouldWinAt >= r.Price:
+	case r.WouldWinAt >= r.Price, r.UsualWon > 0 && r.Price <= r.UsualWon && r.Slowness <= nearTie*r.UsualSlowness && o.penalty() <= nearTie:
 		return IsUnlucky
 	case o.penalty() > 1.2:
 		return IsUnreliable
@@ -219,7 +219,7 @@ func (r Reasons) String() string {
 	case IsUnfit:
 		return fmt.Sprintf("unfit: %d %s need a version, revision, context or capability that it has not", r.Unfit, of)
 	case IsUnlucky:
-		return fmt.Sprintf("unlucky: none %s, though up to %d would win", of, r.WouldWinAt)
+		return fmt.Sprintf("unlucky: none %s, though up to %d would win", of, max(r.WouldWinAt, r.Price))
 	case IsUnreliable:
 		return fmt.Sprintf("unreliable: it lost %.0f %% of its requests, %d in a row", 100*r.Lost, r.Failures)
 	}

@@ -124,3 +124,18 @@ func TestWouldWinAt(t *testing.T) {
 		t.Errorf("at %d it won none of 100", at)
 	}
 }
+
+// Where all asked for the cheapest, nobody knows a mark that would win; who is as cheap and fast was unlucky all the same.
+func TestWhyUnluckyByPrice(t *testing.T) {
+	m, _ := market(1)
+	a := m.Add(Terms{Model: "m", Key: "a", Coefficient: 1000, Limit: 10, Enabled: true})
+	b := m.Add(Terms{Model: "m", Key: "b", Coefficient: 1000, Limit: 10, Enabled: true})
+	o, _ := m.Pick(Want{Model: "m", MaxCoefficient: 4000, Wishes: Wishes{Sort: Price}})
+	m.Done(o, Neutral, Took{})
+	if o == a {
+		a = b
+	}
+	if r := m.Why(a); r.Cause != IsUnlucky {
+		t.Errorf("%s", r)
+	}
+}

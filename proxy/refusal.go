@@ -96,10 +96,15 @@ func (r *request) unserved(d market.Decision) *refusal {
 		}
 		return &refusal{wire.CodeNotReady, openai.TooManyRequests(wait, "all workers of the model that the request allows are busy, %d of %d offers are free; try again in about %s%s", d.Free, d.Offers, wait.Round(time.Second), text)}
 	}
-	if d.Offers > 0 && (len(r.wishes.Only)+len(r.wishes.Ignore) > 0 || r.wishes.NoFallbacks) {
+	if r.shutsOut(d) {
 		return &refusal{wire.CodeNotReady, openai.Unavailable(openai.CodeNoWorker, retrySoon, "%d workers serve the model '%s' and provider allows none of them; name others or allow fallbacks", d.Offers, clip(d.Model))}
 	}
 	return &refusal{wire.CodeNotReady, openai.Unavailable(openai.CodeNoWorker, retrySoon, "no worker serves the model '%s' now; try again", clip(d.Model))}
+}
+
+// shutsOut says that there are workers and the caller's wishes allow none of them.
+func (r *request) shutsOut(d market.Decision) bool {
+	return d.Verdict == market.NoWorker && d.Offers > 0 && (len(r.wishes.Only)+len(r.wishes.Ignore) > 0 || r.wishes.NoFallbacks)
 }
 
 // noPlace turns the queue's no into what the caller reads.

@@ -16,7 +16,8 @@ func (r *request) noOffer(d market.Decision, l *later) {
 		r.fail(r.unserved(d), l)
 		return
 	}
-	canWait := d.Verdict == market.Busy || d.Verdict == market.NoWorker && r.failure == nil
+	// Workers that a caller shuts out himself do not become others by waiting.
+	canWait := d.Verdict == market.Busy || d.Verdict == market.NoWorker && r.failure == nil && !r.shutsOut(d)
 	switch {
 	case !canWait && r.failure != nil:
 		r.fail(r.failure, l)

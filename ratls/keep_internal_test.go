@@ -2,9 +2,11 @@ package ratls
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -61,5 +63,34 @@ func TestNoTickets(t *testing.T) {
 	}
 	if err := <-done; err != nil || kept.put != 0 {
 		t.Errorf("%v, %d tickets", err, kept.put)
+	}
+}
+
+// What is asked of GPUs names connection and key, as what is asked of the
+// processor does.
+func TestNonce(t *testing.T) {
+	a, b := make(ed25519.PublicKey, 32), make(ed25519.PublicKey, 32)
+	b[0] = 1
+	seen := map[[32]byte]string{}
+	for name, nonce := range map[string][32]byte{
+		"one": exporter{1}.nonce(a), "another connection": exporter{2}.nonce(a), "another key": exporter{1}.nonce(b),
+	} {
+		if other, twice := seen[nonce]; twice {
+			t.Errorf("%s and %s have the same nonce", name, other)
+		}
+		seen[nonce] = name
+	}
+}
+
+// Who owns an address of IPv6 owns its network.
+func TestHostOf(t *testing.T) {
+	for address, want := range map[string]string{
+		"192.0.2.1:5": "192.0.2.1/32", "[::ffff:192.0.2.1]:5": "192.0.2.1/32", "[2001:db8::1]:5": "2001:db8::/64", "[2001:db8::ffff:2]:5": "2001:db8::/64",
+		"[fe80::1%lo]:5": "fe80::/64",
+	} {
+		a := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address))
+		if got := hostOf(a).String(); got != want {
+			t.Errorf("%s counts for %s, want %s", address, got, want)
+		}
 	}
 }

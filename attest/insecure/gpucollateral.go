@@ -21,6 +21,9 @@ type GPUCollateral struct {
 	Until time.Time
 	// Document changes a manifest before it is signed, Signed afterwards.
 	Document, Signed func(string) string
+	// SignedInfo changes what a manifest's signature says about itself, before
+	// it is signed.
+	SignedInfo func(string) string
 	// Missing leaves manifests out whose names contain it; empty: none.
 	Missing string
 }

@@ -26,7 +26,7 @@ func (a *GPUAuthority) write(c GPUCollateral, name string) ([]byte, error) {
 	if c.Document != nil {
 		document = c.Document(document)
 	}
-	if document, err = a.signManifest(document); err != nil {
+	if document, err = a.signManifest(document, c.SignedInfo); err != nil {
 		return nil, err
 	}
 	if c.Signed != nil {
@@ -67,7 +67,7 @@ func gpuManifest(name string) (string, error) {
 // signManifest puts a signature at the end of a document that is in canonical
 // form. What it signs is written out as the canonical form has it, with the
 // namespaces of the elements around.
-func (a *GPUAuthority) signManifest(document string) (string, error) {
+func (a *GPUAuthority) signManifest(document string, change func(string) string) (string, error) {
 	const end = "</SoftwareIdentity>"
 	digest := sha512.Sum384([]byte(document))
 	info := `><ds:CanonicalizationMethod Algorithm="http://www.w3.org/2006/12/xml-c14n11"></ds:CanonicalizationMethod>` +
@@ -76,6 +76,9 @@ func (a *GPUAuthority) signManifest(document string) (string, error) {
 		`<ds:Transform Algorithm="http://www.w3.org/2006/12/xml-c14n11"></ds:Transform></ds:Transforms>` +
 		`<ds:DigestMethod Algorithm="http://www.w3.org/2001/04/xmldsig-more#sha384"></ds:DigestMethod>` +
 		`<ds:DigestValue>` + base64.StdEncoding.EncodeToString(digest[:]) + `</ds:DigestValue></ds:Reference></ds:SignedInfo>`
+	if change != nil {
+		info = change(info)
+	}
 	signature, err := signRaw(a.sign.key, []byte("<ds:SignedInfo "+gpuTagNames+" "+gpuDS+" "+gpuHashes+info))
 	if err != nil {
 		return "", err

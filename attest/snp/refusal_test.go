@@ -213,6 +213,11 @@ var chainRows = []row{
 	{name: "collateral silent", verifier: func(v *snp.Verifier) { v.TestCollateral = snp.Answers{} }, want: []string{"revocation"}},
 	{name: "collateral silent, unknown allowed", verifier: func(v *snp.Verifier) { v.TestCollateral, v.Policy.AllowUnknown = snp.Answers{}, true }, want: none},
 	{name: "intermediate revoked", collateral: insecure.SNPCollateral{Revoke: true}, want: []string{"revocation"}},
+	{name: "root revoked", collateral: insecure.SNPCollateral{Alter: func(l *x509.RevocationList) {
+		l.RevokedCertificateEntries = append(l.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: authority().Roots()[0].SerialNumber, RevocationTime: l.ThisUpdate})
+	}}, want: []string{"revocation"}},
+	{name: "VLEK that names a chip", options: insecure.SNPOptions{VLEK: true, Leaf: extension(insecure.SNPExtension(make([]byte, 64), 4))}, verifier: func(v *snp.Verifier) { v.Policy.AllowVLEK = true }, want: []string{"certificate"}},
+	{name: "VLEK without a provider", options: insecure.SNPOptions{VLEK: true, Leaf: drop(5)}, verifier: func(v *snp.Verifier) { v.Policy.AllowVLEK = true }, want: []string{"certificate"}},
 	{name: "intermediate revoked, unknown allowed", collateral: insecure.SNPCollateral{Revoke: true}, verifier: allowUnknown, want: []string{"revocation"}},
 	{name: "list ended", collateral: insecure.SNPCollateral{NextUpdate: time.Now().Add(year)}, later: year + time.Hour, want: []string{"revocation"}},
 	{name: "list of tomorrow", collateral: insecure.SNPCollateral{ThisUpdate: time.Now().Add(24 * time.Hour)}, want: []string{"revocation"}},
