@@ -61,7 +61,8 @@ type Study struct {
 	Scenario Scenario
 	Rules    []string // nil: all
 	// Full adds sweep, strategies, ablations and shocks to the comparison of the rules.
-	Full     bool
+	Full bool
+	// Progress may be called by several goroutines at once.
 	Progress func(done float64)
 }
 

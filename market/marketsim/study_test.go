@@ -7,14 +7,20 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
 // A whole study of a tiny day has every part, and every way to show it works.
 func TestStudy(t *testing.T) {
+	var mu sync.Mutex
 	told := 0.0
 	study := Study{Scenario: Scenario{Seed: 1, Workers: 10, Requests: 300, Models: 2, Clients: 20, Load: 0.8, Failing: 0.1, Cheating: 0.1}, Full: true,
-		Progress: func(done float64) { told = max(told, done) }}
+		Progress: func(done float64) {
+			mu.Lock()
+			defer mu.Unlock()
+			told = max(told, done)
+		}}
 	r, err := study.Run(t.Context())
 	if err != nil {
 		t.Fatal(err)
