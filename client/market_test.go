@@ -3,6 +3,7 @@ package client
 import (
 	"encoding/json"
 	"net/http"
+	"sync"
 	"testing"
 
 	"github.com/opencocoon/cocoon/openai"
@@ -30,16 +31,16 @@ func getJSON(t *testing.T, c *Client, path string, status int, v any) {
 }
 
 // tells answers questions for the market with one model.
-func tells(asked *[]*tl.CocoonGetBook, rate int32) func(*session, *wire.Query, tl.Object) bool {
+func tells(mu *sync.Mutex, asked *[]*tl.CocoonGetBook, rate int32) func(*session, *wire.Query, tl.Object) bool {
 	return func(s *session, q *wire.Query, fn tl.Object) bool {
 		get, ok := fn.(*tl.CocoonGetBook)
 		if !ok {
 			return false
 		}
 		if get.Offers > 0 {
-			s.p.mu.Lock()
+			mu.Lock()
 			*asked = append(*asked, get)
-			s.p.mu.Unlock()
+			mu.Unlock()
 		}
 		if get.Model != "" && get.Model != "m" {
 			q.Answer(&tl.CocoonBook{})
@@ -55,9 +56,10 @@ func tells(asked *[]*tl.CocoonGetBook, rate int32) func(*session, *wire.Query, t
 // The market of every proxy is told, in money too; what the reference does not
 // tell is left open.
 func TestMarket(t *testing.T) {
+	var mu sync.Mutex
 	var asked []*tl.CocoonGetBook
 	dear, cheap, reference := ours(), ours(), &scriptedProxy{version: 4}
-	dear.onAsk, cheap.onAsk = tells(&asked, 2000), tells(&asked, 500)
+	dear.onAsk, cheap.onAsk = tells(&mu, &asked, 2000), tells(&mu, &asked, 500)
 	n := newNetwork(t, dear, cheap, reference)
 	cfg := n.config()
 	cfg.Connections = 3

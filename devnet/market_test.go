@@ -38,12 +38,14 @@ type fair struct {
 	workers  map[string]*stall // by owner as answers name them
 	list     []*stall
 	client   *client.Client
+	stops    []func() // of the proxies
 	wait     sync.WaitGroup
 }
 
 // stall is a worker at the fair.
 type stall struct {
 	engine      *enginetest.Server
+	worker      *worker.Worker
 	coefficient int32
 	honest      bool
 
@@ -97,6 +99,8 @@ func newFair(t *testing.T, proxies, workers int) *fair {
 		if err != nil {
 			t.Fatal(err)
 		}
+		ctx, stop := context.WithCancel(ctx)
+		f.stops = append(f.stops, stop)
 		f.run(ctx, p.Run)
 	}
 	chance := rand.New(rand.NewPCG(1, 2))
@@ -126,6 +130,7 @@ func (f *fair) addWorker(ctx context.Context, i, proxies int, chance *rand.Rand)
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	s.worker = w
 	f.workers[owner.String()] = s
 	f.list = append(f.list, s)
 	f.run(ctx, w.Run)
@@ -206,8 +211,11 @@ type told struct {
 
 const fairTokens = 64
 
-func (f *fair) ask(n int, stream bool) (a told) {
+func (f *fair) ask(n int, stream bool, provider string) (a told) {
 	body := fmt.Sprintf(`{"model":"fake/model","max_tokens":%d,"stream":%t,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"question %d"}]}`, fairTokens, stream, n)
+	if provider != "" {
+		body = `{"provider":` + provider + "," + body[1:]
+	}
 	if !stream {
 		body = strings.Replace(body, `"stream_options":{"include_usage":true},`, "", 1)
 	}
@@ -276,7 +284,7 @@ func TestTwoHundredWorkers(t *testing.T) {
 					reached.Done()
 					<-half
 				}
-				answers[i] = append(answers[i], f.ask(i*each+k, (i+k)%2 == 0))
+				answers[i] = append(answers[i], f.ask(i*each+k, (i+k)%2 == 0, ""))
 			}
 		})
 	}
@@ -364,4 +372,80 @@ func (f *fair) judge(answers [][]told) {
 		t.Errorf("clients used %d tokens, workers earned %d, callers were told of %d", used, earned, paid/int64(root.PricePerToken))
 	}
 	t.Logf("%d answers, %d of them broke off behind their first byte; %d tokens", count, broken, used)
+}
+
+// The provider object holds from the caller to the worker and back.
+func TestProviderObject(t *testing.T) {
+	f := newFair(t, 2, 6)
+	f.open(2)
+	owner := func(i int) string { return fairAddress(fmt.Sprint("worker ", i)).String() }
+	cheapest := 0
+	for i, s := range f.list {
+		if s.coefficient < f.list[cheapest].coefficient {
+			cheapest = i
+		}
+	}
+	rest := make([]string, 0, len(f.list))
+	for i := range f.list {
+		if i != 3 {
+			rest = append(rest, strconv.Quote(owner(i)))
+		}
+	}
+	// The price is 20 nanoTON a token, 0.02 TON a million at coefficient 1000.
+	most := fmt.Sprintf("%.6f", float64(f.list[cheapest].coefficient)/1000*0.02)
+	digits := fmt.Sprintf("%x", fairAddress("worker 4").Data())[:10]
+	for provider, want := range map[string]int{
+		`{"only":["` + owner(2) + `"]}`:                                             2,
+		`{"only":["` + digits + `"]}`:                                               4,
+		`{"ignore":[` + strings.Join(rest, ",") + `]}`:                              3,
+		`{"order":["` + owner(5) + `","` + owner(1) + `"],"allow_fallbacks":false}`: 5,
+		`{"max_price":` + most + `}`:                                                cheapest,
+	} {
+		for i := range 4 {
+			if a := f.ask(i, i%2 == 0, provider); a.status != http.StatusOK || a.broken || a.by != owner(want) {
+				t.Errorf("%s: status %d by %s, want %s: %.300s", provider, a.status, a.by, owner(want), a.body)
+			}
+		}
+	}
+	for provider, want := range map[string]int{`{"only":["00000000"]}`: 503, `{"max_price":0.000001}`: 409, `{"only":["nobody"]}`: 400} {
+		if a := f.ask(0, false, provider); a.status != want {
+			t.Errorf("%s: status %d, want %d: %.300s", provider, a.status, want, a.body)
+		}
+	}
+}
+
+// Workers and a proxy stop under load, as their operators ask them to, and nothing is cut.
+func TestDrainUnderLoad(t *testing.T) {
+	const callers, each = 8, 30
+	f := newFair(t, 2, 8)
+	f.open(2)
+	answers := make([][]told, callers)
+	var group, reached sync.WaitGroup
+	reached.Add(callers)
+	for i := range callers {
+		group.Go(func() {
+			for k := range each {
+				if k == each/3 {
+					reached.Done()
+				}
+				answers[i] = append(answers[i], f.ask(i*each+k, (i+k)%2 == 0, ""))
+			}
+		})
+	}
+	reached.Wait()
+	f.stops[0]()
+	for _, s := range f.list[:4] {
+		if err := s.worker.Drain(t.Context()); err != nil {
+			t.Errorf("drain: %v", err)
+		}
+	}
+	group.Wait()
+	for _, list := range answers {
+		for _, a := range list {
+			if a.broken {
+				t.Errorf("an answer was cut: %.300s", a.body)
+			}
+		}
+	}
+	f.judge(answers)
 }
