@@ -41,7 +41,7 @@ func (r *Report) overLoad(title, unit string, logarithmic bool, value func([]Fig
 
 func (s *ShockStudy) chart() string {
 	c := chart{title: "Price paid while demand doubles, falls back and halves", x: "minutes", y: "coefficient"}
-	follow, fixed, demand := curve{name: "prices follow demand"}, curve{name: "fixed prices"}, curve{name: "demand (× 1000 at first)"}
+	follow, fixed, demand := curve{name: "prices follow demand"}, curve{name: "fixed prices"}, curve{name: "demand × 1000"}
 	for i, p := range s.Follow.Series {
 		x := p.At / 60
 		follow.x, follow.y = append(follow.x, x), append(follow.y, p.Price)
