@@ -90,6 +90,7 @@ func (p *Proxy) page() *stats.Page {
 				stats.RateRow{Name: "given to a worker", Values: s.Stats.Queries}, stats.RateRow{Name: "answered", Values: s.Stats.Success},
 				stats.RateRow{Name: "failed", Values: s.Stats.Failed}, stats.RateRow{Name: "refused", Values: s.Stats.Rejected},
 				stats.RateRow{Name: "moved to another worker", Values: s.Stats.Retried},
+				stats.RateRow{Name: "given to a second one too", Values: s.Stats.Hedged},
 				stats.RateRow{Name: "bytes in", Values: s.Stats.BytesIn}, stats.RateRow{Name: "bytes out", Values: s.Stats.BytesOut},
 				stats.RateRow{Name: "adjusted tokens", Values: s.Stats.Total}),
 			workerTable(s.Connected), accountTable(s),
@@ -142,6 +143,7 @@ func (p *Proxy) metrics() []stats.Metric {
 	return append([]stats.Metric{
 		requests, workers, waiting,
 		stats.CounterMetric("cocoon_proxy_retries_total", "Requests moved to another worker.", float64(p.stats.retried.Total())),
+		stats.CounterMetric("cocoon_proxy_hedges_total", "Second workers asked because the first answer was late.", float64(p.stats.hedged.Total())),
 		stats.CounterMetric("cocoon_proxy_request_seconds_total", "Time from request to last answer.", seconds(p.stats.time.Total())),
 		stats.CounterMetric("cocoon_proxy_worker_seconds_total", "The part of it that workers report.", seconds(p.stats.workerTime.Total())),
 		stats.CounterMetric("cocoon_proxy_received_bytes_total", "Bytes of questions.", float64(p.stats.bytesIn.Total())),

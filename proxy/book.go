@@ -28,10 +28,17 @@ type book struct {
 	changed atomic.Uint64 // counts what a look must not miss: offers that come, go or change
 
 	mu      sync.Mutex // guards the rest
-	at      time.Time
 	seen    uint64
-	models  []market.ModelInfo
+	view    *view
 	history map[string]*moments
+}
+
+// view is a look at the whole market, and what all who ask for it are told.
+type view struct {
+	at      time.Time
+	models  []market.ModelInfo
+	moments []tl.CocoonBookMoment // of each model
+	types   *tl.ClientWorkerTypesV2
 }
 
 // moments is a ring.
@@ -41,31 +48,47 @@ type moments struct {
 }
 
 // look is the market at most lookEvery ago. It must not be changed.
-func (p *Proxy) look() []market.ModelInfo {
+func (p *Proxy) look() *view {
 	b := &p.shown
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now, changed := p.now(), b.changed.Load()
-	if b.models == nil || b.seen != changed || now.Sub(b.at) >= lookEvery {
-		b.models, b.at, b.seen = p.market.Models(), now, changed
+	if b.view == nil || b.seen != changed || now.Sub(b.view.at) >= lookEvery {
+		b.view, b.seen = newView(p.market.Models(), now), changed
 	}
-	return b.models
+	return b.view
+}
+
+func newView(models []market.ModelInfo, now time.Time) *view {
+	v := &view{at: now, models: models, types: &tl.ClientWorkerTypesV2{}}
+	for i := range models {
+		v.moments = append(v.moments, moment(&models[i], now))
+		t := tl.ClientWorkerTypeV2{Name: models[i].Name}
+		for _, o := range models[i].Offers {
+			if o.Enabled {
+				t.Workers = append(t.Workers, tl.ClientWorkerInstanceV2{
+					Coefficient: int32(o.Coefficient), ActiveRequests: int32(o.Running), MaxActiveRequests: int32(o.Limit)})
+			}
+		}
+		v.types.Types = append(v.types.Types, t)
+	}
+	return v
 }
 
 // note keeps what the market is like now, for charts.
 func (p *Proxy) note() {
-	models, now := p.look(), p.now()
+	v := p.look()
 	b := &p.shown
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	kept := make(map[string]*moments, len(models))
-	for i := range models {
-		m := b.history[models[i].Name]
+	kept := make(map[string]*moments, len(v.models))
+	for i := range v.models {
+		m := b.history[v.models[i].Name]
 		if m == nil {
 			m = &moments{}
 		}
-		m.add(moment(&models[i], now))
-		kept[models[i].Name] = m
+		m.add(v.moments[i])
+		kept[v.models[i].Name] = m
 	}
 	b.history = kept
 }
@@ -107,14 +130,14 @@ func thousandths(c uint32) int32 { return int32(min(c, math.MaxInt32)) }
 
 // tells answers a client that asks for the market.
 func (p *Proxy) tells(fn *tl.CocoonGetBook) *tl.CocoonBook {
-	models, now := p.look(), p.now()
+	v := p.look()
 	out, left := &tl.CocoonBook{}, maxListed
-	for i := range models {
-		m := &models[i]
+	for i := range v.models {
+		m := &v.models[i]
 		if fn.Model != "" && fn.Model != m.Name {
 			continue
 		}
-		x := tl.CocoonBookModel{Name: m.Name, Now: moment(m, now), WaitSeconds: m.Wait.Seconds(), TokenSeconds: m.Token.Seconds(), ServiceSeconds: m.Service.Seconds()}
+		x := tl.CocoonBookModel{Name: m.Name, Now: v.moments[i], WaitSeconds: m.Wait.Seconds(), TokenSeconds: m.Token.Seconds(), ServiceSeconds: m.Service.Seconds()}
 		for _, o := range m.Offers {
 			if len(x.Offers) >= int(fn.Offers) || left == 0 {
 				break

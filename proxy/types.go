@@ -56,26 +56,13 @@ var queries = []func() tl.Object{
 }
 
 // workerTypesV2 lists the models with the workers that take requests.
-func (p *Proxy) workerTypesV2() *tl.ClientWorkerTypesV2 {
-	list := &tl.ClientWorkerTypesV2{}
-	for _, m := range p.look() {
-		t := tl.ClientWorkerTypeV2{Name: m.Name}
-		for _, o := range m.Offers {
-			if o.Enabled {
-				t.Workers = append(t.Workers, tl.ClientWorkerInstanceV2{
-					Coefficient: int32(o.Coefficient), ActiveRequests: int32(o.Running), MaxActiveRequests: int32(o.Limit)})
-			}
-		}
-		list.Types = append(list.Types, t)
-	}
-	return list
-}
+func (p *Proxy) workerTypesV2() *tl.ClientWorkerTypesV2 { return p.look().types }
 
 // workerTypes is the older list, with its quirk: the largest number there is
 // counts among the prices, so it is always the maximum.
 func (p *Proxy) workerTypes() *tl.ClientWorkerTypes {
 	list := &tl.ClientWorkerTypes{}
-	for _, m := range p.look() {
+	for _, m := range p.look().models {
 		prices := make([]int32, 0, len(m.Offers)+1)
 		for _, o := range m.Offers {
 			prices = append(prices, int32(o.Coefficient))
