@@ -16,7 +16,7 @@ import (
 
 // notBefore is well below what the waits in these tests would take if nothing
 // ended them, and far above what they take.
-const notBefore = 8 * time.Second
+const notBefore = 25 * time.Second
 
 func within(t *testing.T, what string, f func()) {
 	t.Helper()
