@@ -160,6 +160,16 @@ func (w *worker) compareExt(q *wire.Query) *denied {
 	return nil
 }
 
+// revision is what the worker serves, for those who ask for just that. A
+// deployed worker's answers do not say it, so that the caller would have to
+// refuse, and pay for, what he gets.
+func (w *worker) revision() string {
+	if !w.extensions {
+		return ""
+	}
+	return w.params.Model
+}
+
 // finish makes the offer.
 func (w *worker) finish(q *wire.Query) *denied {
 	var fn tl.WorkerProxyHandshakeComplete
@@ -176,7 +186,7 @@ func (w *worker) finish(q *wire.Query) *denied {
 	limit := (int64(w.params.MaxActiveRequests) + int64(w.params.ProxyCnt) - 1) / int64(w.params.ProxyCnt)
 	w.price = uint32(w.params.Coefficient)
 	w.offer = w.p.market.Add(market.Terms{
-		Model: contract.BaseModel(w.params.Model), FullModel: w.params.Model, Coefficient: w.price, Limit: int(limit), Version: w.version,
+		Model: contract.BaseModel(w.params.Model), FullModel: w.revision(), Coefficient: w.price, Limit: int(limit), Version: w.version,
 		Key: w.account, Ref: w,
 	})
 	w.p.names.add(w.account)
