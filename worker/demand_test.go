@@ -61,8 +61,12 @@ func TestPriceFollowsDemand(t *testing.T) {
 	if _, err := s.w.changeCoefficient(t.Context(), url.Values{"coefficient": {"2"}}); err == nil {
 		t.Error("the price was set by hand while it follows demand")
 	}
-	if c, _ := book.Remembered(s.w.cfg.Coefficient); c != 1300 {
-		t.Errorf("remembered %d, want 1300", c)
+	end := time.Now().Add(time.Minute)
+	for c := int32(0); c != 1300; c, _ = book.Remembered(s.w.cfg.Coefficient) { // a moment after it was announced
+		if time.Now().After(end) {
+			t.Fatalf("remembered %d, want 1300", c)
+		}
+		time.Sleep(time.Millisecond)
 	}
 	if !s.w.Snapshot().Local.Auto {
 		t.Error("the pages do not say that the price follows demand")
