@@ -55,6 +55,10 @@ func (s *session) begin(q *tl.ProxyRunQueryEx) error {
 	}
 	j := &job{w: s.w, s: s, query: q, started: s.w.cfg.Now(), debug: q.Flags&1 != 0 && q.EnableDebug}
 	s.w.stats.begin(len(q.Query))
+	if s.runs(q.RequestID) { // before it can be refused: the refusal would end the one that runs
+		s.w.stats.end(j)
+		return errInUse
+	}
 	if bad := s.admit(q); bad != nil {
 		j.fail(bad)
 		s.w.stats.end(j)
@@ -123,13 +127,21 @@ func (s *session) admit(q *tl.ProxyRunQueryEx) *refusal {
 	return nil
 }
 
+var errInUse = errors.New("request id is in use")
+
+func (s *session) runs(id tl.Int256) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.jobs[id] != nil
+}
+
 // enlist makes a request one that can be cancelled. Its id must be new: two
 // answers under one id cannot be told apart.
 func (s *session) enlist(id tl.Int256, cancel context.CancelCauseFunc) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.jobs[id] != nil {
-		return errors.New("request id is in use")
+		return errInUse
 	}
 	s.jobs[id] = cancel
 	s.running++

@@ -218,6 +218,23 @@ func TestBrokenProxy(t *testing.T) {
 	}
 }
 
+// So it is too where the worker takes nothing at the moment: a refusal under a
+// running id would be the end of what runs.
+func TestRunningIDWhileRefusing(t *testing.T) {
+	s := start(t, newProxy(t), enginetest.HangHead(), nil)
+	h := s.connected()
+	q := query(post(pathChat, chat("")))
+	h.send(q)
+	s.next()
+	s.w.Disable()
+	h.wantDisabled(1)
+	h.send(q)
+	<-h.closed
+	if got := s.failure(); !strings.Contains(got, "request id is in use") {
+		t.Errorf("closed because %s", got)
+	}
+}
+
 func TestProxyQueries(t *testing.T) {
 	s := start(t, newProxy(t), enginetest.Fast(), nil)
 	h := s.connected()
