@@ -1,6 +1,7 @@
 package ratls
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -49,8 +50,8 @@ func NewIdentity(ctx context.Context, platform attest.Platform, opts *IdentityOp
 	if opts != nil {
 		id.opts = *opts
 	}
-	id.opts.Life = or(id.opts.Life, defaultLife)
-	id.opts.Log = or(id.opts.Log, slog.New(slog.DiscardHandler))
+	id.opts.Life = cmp.Or(id.opts.Life, defaultLife)
+	id.opts.Log = cmp.Or(id.opts.Log, slog.New(slog.DiscardHandler))
 	if id.opts.Now == nil {
 		id.opts.Now = time.Now
 	}

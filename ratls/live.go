@@ -1,6 +1,7 @@
 package ratls
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -57,9 +58,9 @@ const (
 
 // NewSessions returns an empty set. Call Run to have it watched.
 func NewSessions(o SessionsOptions) *Sessions {
-	o.Grace = or(o.Grace, defaultGrace)
-	o.Sweep = or(o.Sweep, defaultSweep)
-	o.Log = or(o.Log, slog.New(slog.DiscardHandler))
+	o.Grace = cmp.Or(o.Grace, defaultGrace)
+	o.Sweep = cmp.Or(o.Sweep, defaultSweep)
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	return &Sessions{opts: o, all: map[*life]struct{}{}}
 }
 

@@ -24,6 +24,7 @@
 package ratls
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -82,24 +83,16 @@ const (
 // withDefaults returns a copy in which nothing is zero but the identity.
 func (c *Config) withDefaults() *Config {
 	d := *c
-	d.Difficulty = or(d.Difficulty, wire.DefaultDifficulty)
-	d.MaxDifficulty = max(or(d.MaxDifficulty, wire.DefaultMaxDifficulty), 0)
-	d.HandshakeTimeout = or(d.HandshakeTimeout, defaultTimeout)
-	d.MaxHalfOpen = max(or(d.MaxHalfOpen, defaultHalfOpen), 1)
-	d.Policy = or(d.Policy, &attest.Policy{})
-	d.Log = or(d.Log, slog.New(slog.DiscardHandler))
+	d.Difficulty = cmp.Or(d.Difficulty, wire.DefaultDifficulty)
+	d.MaxDifficulty = max(cmp.Or(d.MaxDifficulty, wire.DefaultMaxDifficulty), 0)
+	d.HandshakeTimeout = cmp.Or(d.HandshakeTimeout, defaultTimeout)
+	d.MaxHalfOpen = max(cmp.Or(d.MaxHalfOpen, defaultHalfOpen), 1)
+	d.Policy = cmp.Or(d.Policy, &attest.Policy{})
+	d.Log = cmp.Or(d.Log, slog.New(slog.DiscardHandler))
 	if d.Now == nil {
 		d.Now = time.Now
 	}
 	return &d
-}
-
-func or[T comparable](v, fallback T) T {
-	var zero T
-	if v == zero {
-		return fallback
-	}
-	return v
 }
 
 // policy is the one in force.

@@ -18,6 +18,7 @@
 package router
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,7 +79,7 @@ func New(cfg Config) (*Router, error) {
 	if r.now == nil {
 		r.now = time.Now
 	}
-	r.log = or(r.log, slog.New(slog.DiscardHandler))
+	r.log = cmp.Or(r.log, slog.New(slog.DiscardHandler))
 	plan, err := cfg.Settings.plan(r.trust)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 
@@ -42,18 +43,10 @@ type Limits struct {
 }
 
 func (l Limits) withDefaults() Limits {
-	l.Connections, l.PerSource, l.Handshakes = or(l.Connections, 4096), or(l.PerSource, 256), or(l.Handshakes, 256)
-	l.Handshake, l.Dial = or(l.Handshake, 20*time.Second), or(l.Dial, 10*time.Second)
-	l.Idle, l.Drain = or(l.Idle, 15*time.Minute), or(l.Drain, 10*time.Second)
+	l.Connections, l.PerSource, l.Handshakes = cmp.Or(l.Connections, 4096), cmp.Or(l.PerSource, 256), cmp.Or(l.Handshakes, 256)
+	l.Handshake, l.Dial = cmp.Or(l.Handshake, 20*time.Second), cmp.Or(l.Dial, 10*time.Second)
+	l.Idle, l.Drain = cmp.Or(l.Idle, 15*time.Minute), cmp.Or(l.Drain, 10*time.Second)
 	return l
-}
-
-func or[T comparable](v, fallback T) T {
-	var zero T
-	if v == zero {
-		return fallback
-	}
-	return v
 }
 
 // Policy says whom a port lets through.

@@ -1,6 +1,7 @@
 package settlement
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,8 +52,8 @@ type ClientConfig struct {
 }
 
 func (cfg *ClientConfig) fill() error {
-	cfg.CloseAfter = or(cfg.CloseAfter, 7*24*time.Hour)
-	cfg.Every = or(cfg.Every, 5*time.Second)
+	cfg.CloseAfter = cmp.Or(cfg.CloseAfter, 7*24*time.Hour)
+	cfg.Every = cmp.Or(cfg.Every, 5*time.Second)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -66,13 +67,6 @@ func (cfg *ClientConfig) fill() error {
 		return fmt.Errorf("settlement of a client: %w", err)
 	}
 	return nil
-}
-
-func or[T comparable](value, otherwise T) T {
-	if value == *new(T) {
-		return otherwise
-	}
-	return value
 }
 
 // Client settles a client's accounts: one contract for each proxy and

@@ -1,6 +1,7 @@
 package settlement
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,7 @@ func (a *clientAccount) awaitReady(ctx context.Context) error {
 		if why := a.c.poor(); why == "" {
 			poor = 0
 		} else if poor++; poor > patience { // money may be on its way
-			trouble = or(trouble, why)
+			trouble = cmp.Or(trouble, why)
 		}
 		switch {
 		case state != nil && state.SecretHash == a.c.hash && (state.Balance > 0 || a.terms.PricePerToken == 0):
@@ -93,7 +94,7 @@ func (c *Client) Afford(own *address.Address, tokens int64) error {
 	}
 	a.kick()
 	text := fmt.Sprintf("the request sets %s aside, and %s are left with the proxy: lower max_tokens or max_coefficient, or wait", price.Times(tokens).Text(), price.Times(max(0, most)).Text())
-	trouble := or(a.trouble, c.poor())
+	trouble := cmp.Or(a.trouble, c.poor())
 	switch {
 	case trouble != "":
 		return errors.New(text + "; more cannot be paid in: " + trouble)

@@ -1,6 +1,7 @@
 package settlement
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -65,11 +66,11 @@ func (a *clientAccount) status() AccountStatus {
 	defer a.c.mu.Unlock()
 	s := AccountStatus{
 		Proxy: a.proxy.String(), Key: hex.EncodeToString(a.key), Contract: a.address.String(), Known: a.known, ParamsVersion: a.terms.ParamsVersion,
-		Signed: a.r.Charge.Tokens, Own: own, Busy: a.busy, Trouble: or(a.trouble, a.c.poor()), Disputed: a.r.Disputed,
+		Signed: a.r.Charge.Tokens, Own: own, Busy: a.busy, Trouble: cmp.Or(a.trouble, a.c.poor()), Disputed: a.r.Disputed,
 	}
 	if c := a.state; c != nil {
 		s.Deployed, s.State, s.Balance, s.Stake, s.Debt, s.Charged, s.UnlockAt = true, c.State, c.Balance, c.Stake, c.Debt, c.Tokens, c.UnlockAt
-		s.Paid = c.Tokens + uint64(max(0, c.Balance.PerFloor(or(a.terms.PricePerToken, coin.Max))))
+		s.Paid = c.Tokens + uint64(max(0, c.Balance.PerFloor(cmp.Or(a.terms.PricePerToken, coin.Max))))
 	}
 	return s
 }

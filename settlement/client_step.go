@@ -2,6 +2,7 @@ package settlement
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -174,7 +175,7 @@ func (v *clientView) seeProxy(account *ton.Account) error {
 // budget is what may be paid in now without being asked. Called with mu held.
 func (c *Client) budget(now time.Time) coin.Nano {
 	stake := c.cfg.Registry.Root().MinClientStake
-	hour, day := or(c.cfg.MaxTopUpHour, stake.Times(5)), or(c.cfg.MaxTopUpDay, stake.Times(20))
+	hour, day := cmp.Or(c.cfg.MaxTopUpHour, stake.Times(5)), cmp.Or(c.cfg.MaxTopUpDay, stake.Times(20))
 	kept := c.topUps[:0:0]
 	for _, t := range c.topUps {
 		age := now.Sub(time.Unix(t.At, 0))

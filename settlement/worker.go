@@ -1,6 +1,7 @@
 package settlement
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,12 +43,12 @@ type WorkerConfig struct {
 }
 
 func (cfg *WorkerConfig) fill() error {
-	cfg.MaxUnpaid = or(cfg.MaxUnpaid, 20*coin.TON)
-	cfg.PayoutFrom = or(cfg.PayoutFrom, 10*coin.TON)
-	cfg.PayoutIdle = or(cfg.PayoutIdle, coin.TON/5)
-	cfg.PayoutClosing = or(cfg.PayoutClosing, coin.TON/100)
-	cfg.IdleAfter = or(cfg.IdleAfter, 10*time.Minute)
-	cfg.Every = or(cfg.Every, 5*time.Second)
+	cfg.MaxUnpaid = cmp.Or(cfg.MaxUnpaid, 20*coin.TON)
+	cfg.PayoutFrom = cmp.Or(cfg.PayoutFrom, 10*coin.TON)
+	cfg.PayoutIdle = cmp.Or(cfg.PayoutIdle, coin.TON/5)
+	cfg.PayoutClosing = cmp.Or(cfg.PayoutClosing, coin.TON/100)
+	cfg.IdleAfter = cmp.Or(cfg.IdleAfter, 10*time.Minute)
+	cfg.Every = cmp.Or(cfg.Every, 5*time.Second)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}

@@ -1,6 +1,7 @@
 package ton
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
@@ -65,13 +66,13 @@ func (cfg *Config) fill() error {
 		return errors.New("ton: the network's configuration names no init_block after the zero state, so there is nobody whose signatures could be checked: " +
 			"a local chain is like that; to believe its servers without signatures, set InsecureUnsigned")
 	}
-	cfg.Timeout = or(cfg.Timeout, 5*time.Second)
-	cfg.Deadline = or(cfg.Deadline, 3*cfg.Timeout)
-	cfg.MaxAge = or(cfg.MaxAge, time.Minute)
+	cfg.Timeout = cmp.Or(cfg.Timeout, 5*time.Second)
+	cfg.Deadline = cmp.Or(cfg.Deadline, 3*cfg.Timeout)
+	cfg.MaxAge = cmp.Or(cfg.MaxAge, time.Minute)
 	if !cfg.Network.local() {
-		cfg.Rate, cfg.Pace = or(cfg.Rate, 10), or(cfg.Pace, time.Second)
+		cfg.Rate, cfg.Pace = cmp.Or(cfg.Rate, 10), cmp.Or(cfg.Pace, time.Second)
 	}
-	cfg.Burst = or(cfg.Burst, max(1, int(2*cfg.Rate)))
+	cfg.Burst = cmp.Or(cfg.Burst, max(1, int(2*cfg.Rate)))
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -95,13 +96,6 @@ func (cfg *Config) check() error {
 		}
 	}
 	return nil
-}
-
-func or[T comparable](value, otherwise T) T {
-	if value == *new(T) {
-		return otherwise
-	}
-	return value
 }
 
 // Network is what a client must know of a TON network before it reads a block.

@@ -1,6 +1,7 @@
 package ton
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -186,7 +187,7 @@ func (w *watch) wait(ctx context.Context) {
 	if w.Every > 0 {
 		pause(ctx, w.Every)
 	}
-	idle := time.NewTimer(or(w.Idle, 30*time.Second))
+	idle := time.NewTimer(cmp.Or(w.Idle, 30*time.Second))
 	defer idle.Stop()
 	select {
 	case <-w.Chain.Changed(w.at):

@@ -1,6 +1,7 @@
 package wallet
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -58,13 +59,13 @@ type Config struct {
 }
 
 func (cfg *Config) fill() error {
-	cfg.MaxOrder = or(cfg.MaxOrder, 1000*coin.TON)
-	cfg.MaxHour = or(cfg.MaxHour, cfg.MaxOrder.Times(2))
-	cfg.Reserve = or(cfg.Reserve, coin.TON/10)
-	cfg.MaxQueue = or(cfg.MaxQueue, 1000)
-	cfg.TTL = or(cfg.TTL, 10*time.Minute)
-	cfg.Resend = or(cfg.Resend, 15*time.Second)
-	cfg.Idle = or(cfg.Idle, 30*time.Second)
+	cfg.MaxOrder = cmp.Or(cfg.MaxOrder, 1000*coin.TON)
+	cfg.MaxHour = cmp.Or(cfg.MaxHour, cfg.MaxOrder.Times(2))
+	cfg.Reserve = cmp.Or(cfg.Reserve, coin.TON/10)
+	cfg.MaxQueue = cmp.Or(cfg.MaxQueue, 1000)
+	cfg.TTL = cmp.Or(cfg.TTL, 10*time.Minute)
+	cfg.Resend = cmp.Or(cfg.Resend, 15*time.Second)
+	cfg.Idle = cmp.Or(cfg.Idle, 30*time.Second)
 	if cfg.Code == nil {
 		cfg.Code = contract.OurCodes().Wallet
 	}
@@ -87,11 +88,4 @@ func (cfg *Config) fill() error {
 		return fmt.Errorf("node wallet: orders valid for %v, want a minute to a day", cfg.TTL)
 	}
 	return nil
-}
-
-func or[T comparable](value, otherwise T) T {
-	if value == *new(T) {
-		return otherwise
-	}
-	return value
 }
