@@ -1,7 +1,6 @@
 package measure
 
 import (
-	"bytes"
 	"crypto/sha512"
 	"encoding/binary"
 	"errors"
@@ -212,15 +211,4 @@ func mrtdRecord(operation string, address uint64) []byte {
 	copy(b, operation)
 	binary.LittleEndian.PutUint64(b[16:], address)
 	return b
-}
-
-// Variables is the section that the firmware measures itself, into RTMR0; nil
-// if there is none.
-func (f *Firmware) Variables() []byte {
-	for _, s := range f.Sections {
-		if s.Type == sectionCFV {
-			return bytes.Clone(f.image[s.Offset:][:s.Raw])
-		}
-	}
-	return nil
 }

@@ -3,7 +3,6 @@ package nvidia
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
@@ -35,30 +34,14 @@ type Board struct {
 // Evidence must return what [Encode] makes, of every GPU that the guest uses,
 // each asked with nonce; must honour ctx; and may be called from several
 // goroutines. It takes a second or so for each GPU.
+//
+// GPUs know nothing of the machine around them. Evidence belongs to a guest if
+// its nonce comes from a secret of that guest's connection, and the guest's own
+// report data covers a hash of the evidence: a host could otherwise pass on
+// what somebody else's GPUs have signed. Package ratls makes both.
 type Source interface {
 	Evidence(ctx context.Context, nonce [32]byte) ([]byte, error)
 }
-
-// Nonce is what GPUs are asked to sign: a digest of the label, which names
-// protocol and version, and of what is bound to them, such as a connection's
-// exporter and the keys of its peers. Two calls agree only in all arguments.
-//
-// GPUs know nothing of the machine around them. Evidence belongs to a guest if
-// its nonce comes from a secret of that guest's session, and the guest's own
-// report data covers the [Digest] of the evidence: a host could otherwise pass
-// on what somebody else's GPUs have signed.
-func Nonce(label string, bound ...[]byte) [32]byte {
-	h := sha256.New()
-	h.Write([]byte("cocoon gpu nonce\x01"))
-	for _, b := range append([][]byte{[]byte(label)}, bound...) {
-		h.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(b))))
-		h.Write(b)
-	}
-	return [32]byte(h.Sum(nil))
-}
-
-// Digest is what a guest's report data must cover of the evidence of its GPUs.
-func Digest(evidence []byte) [32]byte { return sha256.Sum256(evidence) }
 
 // Encode puts the evidence of several GPUs in one piece:
 //

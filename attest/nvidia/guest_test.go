@@ -64,7 +64,7 @@ func TestCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nonce := nvidia.Nonce("command")
+	nonce := nonceOf("command")
 	for act, want := range map[string]string{
 		"attest": "", "fail": "not in confidential mode", "chatter": "more than", "junk": "beginning", "replay": "did not answer the nonce",
 	} {

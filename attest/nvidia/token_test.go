@@ -154,7 +154,7 @@ func TestTokenRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nonce := nvidia.Nonce("token")
+	nonce := nonceOf("token")
 	whole := func(claim string, value any) func(*tokens) { return func(b *tokens) { b.whole[claim] = value } }
 	gpu := func(claim string, value any) func(*tokens) { return func(b *tokens) { b.gpus["GPU-1"][claim] = value } }
 	header := func(name string, value any) func(*tokens) { return func(b *tokens) { b.header[name] = value } }
@@ -191,7 +191,7 @@ func TestTokenRefusals(t *testing.T) {
 		{"a GPU's token twice", nil, func(g map[string]string) { g["GPU-1"] = g["GPU-0"] }, []string{"modules", "boards"}},
 		{"one GPU under two names", gpu("ueid", "1000"), nil, []string{"boards"}},
 		{"a GPU without a number", gpu("ueid", ""), nil, []string{"boards"}},
-		{"another nonce", func(b *tokens) { *b = *newTokens(t, b.key, nvidia.Nonce("other")) }, nil, []string{"nonce"}},
+		{"another nonce", func(b *tokens) { *b = *newTokens(t, b.key, nonceOf("other")) }, nil, []string{"nonce"}},
 		{"a GPU's other nonce", gpu("eat_nonce", strings.Repeat("00", 32)), nil, []string{"nonce"}},
 		{"token cut", nil, func(g map[string]string) { g["GPU-0"] = g["GPU-0"][:len(g["GPU-0"])-2] }, []string{"signature"}},
 		{"not base64", nil, func(g map[string]string) { g["GPU-0"] = "=" + g["GPU-0"][1:] }, []string{"signature"}},

@@ -54,7 +54,7 @@ func TestLibrary(t *testing.T) {
 			t.Errorf("GPU %d is %+v", i, g)
 		}
 	}
-	nonce := nvidia.Nonce("test")
+	nonce := [32]byte{1}
 	blob, err := l.Evidence(t.Context(), nonce)
 	if !s.Confidential {
 		if !errors.Is(err, ErrNotConfidential) {
