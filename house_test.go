@@ -20,6 +20,7 @@ const module = "github.com/opencocoon/cocoon"
 // arrow that is not here is a decision somebody has to take: add it with its
 // reason in the same change. Roles never import each other.
 var arrows = map[string][]string{
+	"atomicfile":         {}, // files that appear whole or not at all
 	"tl":                 {},
 	"openai":             {},
 	"fieldcrypt":         {"openai"},
@@ -31,28 +32,28 @@ var arrows = map[string][]string{
 	"wire":               {"tl"},
 	"attest":             {"attest/evidence", "attest/tdx"}, // Judge calls the vendors' parsers and verifiers
 	"attest/evidence":    {},                                // what the vendors' findings have in common
-	"attest/tdx":         {"attest/evidence"},
+	"attest/tdx":         {"atomicfile", "attest/evidence"},
 	"attest/snp":         {"attest/evidence"},
 	"attest/insecure":    {"attest", "attest/evidence", "attest/nvidia", "attest/snp", "attest/tdx"},
-	"ratls":              {"attest", "tl", "wire"},                          // peer-info strings are TL strings; the proof of work is wire's
-	"seal":               {"attest", "attest/evidence", "attest/tdx", "tl"}, // hand-overs are judged; the sealing service speaks TL
-	"attest/nvidia":      {"attest/evidence"},
+	"ratls":              {"attest", "tl", "wire"},                                        // peer-info strings are TL strings; the proof of work is wire's
+	"seal":               {"atomicfile", "attest", "attest/evidence", "attest/tdx", "tl"}, // hand-overs are judged; the sealing service speaks TL
+	"attest/nvidia":      {"atomicfile", "attest/evidence"},
 	"attest/nvidia/nvml": {"attest/nvidia"},                          // links dynamically: only cmd/cocoon-gpu may import it
 	"router":             {"attest", "attest/tdx", "ratls", "stats"}, // tdx for Intel's root key id, which lists name
 	"coin":               {},
 	"ton":                {"coin"},
-	"ton/localnet":       {},                              // a chain knows nothing of what runs on it
-	"contract":           {"coin", "ledger", "tl", "ton"}, // a root names the ledger's multipliers
-	"wallet":             {"coin", "contract", "ton"},     // the queue of orders of a node's wallet, people's wallets
+	"ton/localnet":       {},                                            // a chain knows nothing of what runs on it
+	"contract":           {"atomicfile", "coin", "ledger", "tl", "ton"}, // a root names the ledger's multipliers
+	"wallet":             {"atomicfile", "coin", "contract", "ton"},     // the queue of orders of a node's wallet, people's wallets
 	"ledger":             {"coin", "tl"},
 	"ledger/disk":        {"ledger"},
 	"ledger/postgres":    {"ledger"},
-	"ledger/storetest":   {"coin", "ledger"},                              // the suite that every store passes
-	"settlement":         {"coin", "contract", "ledger", "ton", "wallet"}, // the roles' side of the chain; node brings it to them
+	"ledger/storetest":   {"coin", "ledger"},                                            // the suite that every store passes
+	"settlement":         {"atomicfile", "coin", "contract", "ledger", "ton", "wallet"}, // the roles' side of the chain; node brings it to them
 	"client":             {"attest", "coin", "contract", "fieldcrypt", "ledger", "model", "openai", "ratls", "stats", "tl", "wire"},
-	"proxy":              {"attest", "coin", "contract", "ledger", "market", "openai", "ratls", "stats", "tl", "wire"},
+	"proxy":              {"atomicfile", "attest", "coin", "contract", "ledger", "market", "openai", "ratls", "stats", "tl", "wire"},
 	"worker":             {"attest", "contract", "engine", "fieldcrypt", "ledger", "openai", "ratls", "stats", "tl", "wire"},
-	"keys":               {"attest", "coin", "contract", "fieldcrypt", "ratls", "stats", "tl", "wallet", "wire"}, // the key manager, and who asks it
+	"keys":               {"atomicfile", "attest", "coin", "contract", "fieldcrypt", "ratls", "stats", "tl", "wallet", "wire"}, // the key manager, and who asks it
 	"model":              {},
 	"attest/measure":     {"attest/evidence"},
 

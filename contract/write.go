@@ -1,15 +1,14 @@
 package contract
 
 import (
-	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/xssnick/tonutils-go/tvm/cell"
+
+	"github.com/opencocoon/cocoon/atomicfile"
 )
 
 // pseudo is rootConfig.pseudo of the current generation, as it is written.
@@ -68,21 +67,7 @@ func WriteFile(path string, r *Root) error {
 	if err != nil {
 		return err
 	}
-	return replace(path, append(text, '\n'))
-}
-
-// replace lets the new content appear at once under the old name.
-func replace(path string, content []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name()) // gone already when all went well
-	_, err = tmp.Write(content)
-	if err = cmp.Or(err, tmp.Sync(), tmp.Chmod(0o644), tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), path)
+	return atomicfile.Replace(path, append(text, '\n'), 0o644)
 }
 
 func texts(set map[[32]byte]struct{}) []string {

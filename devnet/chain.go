@@ -18,6 +18,8 @@ import (
 	"github.com/opencocoon/cocoon/node"
 	"github.com/opencocoon/cocoon/ton"
 	"github.com/opencocoon/cocoon/wallet"
+
+	"github.com/opencocoon/cocoon/atomicfile"
 )
 
 // What the network's owner attaches to orders; the change comes back.
@@ -126,7 +128,7 @@ func deployRoot(ctx context.Context, owner *payer, p *plan, want *contract.Root)
 		return nil, err
 	}
 	root := d.Address.Testnet(true).Bounce(true)
-	return root, replaceFile(p.path(rootFile), []byte(root.String()+"\n"))
+	return root, atomicfile.Replace(p.path(rootFile), []byte(root.String()+"\n"), 0o600)
 }
 
 // updateRoot brings the lists up to date: proxies have other ports after each

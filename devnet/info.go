@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/opencocoon/cocoon/atomicfile"
 )
 
 // InfoFile is the file of a devnet's directory that tells where everything
@@ -95,18 +97,5 @@ func (i *Info) write(dir string) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(filepath.Join(dir, InfoFile), append(b, '\n'))
-}
-
-func replaceFile(name string, content []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(name), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name()) // fails once renamed, as it should
-	_, err = tmp.Write(content)
-	if err = errors.Join(err, tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), name)
+	return atomicfile.Replace(filepath.Join(dir, InfoFile), append(b, '\n'), 0o600)
 }

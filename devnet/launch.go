@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/opencocoon/cocoon/node"
+
+	"github.com/opencocoon/cocoon/atomicfile"
 )
 
 // running is a role that was started, here or as a process.
@@ -56,7 +58,7 @@ func (p *plan) writeConfig(s *spec) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(p.configFile(s.info.Name), append(b, '\n'))
+	return atomicfile.Replace(p.configFile(s.info.Name), append(b, '\n'), 0o600)
 }
 
 func (p *plan) configFile(name string) string { return p.path(configDir, name+".json") }

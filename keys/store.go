@@ -13,6 +13,8 @@ import (
 	"runtime"
 
 	"github.com/opencocoon/cocoon/fieldcrypt"
+
+	"github.com/opencocoon/cocoon/atomicfile"
 )
 
 // Store keeps a key manager's keys, as one blob that holds secrets.
@@ -75,18 +77,7 @@ func (f File) Save(data []byte) error {
 	if err := os.Rename(half, string(f)); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(string(f)))
-}
-
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return atomicfile.SyncDir(filepath.Dir(string(f)))
 }
 
 // stored is the blob. A member that a reader does not know is an error: it may

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
+
+	"github.com/opencocoon/cocoon/atomicfile"
 )
 
 // Token reads a control token; if the file does not exist it is made.
@@ -36,16 +37,7 @@ func readOrCreate(file string, create func() string) (string, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return text, err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".new-*") // mode 0600
-	if err != nil {
-		return "", err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.WriteString(create() + "\n")
-	if err = errors.Join(err, tmp.Close()); err != nil {
-		return "", err
-	}
-	if err := os.Link(tmp.Name(), file); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := atomicfile.Create(file, []byte(create()+"\n"), 0o600); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", err
 	}
 	return Secret(file)

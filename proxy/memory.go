@@ -8,11 +8,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/opencocoon/cocoon/market"
+
+	"github.com/opencocoon/cocoon/atomicfile"
 )
 
 const (
@@ -72,21 +73,7 @@ func (p *Proxy) remember() error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(p.cfg.MemoryFile, text)
-}
-
-// replaceFile writes a file whole or not at all.
-func replaceFile(name string, content []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(name), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(content)
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), name)
+	return atomicfile.Replace(p.cfg.MemoryFile, text, 0o600)
 }
 
 // keepMemory saves now and then and, while workers are still here, at the end.

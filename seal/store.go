@@ -17,12 +17,13 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 	"unicode"
+
+	"github.com/opencocoon/cocoon/atomicfile"
 )
 
 // Store is a file of secrets under one random master key. The master key lies
@@ -353,32 +354,7 @@ func (f *storeFile) write(path string) error {
 	if len(text) >= maxStore {
 		return fmt.Errorf("%s: %d bytes, want less than %d: nobody could read it", path, len(text), maxStore)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".sealed-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(append(text, '\n'))
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes a new name in a directory durable, where the system can.
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	if err := dir.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrInvalid) && !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	return nil
+	return atomicfile.Replace(path, append(text, '\n'), 0o600)
 }
 
 func readStore(path string) (f storeFile, err error) {

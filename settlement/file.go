@@ -9,44 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
+
+	"github.com/opencocoon/cocoon/atomicfile"
 )
-
-// replaceFile writes a file that only its owner may read, whole or not at all,
-// and on disk when it returns.
-func replaceFile(path string, content []byte) error { return writeFile(path, content, os.Rename) }
-
-// createFile does so where there is none; one that is there is fs.ErrExist, and stays.
-func createFile(path string, content []byte) error { return writeFile(path, content, os.Link) }
-
-func writeFile(path string, content []byte, place func(from, to string) error) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(content)
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	if err := place(tmp.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil && runtime.GOOS != "windows" {
-		return fmt.Errorf("%s: %w", dir, err)
-	}
-	return nil
-}
 
 // saveRecord replaces a record by v.
 func saveRecord(path string, v any) error {
@@ -54,7 +20,7 @@ func saveRecord(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(path, sumLine(text))
+	return atomicfile.Replace(path, sumLine(text), 0o600)
 }
 
 var errDamaged = errors.New("damaged")

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/opencocoon/cocoon/contract"
+
+	"github.com/opencocoon/cocoon/atomicfile"
 )
 
 // SecretHash is what is published of a secret.
@@ -47,7 +49,7 @@ func Secret(path string) (string, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		made := rand.Text() + rand.Text() // 260 bits
-		if err := createFile(path, []byte(made+"\n")); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := atomicfile.Create(path, []byte(made+"\n"), 0o600); err != nil && !errors.Is(err, fs.ErrExist) {
 			return "", err
 		}
 		text, err = os.ReadFile(path)

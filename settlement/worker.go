@@ -18,6 +18,8 @@ import (
 	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ton"
+
+	"github.com/opencocoon/cocoon/atomicfile"
 )
 
 // WorkerConfig is what keeps and cashes a worker's earnings. Dir is required.
@@ -73,7 +75,7 @@ type Worker struct {
 	cfg    WorkerConfig
 	poster *Poster    // nil without a chain
 	saving sync.Mutex // one writer at a time; taken before mu
-	write  func(path string, content []byte) error
+	write  func(path string, content []byte, mode fs.FileMode) error
 
 	mu       sync.Mutex // guards all below
 	start    func(*workerAccount)
@@ -106,7 +108,7 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	w := &Worker{cfg: cfg, write: replaceFile, accounts: map[string]*workerAccount{}}
+	w := &Worker{cfg: cfg, write: atomicfile.Replace, accounts: map[string]*workerAccount{}}
 	if cfg.Chain != nil {
 		w.poster = NewPoster(cfg.Chain, cfg.Wallet)
 	}
@@ -141,7 +143,7 @@ func (w *Worker) load(record *workerRecord) error {
 	if err := os.Rename(w.path(), aside); err != nil {
 		return err
 	}
-	return syncDir(w.cfg.Dir)
+	return atomicfile.SyncDir(w.cfg.Dir)
 }
 
 func (w *Worker) path() string { return filepath.Join(w.cfg.Dir, workerFile) }
@@ -155,7 +157,7 @@ func (w *Worker) save() error {
 	if err != nil || text == nil {
 		return err
 	}
-	if err := w.write(w.path(), sumLine(text)); err != nil {
+	if err := w.write(w.path(), sumLine(text), 0o600); err != nil {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.dirty = true

@@ -3,6 +3,7 @@ package settlement
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -15,6 +16,8 @@ import (
 	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/wallet"
+
+	"github.com/opencocoon/cocoon/atomicfile"
 )
 
 // workerSide is a worker's settlement with a proxy by hand.
@@ -430,10 +433,10 @@ func TestWorkerSavesBesideRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	writing, disk, saved := make(chan bool), make(chan bool), make(chan error)
-	w.write = func(path string, content []byte) error {
+	w.write = func(path string, content []byte, mode fs.FileMode) error {
 		writing <- true
 		<-disk
-		return replaceFile(path, content)
+		return atomicfile.Replace(path, content, mode)
 	}
 	go func() { saved <- w.Remember(1000, 900, true) }()
 	<-writing

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/opencocoon/cocoon/atomicfile"
 )
 
 // journal is what a driver knows, on disk. It is a file of lines
@@ -89,7 +91,7 @@ func (j *journal) open() (records []record, err error) {
 			return nil, err
 		}
 	}
-	return records, errors.Join(j.file.Sync(), syncDir(j.dir))
+	return records, errors.Join(j.file.Sync(), atomicfile.SyncDir(j.dir))
 }
 
 func (j *journal) close() error {
@@ -180,7 +182,7 @@ func (j *journal) replace(text []byte) (*os.File, error) {
 	}
 	if err == nil {
 		// From here the new file is the journal: writing to the old would lose.
-		err = errors.Join(j.fault("renamed"), syncDir(j.dir))
+		err = errors.Join(j.fault("renamed"), atomicfile.SyncDir(j.dir))
 		if err != nil {
 			j.broken = true
 		}

@@ -6,8 +6,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
+
+	"github.com/opencocoon/cocoon/atomicfile"
 )
 
 // NodeKey reads the key of a node's wallet from a file of its own, the seed in
@@ -57,34 +58,11 @@ func readPrivate(path string) ([]byte, error) {
 // writePrivate makes a file that appears with its whole content or not at all,
 // and is on disk when it returns: a key that receives money must survive.
 func writePrivate(path string, content []byte) error {
-	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, ".new-*") // mode 0600
-	if err != nil {
-		return fmt.Errorf("key file: %w", err)
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(content)
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+	switch err := atomicfile.Create(path, content, 0o600); {
+	case errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("key file %s: %w: it may hold money, so it is not replaced: move it away", path, fs.ErrExist)
+	case err != nil:
 		return fmt.Errorf("key file %s: %w", path, err)
-	}
-	if err := os.Link(tmp.Name(), path); err != nil {
-		if errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("key file %s: %w: it may hold money, so it is not replaced: move it away", path, fs.ErrExist)
-		}
-		return fmt.Errorf("key file: %w", err)
-	}
-	return syncDir(dir)
-}
-
-// syncDir makes new names in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil && runtime.GOOS != "windows" {
-		return fmt.Errorf("%s: %w", dir, err)
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/opencocoon/cocoon/atomicfile"
 )
 
 // Collateral gives what NVIDIA publishes to judge GPUs.
@@ -87,18 +89,7 @@ func (d dir) read(name string) ([]byte, error) {
 
 // write replaces a file in one step.
 func (d dir) write(name string, body []byte) error {
-	f, err := os.CreateTemp(string(d), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(body)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), filepath.Join(string(d), name))
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
+	return atomicfile.Replace(filepath.Join(string(d), name), body, 0o600)
 }
 
 func readBounded(r io.Reader) ([]byte, error) {

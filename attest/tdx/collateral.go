@@ -2,12 +2,13 @@ package tdx
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/opencocoon/cocoon/atomicfile"
 )
 
 // Collateral gives what Intel publishes to judge quotes: TCB levels, the
@@ -115,27 +116,11 @@ func (d dir) put(part Part, s Statement) error {
 	}
 	name := filepath.Join(string(d), part.File())
 	if part.signedJSON() {
-		if err := writeFile(name+chainSuffix, s.Chain); err != nil {
+		if err := atomicfile.Replace(name+chainSuffix, s.Chain, 0o644); err != nil {
 			return err
 		}
 	}
-	return writeFile(name, s.Body)
-}
-
-func writeFile(name string, b []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(name), ".collateral-*")
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(b)
-	err = errors.Join(err, tmp.Chmod(0o644), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), name)
-	}
-	if err != nil {
-		os.Remove(tmp.Name())
-	}
-	return err
+	return atomicfile.Replace(name, s.Body, 0o644)
 }
 
 func readFile(name string) ([]byte, error) {
