@@ -3,6 +3,7 @@ package devnet
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"io"
 	"io/fs"
 	"net/http"
@@ -60,6 +61,14 @@ func nothingSaidIsKept(t *testing.T, config Config) {
 	say(nil, `{"model":"`+prompt+`"`)
 	say(nil, prompt)
 
+	n.eventually("every role to have written its files", func() bool {
+		for _, file := range written {
+			if info, err := os.Stat(filepath.Join(n.net.Info().Data, file)); err != nil || info.Size() == 0 {
+				return false
+			}
+		}
+		return true
+	})
 	seen := map[string]string{"log": n.log.String()}
 	for _, node := range n.net.Info().Nodes {
 		if node.HTTP == "" {
@@ -76,7 +85,9 @@ func nothingSaidIsKept(t *testing.T, config Config) {
 	err = filepath.WalkDir(n.net.Info().Data, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() && path != n.net.Info().ControlTokenFile {
 			var b []byte
-			b, err = os.ReadFile(path)
+			if b, err = os.ReadFile(path); errors.Is(err, fs.ErrNotExist) {
+				return nil // it has taken another's place since the directory was listed, and is read there
+			}
 			seen[path] = string(b)
 		}
 		return err
@@ -105,8 +116,12 @@ func nothingSaidIsKept(t *testing.T, config Config) {
 	}
 }
 
+// written are files in a network's directory that every role must have left to
+// look at, each some seconds after it began.
+var written = []string{"data/proxy-1/ledger/log-00000000000000000001", "data/proxy-1/wallet", "data/client-1/settlement.json", "data/client-1/statement.jsonl", "data/worker-1/worker.json"}
+
 // secretsIn are the secrets of the key files in a network's directory, in the
-// forms in which they could be written. Every role must have left something to look at.
+// forms in which they could be written.
 func secretsIn(t *testing.T, dir string, sealed bool) map[string][]string {
 	t.Helper()
 	secrets := map[string][]string{}
@@ -150,11 +165,6 @@ func secretsIn(t *testing.T, dir string, sealed bool) map[string][]string {
 	for _, file := range want {
 		if secrets[filepath.Join(dir, file)] == nil {
 			t.Errorf("no %s: this test does not see what it is about", file)
-		}
-	}
-	for _, file := range []string{"data/proxy-1/ledger/log-00000000000000000001", "data/proxy-1/wallet", "data/client-1/settlement.json", "data/client-1/statement.jsonl", "data/worker-1/worker.json"} {
-		if info, err := os.Stat(filepath.Join(dir, file)); err != nil || info.Size() == 0 {
-			t.Errorf("%s: %v: nothing was written there", file, err)
 		}
 	}
 	return secrets
