@@ -1,12 +1,10 @@
 package client
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 
 	"github.com/opencocoon/cocoon/openai"
 )
@@ -21,6 +19,11 @@ import (
 // again, in bytes.
 const leastPrefix = 2 << 10
 
+// mostPrefix is as much of one message as tells it from others, in bytes: who
+// sends a document twice wants the worker that has read it, whatever he asks
+// at its end.
+const mostPrefix = 64 << 10
+
 // affinityKey is the secret of one gateway.
 type affinityKey [32]byte
 
@@ -30,7 +33,7 @@ func newAffinityKey() (k affinityKey) {
 }
 
 // beginning is a hash of how the conversation in a body begins: the model, the tools, and the
-// messages up to the first of the user; of a plain prompt its first bytes. ok is false if that
+// messages up to the first of the user, of each no more than mostPrefix; of a plain prompt its first bytes. ok is false if that
 // cannot be told, or is not worth it.
 func beginning(path, model string, body []byte) (sum [sha256.Size]byte, ok bool) {
 	if len(body) < leastPrefix || path == pathTranscriptions {
@@ -54,23 +57,13 @@ func beginning(path, model string, body []byte) (sum [sha256.Size]byte, ok bool)
 		part(prompt[:leastPrefix])
 		return [sha256.Size]byte(h.Sum(nil)), true
 	}
-	list := json.NewDecoder(bytes.NewReader(doc.Get("messages")))
-	if t, err := list.Token(); err != nil || t != json.Delim('[') {
-		return sum, false
-	}
-	for list.More() {
-		var raw json.RawMessage
-		if list.Decode(&raw) != nil {
+	for message := range openai.Elements(doc.Get("messages")) {
+		part(message[:min(len(message), mostPrefix)])
+		m, err := openai.ParseObject(message)
+		if err != nil {
 			return sum, false
 		}
-		part(raw)
-		var m struct {
-			Role string `json:"role"`
-		}
-		if json.Unmarshal(raw, &m) != nil {
-			return sum, false
-		}
-		if m.Role == "user" {
+		if string(m.Get("role")) == `"user"` {
 			return [sha256.Size]byte(h.Sum(nil)), true
 		}
 	}

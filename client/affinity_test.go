@@ -48,7 +48,11 @@ func TestAffinity(t *testing.T) {
 	if sum(pathCompletions, "m", []byte(`{"prompt":"`+long+`a"}`)) != sum(pathCompletions, "m", []byte(`{"prompt":"`+long+`b"}`)) {
 		t.Error("a prompt's end counts")
 	}
-	for name, body := range map[string][]byte{"short": turns("x", "hello"), "nobody asks": turns(long), "no list": []byte(`{"messages":7,"x":"` + long + `"}`), "no object": []byte(long)} {
+	document := strings.Repeat("x", mostPrefix)
+	if sum(pathChat, "m", turns(long, document+" Sum up.")) != sum(pathChat, "m", turns(long, document+" Translate.")) {
+		t.Error("the end of a long document counts")
+	}
+	for name, body := range map[string][]byte{"no object in the list": []byte(`{"messages":["` + long + `"]}`), "short": turns("x", "hello"), "nobody asks": turns(long), "no list": []byte(`{"messages":7,"x":"` + long + `"}`), "no object": []byte(long)} {
 		if _, ok := beginning(pathChat, "m", body); ok {
 			t.Errorf("%s: has a beginning", name)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 )
 
 // MaxMembers bounds the members of an [Object]. The API's largest request has
@@ -61,6 +62,25 @@ func ParseObject(text []byte) (*Object, error) {
 	}
 	o.shut = end - 1
 	return o, nil
+}
+
+// Elements are the elements of a JSON array as they are written, which must be
+// valid, as one of [Object.Get] is; anything else has none.
+func Elements(array []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		if len(array) == 0 || array[0] != '[' {
+			return
+		}
+		for i := skipSpace(array, 1); i < len(array) && array[i] != ']'; {
+			end, err := skipValue(array, i, 1)
+			if err != nil || !yield(array[i:end]) {
+				return
+			}
+			if i = skipSpace(array, end); i < len(array) && array[i] == ',' {
+				i = skipSpace(array, i+1)
+			}
+		}
+	}
 }
 
 func (o *Object) add(name, nameEnd, value, end int) error {
