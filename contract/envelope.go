@@ -90,7 +90,8 @@ const (
 
 // VerifyPayment reads a payment that came from a peer and believes it only if
 // it is of this kind, for this contract and signed by this key. Any valid bag
-// of cells is accepted, anything beyond the layout is not. Errors wrap [ErrPayment].
+// of cells is accepted; anything beyond the layout, or that no chain would
+// take, is not. Errors wrap [ErrPayment].
 func VerifyPayment(data []byte, kind PaymentKind, contract *address.Address, key ed25519.PublicKey) (*Envelope, error) {
 	e, err := parseEnvelope(data)
 	switch {
@@ -109,9 +110,9 @@ func parseEnvelope(data []byte) (*Envelope, error) {
 	if len(data) > maxPaymentBytes {
 		return nil, fmt.Errorf("%d bytes, want at most %d", len(data), maxPaymentBytes)
 	}
-	root, err := cell.FromBOCWithOptions(data, cell.BOCParseOptions{MaxCells: maxPaymentCells})
+	root, err := parseBOC(data, maxPaymentCells)
 	if err != nil {
-		return nil, fmt.Errorf("not a bag of cells: %w", err)
+		return nil, err
 	}
 	body, err := ParseBody(root)
 	if err != nil {
@@ -125,4 +126,39 @@ func parseEnvelope(data []byte) (*Envelope, error) {
 		return nil, errors.New("excess: not a standard address")
 	}
 	return e, nil
+}
+
+// parseBOC reads a message from the bag of cells of somebody who may be lying:
+// one root, at most maxCells cells, each of level 0 as in a message they must be.
+//
+// A cell's level is part of its hash. The library believes the level a bag
+// states, the network's nodes compute it: a signature over a false one would
+// look good here and be refused by every chain.
+func parseBOC(data []byte, maxCells int) (*cell.Cell, error) {
+	root, err := cell.FromBOCWithOptions(data, cell.BOCParseOptions{MaxCells: maxCells})
+	if err != nil {
+		return nil, fmt.Errorf("not a bag of cells: %w", err)
+	}
+	seen := make(map[cell.Hash]bool)
+	var check func(*cell.Cell) error
+	check = func(c *cell.Cell) error {
+		if seen[c.HashKey()] {
+			return nil
+		}
+		seen[c.HashKey()] = true
+		if t := c.GetType(); c.Level() != 0 || t != cell.OrdinaryCellType && t != cell.LibraryCellType {
+			return fmt.Errorf("a cell of kind %d and level %d, want a message of ordinary cells of level 0", t, c.Level())
+		}
+		for i := range int(c.RefsNum()) {
+			ref, err := c.PeekRef(i)
+			if err != nil {
+				return err
+			}
+			if err := check(ref); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return root, check(root)
 }

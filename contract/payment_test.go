@@ -149,6 +149,14 @@ func TestPaymentRefusals(t *testing.T) {
 			MustStoreSlice(ed25519.Sign(key, signed.Hash()), 512).MustStoreRef(signed)
 	}
 	fine := payload(Charge, 1, 5).EndCell()
+	// The level a bag states enters the hash that is signed; no chain would accept it.
+	lie := fine.ToBOCWithOptions(cell.BOCSerializeOptions{})
+	lie[bytes.Index(lie, bitsOf(t, fine, 8*32))-2] |= 1 << 5
+	lying, err := cell.FromBOC(lie)
+	if err != nil || bytes.Equal(lying.Hash(), fine.Hash()) {
+		t.Fatalf("the lie about the level: %v", err)
+	}
+	underneath := bytes.Clone(bag(envelope(lying).EndCell()))
 	flipped := sign(good)
 	flipped[60] ^= 1
 	for _, x := range []struct {
@@ -183,7 +191,8 @@ func TestPaymentRefusals(t *testing.T) {
 		{"no payload", "Envelope", bag(cell.BeginCell().MustStoreUInt(uint64(Charge), 32).MustStoreUInt(1, 64).MustStoreAddr(self).MustStoreSlice(make([]byte, 64), 512).EndCell()), Charge, self, 7},
 		{"no excess address", "not a standard address", bag(cell.BeginCell().MustStoreUInt(uint64(Charge), 32).MustStoreUInt(1, 64).MustStoreAddr(nil).MustStoreSlice(make([]byte, 64), 512).MustStoreRef(fine).EndCell()), Charge, self, 7},
 		{"two roots", "not a bag of cells", cell.ToBOCWithOptions([]*cell.Cell{fine, envelope(fine).EndCell()}, cell.BOCSerializeOptions{}), Charge, self, 7},
-		{"exotic", "exotic cell", bag(sealed(t, "l00kU45gA7Gjk/hwhSW4EyTPiniu6ItFhdUbb2RVUUc=", 3)), Charge, self, 7},
+		{"false level", "level 1", underneath, Charge, self, 7},
+		{"exotic", "level", bag(sealed(t, "l00kU45gA7Gjk/hwhSW4EyTPiniu6ItFhdUbb2RVUUc=", 3)), Charge, self, 7},
 	} {
 		p, err := VerifyPayment(x.data, x.kind, x.contract, public(seed(x.signer)))
 		good := strings.HasPrefix(x.name, "with") || x.name == "the good one"

@@ -199,7 +199,7 @@ func FuzzOrder(f *testing.F) {
 		f.Add(body.ToBOC())
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		body, err := cell.FromBOC(data)
+		body, err := parseBOC(data, 1024)
 		if err != nil {
 			return
 		}

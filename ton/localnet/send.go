@@ -68,6 +68,9 @@ func (c *Chain) Deliver(message *cell.Cell) (Trace, error) {
 
 func external(message *cell.Cell) (*tlb.ExternalMessage, error) {
 	var m tlb.Message
+	if level := message.Level(); level != 0 {
+		return nil, fmt.Errorf("a cell of level %d, want 0: a message stands over no pruned branch", level)
+	}
 	if err := tlb.Parse(&m, message); err != nil {
 		return nil, fmt.Errorf("not a message: %w", err)
 	}
