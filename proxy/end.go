@@ -88,9 +88,9 @@ func (r *request) finish(why *refusal, used tl.TokensUsed, how market.Outcome, l
 	}
 	r.settle(used, l, func(booked int64, err error, l *later) {
 		if err != nil {
-			why, used = unbooked(), tl.TokensUsed{}
+			why = unbooked()
 		}
-		r.sendError(why, begun, &tl.ProxyQueryFinalInfo{TokensUsed: used})
+		r.sendError(why, begun, &tl.ProxyQueryFinalInfo{TokensUsed: charged(used, booked)})
 		r.close(false, booked, how, l)
 	})
 }
@@ -101,7 +101,11 @@ func (r *request) finish(why *refusal, used tl.TokensUsed, how market.Outcome, l
 // every other event passes this request by. An error means that nothing can be vouched for.
 func (r *request) settle(report tl.TokensUsed, l *later, then func(booked int64, err error, l *later)) {
 	r.used = report
-	if r.worker == nil || report.TotalTokensUsed <= 0 {
+	used := int64(0)
+	if r.worker != nil {
+		used = r.believed(report.TotalTokensUsed)
+	}
+	if used <= 0 {
 		if err := r.p.book.Release(r.hold); err != nil {
 			r.p.log.Error("ledger", "client", r.client.text, "error", err)
 		}
@@ -110,7 +114,7 @@ func (r *request) settle(report tl.TokensUsed, l *later, then func(booked int64,
 	}
 	r.state = settling
 	r.timer.Reset(bookingLimit)
-	hold, w, used := r.hold, r.worker, r.believed(report.TotalTokensUsed)
+	hold, w := r.hold, r.worker
 	r.p.bookings.Go(func() {
 		booked, err := r.book(hold, w, used)
 		var l later

@@ -432,7 +432,7 @@ func TestForeignAnswers(t *testing.T) {
 func TestAbsurdUsage(t *testing.T) {
 	inBubble(t, nil, func(r *rig) {
 		w, c := r.worker(workerOptions{version: 4}), r.client(4, nil)
-		c.send(question(1))
+		c.send(limitedTo(1, "2000000000"))
 		id := w.given().RequestID
 		w.head(id)
 		w.end(id, 1<<62)
@@ -459,7 +459,7 @@ func TestReportBeyondTheLimit(t *testing.T) {
 			id := w.given().RequestID
 			w.head(id)
 			w.end(id, 400_000_000)
-			if got, most := c.answer(requestID(i+1), true).paid.RequestTokens, ledger.Most(100, x.answers, len(q.Query), 4000, ledger.Plain); got != most {
+			if got, most := c.answer(requestID(i+1), true).paid.RequestTokens, ledger.Most(100, x.answers, len(q.Query), 1000, ledger.Plain); got != most {
 				t.Errorf("%s: booked %d of an absurd report, want %d", x.body, got, most)
 			}
 			want[*tl.ProxyWorkerRequestPayment](w)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/opencocoon/cocoon/market"
+	"github.com/opencocoon/cocoon/tl"
 )
 
 // A request whose first answer is late may be given to a second worker, where
@@ -103,6 +104,7 @@ func (r *request) promote() bool {
 		return false
 	}
 	r.attempt, r.second = *r.second, nil
+	r.progress = tl.TokensUsed{} // that was the other's
 	return true
 }
 

@@ -112,7 +112,7 @@ func (l *liars) lie(r *rand.Rand) tl.Object {
 	count := []int64{0, 1, 7, 900, -1, math.MinInt64, math.MaxInt64, math.MaxInt64 / 2}[r.IntN(8)]
 	tokens := tl.TokensUsed{PromptTokensUsed: count, CompletionTokensUsed: count, TotalTokensUsed: count}
 	info := tl.ProxyQueryFinalInfo{Flags: 3, TokensUsed: tokens, WorkerDebug: "{", WorkerStartTime: math.NaN(), WorkerEndTime: math.Inf(1)}
-	status := []int32{200, 200, 200, 404, 500, 502, 503, 100, 0, -5, 1 << 30}[r.IntN(11)]
+	status := []int32{200, 200, 200, 200, 200, 200, 404, 500, 502, 503, 100, 0, -5, 1 << 30}[r.IntN(14)]
 	head := response(status, "x", "Content-Length", "5", "Transfer-Encoding", "chunked", "Content-Type", "text/event-stream")
 	end := uint32(r.IntN(2))
 	switch r.IntN(11) {

@@ -216,6 +216,7 @@ func (r *request) succeed(a answer, body []byte, first bool, l *later) {
 			r.close(false, 0, market.Neutral, l)
 			return
 		}
+		a.info.TokensUsed = charged(a.info.TokensUsed, booked)
 		if r.send(r.last(body, first, &a.info)) {
 			r.sendError(tooLarge(len(body)), !first, &a.info)
 		}
@@ -319,15 +320,15 @@ func (r *request) separator() []byte {
 // back. One that costs more than was set aside for it ends where the client's money does.
 func (r *request) progressed(w *worker, m *tl.CocoonQueryProgress) {
 	r.event(func(l *later) {
-		if r.worker != w || checkTokens(&m.TokensUsed) != nil || m.TokensUsed.TotalTokensUsed < r.progress.TotalTokensUsed {
+		if r.worker != w || r.state != answering || checkTokens(&m.TokensUsed) != nil || m.TokensUsed.TotalTokensUsed < r.progress.TotalTokensUsed {
 			return
 		}
-		r.progress = m.TokensUsed
+		r.progress = charged(m.TokensUsed, r.believed(m.TokensUsed.TotalTokensUsed))
 		if r.client.features.Load()&featureProgress != 0 && !r.muted {
-			r.send(&tl.CocoonQueryProgress{RequestID: r.id, TokensUsed: m.TokensUsed})
+			r.send(&tl.CocoonQueryProgress{RequestID: r.id, TokensUsed: r.progress})
 		}
 		var short *ledger.BalanceError
-		if r.state == answering && errors.As(r.p.book.Extend(r.hold, m.TokensUsed.TotalTokensUsed), &short) {
+		if errors.As(r.p.book.Extend(r.hold, r.progress.TotalTokensUsed), &short) {
 			r.fail(unpaid("the answer costs more than was set aside for it, and the client cannot pay more: pay in, or lower max_tokens"), l)
 		}
 	})

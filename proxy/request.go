@@ -50,7 +50,7 @@ type request struct {
 	state    state
 	query    []byte    // until the first answer
 	private  tl.Int256 // of the key that it is encrypted for, as long as query
-	most     int64     // what it can cost, 0 if nothing bounds it
+	bound    bound     // of what it can cost
 	hold     *ledger.Hold
 	timer    *time.Timer // the whole
 	patience *time.Timer // the queue
@@ -224,7 +224,7 @@ func (r *request) take(q *tl.ClientRunQueryEx) *refusal {
 		p.end()
 		return queueFull()
 	}
-	r.most = most(q, p.terms.Load())
+	r.bound = boundOf(q)
 	if r.hold, err = p.book.Reserve(r.client.account, need); err != nil {
 		p.held.Add(-int64(len(r.query)))
 		p.end()
