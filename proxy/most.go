@@ -17,11 +17,12 @@ type bound struct {
 	named    bool  // the question names a limit; our clients' always do
 	limit    int64 // tokens of an answer that the client sets money aside for
 	answers  int64
-	question int // bytes
+	question int  // bytes
+	whole    bool // the answer comes in one piece, as far as can be seen
 }
 
 func boundOf(q *tl.ClientRunQueryEx) bound {
-	b := bound{limit: int64(q.MaxTokens), answers: 1, question: len(q.Query)}
+	b := bound{limit: int64(q.MaxTokens), answers: 1, question: len(q.Query), whole: true}
 	r := tl.NewReader(q.Query)
 	r.Uint32("id")
 	r.Bytes("method")
@@ -39,7 +40,10 @@ func boundOf(q *tl.ClientRunQueryEx) bound {
 		return b
 	}
 	options, _, err := openai.ParseOptions(h, payload)
-	if err != nil || !options.HasMaxTokens {
+	if err != nil {
+		return b
+	}
+	if b.whole = !options.Stream; !options.HasMaxTokens {
 		return b
 	}
 	b.named, b.limit, b.answers = true, max(options.MaxTokens, b.limit), options.Answers()
