@@ -412,4 +412,3 @@ func (s *storm) end(open map[tl.Int256]bool, costs map[tl.Int256]int64, id tl.In
 		s.ended.Add(1)
 	}
 }
-
