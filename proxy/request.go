@@ -69,6 +69,7 @@ type request struct {
 	given   bool     // to any worker: then payments follow
 
 	firstAt  time.Time
+	lastAt   time.Time // something of the answer came
 	status   int32
 	framing  openai.Framing
 	tail     [2]byte // last bytes of the body
