@@ -40,6 +40,7 @@
 package market
 
 import (
+	"cmp"
 	"container/list"
 	"math/rand/v2"
 	"sync"
@@ -323,8 +324,8 @@ func (m *Market) Done(o *Offer, how Outcome, took Took) []Grant {
 		o.traits |= hasServed
 		o.pace.learn(o.running, took)
 		p.pace.learn(o.running, took)
-		p.learnPrice(o)
-		smooth(&p.service, took.Total)
+		p.learnPrice(cmp.Or(took.Price, o.Coefficient))
+		p.learnService(took.Total)
 	case Failed:
 		if m.fail(o, now, took.Total) {
 			o.lost += (1 - o.lost) / 32
@@ -343,8 +344,25 @@ func (m *Market) Done(o *Offer, how Outcome, took Took) []Grant {
 	return m.match(p, nil, now)
 }
 
-// learnPrice takes in what a request was served for.
-func (p *pool) learnPrice(o *Offer) { smoothed(&p.paid, float64(o.Coefficient), 64) }
+// learnPrice takes in what a request was served for. A worker and a client of one owner
+// may agree on any price, so a single one is believed up to several times the usual.
+func (p *pool) learnPrice(coefficient uint32) {
+	price := float64(coefficient)
+	if p.paid > 0 {
+		price = min(max(price, p.paid/outlier), p.paid*outlier)
+	}
+	smoothed(&p.paid, price, 64)
+}
+
+// longService is how many times the usual a request's time counts at most.
+const longService = 16
+
+func (p *pool) learnService(took time.Duration) {
+	if p.service > 0 {
+		took = min(took, longService*p.service)
+	}
+	smooth(&p.service, max(took, 0))
+}
 
 // smooth moves the average an eighth of the way.
 func smooth(average *time.Duration, v time.Duration) {
