@@ -212,7 +212,7 @@ func (r *request) close(success bool, booked int64, how market.Outcome, l *later
 }
 
 func (r *request) forgetQuery() {
-	r.p.held.Add(-int64(len(r.query)))
+	r.letGoQuery()
 	r.query = nil
 	clear(r.private[:])
 }
