@@ -137,6 +137,7 @@ type Offer struct {
 	traits  traits
 	serial  uint64
 	at      int // place in the tree
+	keyAt   int // place among its owner's
 	score   scores
 	running int
 	slots   int        // that it counts for in the pool
@@ -154,7 +155,7 @@ type pool struct {
 	name    string
 	without Facts
 	offers  tree
-	byKey   map[string][]*Offer
+	byKey   map[string]*owner
 	slots   int // of all that take requests
 	running int
 
@@ -178,7 +179,7 @@ func (m *Market) pool(model string) *pool {
 		if len(m.models) >= maxModels {
 			m.forgetModels()
 		}
-		p = &pool{name: model, without: m.cfg.Without, byKey: map[string][]*Offer{}}
+		p = &pool{name: model, without: m.cfg.Without, byKey: map[string]*owner{}}
 		m.models[model] = p
 	}
 	return p
@@ -208,7 +209,7 @@ func (m *Market) Add(t Terms) *Offer {
 	if o.pace.start.w > 0 || o.pace.token.w > 0 {
 		o.traits |= hasServed
 	}
-	p.byKey[t.Key] = append(p.byKey[t.Key], o)
+	p.owner(t.Key).add(o)
 	p.idle.add(o)
 	p.offers.insert(o)
 	m.rescore(o, now)
@@ -235,18 +236,48 @@ func (m *Market) Remove(o *Offer) {
 	p.memory.keep(o, now)
 }
 
-func (p *pool) forgetKey(o *Offer) {
-	list := p.byKey[o.Key]
-	for i, x := range list {
-		if x == o {
-			list[i] = list[len(list)-1]
-			list[len(list)-1] = nil
-			list = list[:len(list)-1]
-			break
-		}
+// owner has the offers of one key, and how many of them are free: one who has thousands
+// that are all busy shall not cost those who name him a look at each.
+type owner struct {
+	offers []*Offer
+	free   int
+}
+
+func (p *pool) owner(key string) *owner {
+	w := p.byKey[key]
+	if w == nil {
+		w = &owner{}
+		p.byKey[key] = w
 	}
-	if p.byKey[o.Key] = list; len(list) == 0 {
+	return w
+}
+
+func (w *owner) add(o *Offer) {
+	o.keyAt = len(w.offers)
+	w.offers = append(w.offers, o)
+}
+
+// forgetKey takes out an offer, which is not free.
+func (p *pool) forgetKey(o *Offer) {
+	w := p.byKey[o.Key]
+	last := len(w.offers) - 1
+	w.offers[o.keyAt] = w.offers[last]
+	w.offers[o.keyAt].keyAt = o.keyAt
+	w.offers[last] = nil
+	if w.offers = w.offers[:last]; last == 0 {
 		delete(p.byKey, o.Key)
+	}
+}
+
+// mark gives the offer its marks, and counts the free.
+func (o *Offer) mark(s scores) {
+	was := o.free()
+	o.score = s
+	switch is := o.free(); {
+	case is && !was:
+		o.pool.byKey[o.Key].free++
+	case was && !is:
+		o.pool.byKey[o.Key].free--
 	}
 }
 
@@ -268,7 +299,7 @@ func (m *Market) SetCoefficient(o *Offer, c uint32) {
 	}
 	o.pool.offers.remove(o)
 	o.Coefficient = c
-	o.score = o.rate(m.cfg.Now())
+	o.mark(o.rate(m.cfg.Now()))
 	o.pool.offers.insert(o)
 }
 
@@ -280,7 +311,7 @@ func (m *Market) rescore(o *Offer, now time.Time) {
 	}
 	o.pool.slots += slots - o.slots
 	o.slots = slots
-	if o.score = o.rate(now); !o.gone {
+	if o.mark(o.rate(now)); !o.gone {
 		o.pool.offers.update(o)
 	}
 }

@@ -420,14 +420,15 @@ func TestAgainstPlainSearch(t *testing.T) {
 				m.Done(running[i], Outcome(r.IntN(6)), Took{time.Duration(r.IntN(1000)), time.Duration(r.IntN(1000)), r.Int64N(50), r.IntN(5000), uint32(r.IntN(5000))})
 				running = append(running[:i], running[i+1:]...)
 			default:
-				w := Want{Model: "m", MaxCoefficient: uint32(r.IntN(22)) * 100, MinVersion: int32(r.IntN(3))}
+				w := Want{Model: "m", MaxCoefficient: uint32(r.IntN(22)) * 100, MinVersion: int32(r.IntN(3)), Proven: r.IntN(4) == 0}
 				for range r.IntN(3) {
 					if len(offers) > 0 {
 						w.Exclude = append(w.Exclude, offers[r.IntN(len(offers))])
 					}
 				}
-				if m.models["m"] != nil {
-					m.revive(m.models["m"], c.t)
+				if p := m.models["m"]; p != nil {
+					m.revive(p, c.t)
+					p.checkOwners(t)
 				}
 				var best *Offer
 				lowest, free := math.Inf(1), 0
@@ -451,6 +452,29 @@ func TestAgainstPlainSearch(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// checkOwners compares what is known of each owner with a count.
+func (p *pool) checkOwners(t *testing.T) {
+	t.Helper()
+	total := 0
+	for key, w := range p.byKey {
+		free := 0
+		for i, o := range w.offers {
+			if o.keyAt != i || o.Key != key {
+				t.Fatalf("offer %d of %s is at %d and of %s", i, key, o.keyAt, o.Key)
+			}
+			if o.free() {
+				free++
+			}
+		}
+		if total += len(w.offers); free != w.free {
+			t.Fatalf("%d offers of %s are free, %d are counted", free, key, w.free)
+		}
+	}
+	if total != p.offers.len {
+		t.Fatalf("owners have %d offers of %d", total, p.offers.len)
 	}
 }
 
