@@ -229,6 +229,7 @@ func (m *Market) Remove(o *Offer) {
 	p.offers.remove(o)
 	p.idle.leave(o)
 	p.forgetKey(o)
+	p.served.forget(o)
 	if o.failures >= failuresToEject {
 		p.failing--
 	}
