@@ -89,7 +89,7 @@ func (r *request) answerFailed(a answer, l *later) {
 	switch {
 	case r.state == answering:
 		r.finish(why, larger(a.info.TokensUsed, r.progress), how, l)
-	case r.muted || a.code == wire.CodeTimeout && how == market.Late && r.second == nil:
+	case r.muted || a.code == wire.CodeTimeout && r.second == nil && time.Until(r.deadline) < r.limit/8: // nobody has time any more
 		r.finish(why, tl.TokensUsed{}, how, l)
 	case a.code == wire.CodeProtocol:
 		r.calledWrong(why, l)

@@ -285,3 +285,31 @@ func TestBlackHole(t *testing.T) {
 		})
 	}
 }
+
+// A worker's word that there is no time left is believed when there is none.
+func TestOutOfTimeTooEarly(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		a, b := r.worker(workerOptions{version: 4, coefficient: 500}), r.worker(workerOptions{version: 4, owner: secondOwner})
+		c := r.client(4, nil)
+		for i := range 12 { // 12 s an answer, so that nobody is asked beside it for long
+			c.send(question(i))
+			id := a.given().RequestID
+			time.Sleep(12 * time.Second)
+			a.send(&tl.ProxyQueryAnswerEx{RequestID: id, Flags: 1, FinalInfo: final(1), Answer: response(200, "x")})
+			c.answer(requestID(i), true)
+			want[*tl.ProxyWorkerRequestPayment](a)
+		}
+		q := question(20)
+		q.Timeout = 36
+		c.send(q)
+		id := a.given().RequestID
+		time.Sleep(19 * time.Second)
+		a.send(&tl.ProxyQueryAnswerErrorEx{RequestID: id, ErrorCode: 652})
+		id = b.given().RequestID
+		b.head(id)
+		b.end(id, 5)
+		if got := c.answer(q.RequestID, true); got.head.StatusCode != 200 {
+			t.Errorf("status %d: %s", got.head.StatusCode, got.body)
+		}
+	})
+}
