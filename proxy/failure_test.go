@@ -122,7 +122,7 @@ func TestFailureBeforeFirstAnswerAlone(t *testing.T) {
 		api     string
 	}{
 		{"connection lost", func(w *peer, id tl.Int256) { w.conn.Close(nil) }, 502, "651", "connection_lost"},
-		{"error 0", func(w *peer, id tl.Int256) { w.send(&tl.ProxyQueryAnswerErrorEx{RequestID: id, Error: "http failed"}) }, 502, "0", "bad_answer"},
+		{"error 0", func(w *peer, id tl.Int256) { w.send(&tl.ProxyQueryAnswerErrorEx{RequestID: id, Error: "http failed"}) }, 502, "601", "bad_answer"},
 		{"not ready", func(w *peer, id tl.Int256) { w.send(&tl.ProxyQueryAnswerErrorEx{RequestID: id, ErrorCode: 651}) }, 503, "651", "no_worker"},
 		{"timeout", func(w *peer, id tl.Int256) {
 			w.send(&tl.ProxyQueryAnswerErrorEx{RequestID: id, ErrorCode: 652, Error: "worker: timeout"})
@@ -130,7 +130,7 @@ func TestFailureBeforeFirstAnswerAlone(t *testing.T) {
 		{"request refused", func(w *peer, id tl.Int256) {
 			w.send(&tl.ProxyQueryAnswerErrorEx{RequestID: id, ErrorCode: 621, Error: "worker: invalid http request: field x", Flags: 1, FinalInfo: final(99)})
 		}, 400, "621", "invalid_value"},
-		{"out of order", func(w *peer, id tl.Int256) { w.part(id, "x") }, 502, "621", "bad_answer"},
+		{"out of order", func(w *peer, id tl.Int256) { w.part(id, "x") }, 502, "651", "bad_answer"},
 		{"silence", func(w *peer, id tl.Int256) {}, 504, "652", "timeout"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
