@@ -164,7 +164,7 @@ func (f *refusal) head(start, now time.Time) []byte {
 	}
 	add("Content-Type", "application/json")
 	add("Transfer-Encoding", "chunked")
-	add("X-Cocoon-Error", strconv.Itoa(int(f.code)))
+	add(headerError, strconv.Itoa(int(f.code)))
 	if f.RetryAfter > 0 {
 		add("Retry-After", strconv.Itoa(int((f.RetryAfter+time.Second-1)/time.Second)))
 	}

@@ -337,3 +337,25 @@ func TestBrokenWorkersSendElsewhere(t *testing.T) {
 		})
 	}
 }
+
+// An engine that is down and has no other beside it sends the client on, unless it wants no other; one that
+// has an opinion of the request does not.
+func TestEngineDownSendsElsewhere(t *testing.T) {
+	for status, code := range map[int32]string{429: "651", 502: "651", 503: "651", 500: "", 400: "", 200: ""} {
+		inBubble(t, nil, func(r *rig) {
+			w, c := r.worker(workerOptions{version: 4}), r.client(4, allFeatures)
+			for i, q := range []tl.Object{question(0), wishing(1, tl.CocoonWishes{NoFallbacks: true})} {
+				c.send(q)
+				w.send(&tl.ProxyQueryAnswerEx{RequestID: w.given().RequestID, Answer: response(status, "engine's words"), Flags: 1})
+				want[*tl.ProxyWorkerRequestPayment](w)
+				if i == 1 {
+					code = ""
+				}
+				if a := c.answer(requestID(i), true); a.head.StatusCode != status || a.header("X-Cocoon-Error") != code || a.body != "engine's words" {
+					t.Errorf("status %d, code %q, want %d, %q: %s", a.head.StatusCode, a.header("X-Cocoon-Error"), status, code, a.body)
+				}
+				time.Sleep(2 * time.Second)
+			}
+		})
+	}
+}
