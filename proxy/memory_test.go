@@ -79,7 +79,7 @@ func TestMemoryIsReadable(t *testing.T) {
 	inBubble(t, func(c *Config) { c.MemoryFile = name }, func(r *rig) {
 		records := make([]market.Record, maxSaved)
 		for i := range records {
-			records[i] = market.Record{Model: strings.Repeat("<", 512), Key: strings.Repeat("<", 500) + strconv.Itoa(i), Seen: time.Now().Add(time.Duration(i-maxSaved) * time.Second), Lost: 0.5}
+			records[i] = market.Record{Model: strings.Repeat("<", 300), Key: strings.Repeat("<", 100) + strconv.Itoa(i), Seen: time.Now().Add(time.Duration(i-maxSaved) * time.Second), Lost: 0.5}
 		}
 		r.p.market.Recall(records)
 		if err := r.p.remember(); err != nil {
