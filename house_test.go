@@ -30,7 +30,7 @@ var arrows = map[string][]string{
 	"engine/enginetest":  {"engine", "openai"},
 	"market":             {"model"}, // which offers a pinned revision fits
 	"wire":               {"tl"},
-	"attest":             {"attest/evidence", "attest/tdx"}, // Judge calls the vendors' parsers and verifiers
+	"attest":             {"atomicfile", "attest/evidence", "attest/tdx"}, // Judge calls the vendors' parsers and verifiers
 	"attest/evidence":    {},                                // what the vendors' findings have in common
 	"attest/tdx":         {"atomicfile", "attest/evidence"},
 	"attest/snp":         {"attest/evidence"},

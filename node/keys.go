@@ -72,6 +72,7 @@ func (s *Keys) Check() error {
 func (s *Keys) Run(ctx context.Context, env Env) error {
 	// Whoever proves what it is may ask; the key manager looks at the image itself,
 	// at each question.
+	s.keepProven(s.Data)
 	b, err := s.base(ctx, env, true, nil)
 	if err != nil {
 		return err

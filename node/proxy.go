@@ -95,6 +95,7 @@ func (s *Proxy) Run(ctx context.Context, env Env) error {
 	if s.AnyWorkerImage {
 		images = nil
 	}
+	s.keepProven(s.Data)
 	b, err := s.base(ctx, env, true, images)
 	if err != nil {
 		return err

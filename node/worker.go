@@ -111,6 +111,7 @@ func (s *Worker) Run(ctx context.Context, env Env) error {
 	if s.AnyProxyImage {
 		images = nil
 	}
+	s.keepProven(s.Data)
 	b, err := s.base(ctx, env, true, images)
 	if err != nil {
 		return err
