@@ -204,6 +204,9 @@ func (m *Market) Add(t Terms) *Offer {
 		p.failing++
 		p.resting.add(o)
 	}
+	if o.pace.start.w > 0 || o.pace.token.w > 0 {
+		o.traits |= hasServed
+	}
 	p.byKey[t.Key] = append(p.byKey[t.Key], o)
 	p.idle.add(o)
 	p.offers.insert(o)
@@ -300,6 +303,9 @@ const (
 	// Overtaken means that a second worker was asked and answered first. This one is not to blame,
 	// but that it took so long is remembered.
 	Overtaken
+	// Declined means that the worker would not take what it had offered to take. That costs nobody
+	// more than a moment, but it must not attract work: it counts among the failures in a row.
+	Declined
 )
 
 // Done ends a request. The grants are for those who waited for the place: nobody who comes
@@ -314,11 +320,16 @@ func (m *Market) Done(o *Offer, how Outcome, took Took) []Grant {
 	switch how {
 	case Served:
 		o.recover()
+		o.traits |= hasServed
 		o.pace.learn(o.running, took)
 		p.pace.learn(o.running, took)
 		p.learnPrice(o)
 		smooth(&p.service, took.Total)
 	case Failed:
+		if m.fail(o, now, took.Total) {
+			o.lost += (1 - o.lost) / 32
+		}
+	case Declined:
 		m.fail(o, now, took.Total)
 	case Overtaken:
 		o.pace.learnAtLeast(o.running, took)

@@ -21,6 +21,10 @@ type Want struct {
 	// Client names who asks, for fair turns in the queue.
 	Client string
 
+	// Proven asks for an offer that has served before and has not failed since.
+	Proven bool
+	// Whole says that the answer comes in one piece, so that its first sign is its end.
+	Whole bool
 	// PromptBytes is the length of the question and MaxTokens the longest answer allowed; 0 is unknown.
 	PromptBytes, MaxTokens int
 	// Deadline is when the answer is no use any more; zero is never.

@@ -14,7 +14,7 @@ import (
 // dispatch gives the request to the best worker there is, or lets it wait, or fails it.
 func (r *request) dispatch(l *later) {
 	for {
-		offer, d := r.p.market.Pick(r.want())
+		offer, d := r.pick(r.want())
 		if offer == nil {
 			r.noOffer(d, l)
 			return
@@ -25,9 +25,25 @@ func (r *request) dispatch(l *later) {
 	}
 }
 
+// pick leaves newcomers alone once some have failed the request, or one has called it
+// wrong: there may be any number of those.
+func (r *request) pick(want market.Want) (*market.Offer, market.Decision) {
+	if len(want.Exclude) >= newcomers || r.doubted != nil {
+		want.Proven = true
+		if offer, d := r.p.market.Pick(want); offer != nil {
+			return offer, d
+		}
+		want.Proven = false
+	}
+	return r.p.market.Pick(want)
+}
+
 func (r *request) want() market.Want {
-	want := market.Want{Model: r.model, Pin: r.pin, MaxCoefficient: r.ceiling, Exclude: r.tried, Client: r.client.account, PromptBytes: r.bytesIn, MaxTokens: r.longest,
+	want := market.Want{Model: r.model, Pin: r.pin, MaxCoefficient: r.ceiling, Exclude: r.tried, Client: r.client.account, PromptBytes: r.bytesIn, MaxTokens: r.longest, Whole: r.bound.whole,
 		Deadline: r.deadline, Affinity: r.affinity, Wishes: r.wishes}
+	if r.doubted != nil { // its owner's other workers would say the same
+		want.Ignore = append([]string{r.doubted.offer.Key}, want.Ignore...)
+	}
 	if r.encrypted {
 		want.MinVersion = versionKeys
 	}
@@ -42,7 +58,7 @@ func (r *request) give(offer *market.Offer, why market.Decision, l *later) bool 
 	r.attempt, err = r.ask(offer, why)
 	if err == nil {
 		r.given = true
-		r.watch(offer)
+		r.watch(&r.attempt)
 		return true
 	}
 	if err == errNoRoom {
@@ -90,6 +106,7 @@ var errNoRoom = errors.New("too much waits to be written to the worker")
 
 // leave gives the worker's place back.
 func (r *request) leave(how market.Outcome, l *later) {
+	r.stopAwaiting()
 	first := r.firstAt
 	if first.IsZero() {
 		first = r.p.now()
@@ -120,6 +137,7 @@ func (w *worker) runQuery(r *request, a *attempt, payment []byte) tl.Object {
 	w.mu.Unlock()
 	a.price = price
 	timeout := time.Until(r.deadline).Seconds() * workerShare
+	a.limit = time.Duration(timeout * float64(time.Second))
 	if w.version == 0 {
 		return &tl.ProxyRunQuery{Query: r.query, SignedPayment: signed(payment), Coefficient: price, Timeout: timeout, RequestID: a.workerID}
 	}

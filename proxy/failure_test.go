@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -159,12 +160,18 @@ func TestFailureBeforeFirstAnswerAlone(t *testing.T) {
 	}
 }
 
-// The refusal of a request by a worker is not offered to others.
+// The refusal of a request by two workers is not offered to others.
 func TestWorkersVerdictIsFinal(t *testing.T) {
 	inBubble(t, nil, func(r *rig) {
-		w, other, c := r.worker(workerOptions{version: 4, coefficient: 500}), r.worker(workerOptions{version: 4, coefficient: 2000}), r.client(4, nil)
+		workers, c := []*peer{}, r.client(4, nil)
+		for i := range 3 {
+			workers = append(workers, r.worker(workerOptions{version: 4, coefficient: int32(500 + 500*i), owner: fmt.Sprintf("0:%064x", 100+i)}))
+		}
+		other := workers[2]
 		c.send(question(1))
-		w.send(&tl.ProxyQueryAnswerErrorEx{RequestID: w.given().RequestID, ErrorCode: 621, Error: "worker: invalid http request: field \"tools\"", Flags: 1})
+		for _, w := range workers[:2] {
+			w.send(&tl.ProxyQueryAnswerErrorEx{RequestID: w.given().RequestID, ErrorCode: 621, Error: "worker: invalid http request: field \"tools\"", Flags: 1})
+		}
 		a := c.answer(requestID(1), true)
 		a.refusedWith(t, 400, "621", "invalid_value")
 		if !strings.Contains(a.body, `field \"tools\"`) {
@@ -174,12 +181,12 @@ func TestWorkersVerdictIsFinal(t *testing.T) {
 	})
 }
 
-// A request is given to three workers and then fails, within its time.
+// A request is given to some workers and then fails, within its time.
 func TestAttemptsAreBounded(t *testing.T) {
 	inBubble(t, nil, func(r *rig) {
 		var workers []*peer
-		for i := range 5 {
-			workers = append(workers, r.worker(workerOptions{version: 4, coefficient: int32(500 + 100*i)}))
+		for i := range maxAttempts + 1 {
+			workers = append(workers, r.worker(workerOptions{version: 4, coefficient: int32(500 + 500*i)}))
 		}
 		c := r.client(4, nil)
 		c.send(question(1))
@@ -187,7 +194,7 @@ func TestAttemptsAreBounded(t *testing.T) {
 			w.conn.Close(w.giveUp())
 		}
 		c.answer(requestID(1), true).refusedWith(t, 502, "651", "connection_lost")
-		workers[3].quiet()
+		workers[maxAttempts].quiet()
 	})
 }
 
@@ -432,7 +439,7 @@ func TestForeignAnswers(t *testing.T) {
 func TestAbsurdUsage(t *testing.T) {
 	inBubble(t, nil, func(r *rig) {
 		w, c := r.worker(workerOptions{version: 4}), r.client(4, nil)
-		c.send(question(1))
+		c.send(limitedTo(1, "2000000000"))
 		id := w.given().RequestID
 		w.head(id)
 		w.end(id, 1<<62)
@@ -459,7 +466,7 @@ func TestReportBeyondTheLimit(t *testing.T) {
 			id := w.given().RequestID
 			w.head(id)
 			w.end(id, 400_000_000)
-			if got, most := c.answer(requestID(i+1), true).paid.RequestTokens, ledger.Most(100, x.answers, len(q.Query), 4000, ledger.Plain); got != most {
+			if got, most := c.answer(requestID(i+1), true).paid.RequestTokens, ledger.Most(100, x.answers, len(q.Query), 1000, ledger.Plain); got != most {
 				t.Errorf("%s: booked %d of an absurd report, want %d", x.body, got, most)
 			}
 			want[*tl.ProxyWorkerRequestPayment](w)

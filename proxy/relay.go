@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
+	"net/http"
 	"time"
 
 	"github.com/opencocoon/cocoon/ledger"
@@ -79,27 +79,37 @@ func (r *request) answer(w *worker, a answer) {
 }
 
 // answerFailed is the worker's own word that it cannot. Before the first
-// answer another may; 621 is about the request itself, and 602 "too many active
-// queries" is no fault. What a worker says it had delivered by then is booked.
+// answer another may. 621 says that the request itself is wrong: that is believed of two,
+// or where there is no other. What a worker says it had delivered by then is booked.
 func (r *request) answerFailed(a answer, l *later) {
-	why, how := workerRefused(a.code, a.text), blame(a.code)
+	why, how := workerRefused(a.code, a.text), r.blame(&r.attempt, a.code)
 	switch {
 	case r.state == answering:
 		r.finish(why, larger(a.info.TokensUsed, r.progress), how, l)
-	case a.code == wire.CodeProtocol || a.code == wire.CodeTimeout && r.second == nil || r.muted:
+	case r.muted || a.code == wire.CodeTimeout && how == market.Late && r.second == nil:
 		r.finish(why, tl.TokensUsed{}, how, l)
+	case a.code == wire.CodeProtocol:
+		r.calledWrong(why, l)
 	default:
 		r.workerFailed(why, how, l)
 	}
 }
 
 // blame is what the market makes of a worker's own word that it cannot.
-func blame(code int32) market.Outcome {
+func (r *request) blame(a *attempt, code int32) market.Outcome {
 	switch code {
-	case wire.CodeProtocol, wire.CodeError, wire.CodeCancelled:
+	case wire.CodeProtocol:
 		return market.Neutral
+	case wire.CodeError:
+		return market.Declined
 	case wire.CodeTimeout:
-		return market.Late
+		if r.p.now().Sub(a.sentAt) > a.limit/2 {
+			return market.Late
+		}
+	case wire.CodeCancelled:
+		if r.muted {
+			return market.Neutral
+		}
 	}
 	return market.Failed
 }
@@ -122,6 +132,10 @@ func (r *request) answerFirst(a answer, l *later) {
 	if r.elsewhere(h.status, l) {
 		return
 	}
+	if h.status < http.StatusBadRequest {
+		r.vindicate()
+	}
+	r.stopAwaiting()
 	r.dropSecond(market.Overtaken, l)
 	r.state, r.firstAt, r.status, r.framing = answering, r.p.now(), h.status, h.framing
 	r.forgetQuery()
@@ -145,12 +159,12 @@ func (r *request) elsewhere(status int32, l *later) bool {
 		r.giveUp(status, l)
 		return r.promote()
 	}
-	if len(r.tried)+1 >= r.p.maxAttempts() {
+	if len(r.tried)+1 >= maxAttempts {
 		return false
 	}
 	want := r.want()
-	want.Exclude = append(slices.Clone(r.tried), r.offer)
-	offer, why := r.p.market.Pick(want)
+	want.Exclude = r.asked()
+	offer, why := r.pick(want)
 	if offer == nil {
 		return false
 	}
@@ -216,6 +230,7 @@ func (r *request) succeed(a answer, body []byte, first bool, l *later) {
 			r.close(false, 0, market.Neutral, l)
 			return
 		}
+		a.info.TokensUsed = charged(a.info.TokensUsed, booked)
 		if r.send(r.last(body, first, &a.info)) {
 			r.sendError(tooLarge(len(body)), !first, &a.info)
 		}
@@ -319,15 +334,15 @@ func (r *request) separator() []byte {
 // back. One that costs more than was set aside for it ends where the client's money does.
 func (r *request) progressed(w *worker, m *tl.CocoonQueryProgress) {
 	r.event(func(l *later) {
-		if r.worker != w || checkTokens(&m.TokensUsed) != nil || m.TokensUsed.TotalTokensUsed < r.progress.TotalTokensUsed {
+		if r.worker != w || r.state != answering || checkTokens(&m.TokensUsed) != nil || m.TokensUsed.TotalTokensUsed < r.progress.TotalTokensUsed {
 			return
 		}
-		r.progress = m.TokensUsed
+		r.progress = charged(m.TokensUsed, r.believed(m.TokensUsed.TotalTokensUsed))
 		if r.client.features.Load()&featureProgress != 0 && !r.muted {
-			r.send(&tl.CocoonQueryProgress{RequestID: r.id, TokensUsed: m.TokensUsed})
+			r.send(&tl.CocoonQueryProgress{RequestID: r.id, TokensUsed: r.progress})
 		}
 		var short *ledger.BalanceError
-		if r.state == answering && errors.As(r.p.book.Extend(r.hold, m.TokensUsed.TotalTokensUsed), &short) {
+		if errors.As(r.p.book.Extend(r.hold, r.progress.TotalTokensUsed), &short) {
 			r.fail(unpaid("the answer costs more than was set aside for it, and the client cannot pay more: pay in, or lower max_tokens"), l)
 		}
 	})

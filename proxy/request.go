@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	maxAttempts = 3         // workers that one request is given to at most
+	maxAttempts = 6         // workers that one request is given to at most
+	newcomers   = 2         // the first of them may be such of whom nothing is known
 	maxTimeout  = time.Hour // of a request
 	// workerShare of the remaining time goes to the worker, so that its verdict comes before ours.
 	workerShare = 0.95
@@ -50,11 +51,11 @@ type request struct {
 	state    state
 	query    []byte    // until the first answer
 	private  tl.Int256 // of the key that it is encrypted for, as long as query
-	most     int64     // what it can cost, 0 if nothing bounds it
+	bound    bound     // of what it can cost
 	hold     *ledger.Hold
-	timer    *time.Timer // the whole
-	patience *time.Timer // the queue
-	waiter   *market.Waiter
+	timer    *time.Timer     // the whole
+	patience *time.Timer     // the queue
+	waiter   *market.Waiter  // in the queue, for a worker or for a second one
 	verdict  market.Decision // why it waits
 	position int             // the client was told
 
@@ -63,6 +64,8 @@ type request struct {
 	hedge   *time.Timer
 	tried   []*market.Offer
 	failure *refusal // of the last worker
+	doubted *attempt // that called the request wrong, until another has served it
+	wrong   *refusal // its words
 	given   bool     // to any worker: then payments follow
 
 	firstAt  time.Time
@@ -87,7 +90,9 @@ type attempt struct {
 	offer    *market.Offer
 	decision market.Decision // why this offer
 	sentAt   time.Time
-	price    int64 // coefficient that the worker was sent
+	price    int64         // coefficient that the worker was sent
+	limit    time.Duration // that the worker was given
+	overdue  time.Time     // when another is asked; zero is never
 }
 
 type state int
@@ -109,7 +114,7 @@ type later struct {
 
 func (l *later) do(p *Proxy) {
 	if l.dropped != nil {
-		l.dropped.Ref.(*request).abort(queueFull())
+		l.dropped.Ref.(*request).displaced(l.dropped)
 	}
 	if l.match != "" {
 		l.grants = append(l.grants, p.market.Match(l.match)...)
@@ -224,7 +229,7 @@ func (r *request) take(q *tl.ClientRunQueryEx) *refusal {
 		p.end()
 		return queueFull()
 	}
-	r.most = most(q, p.terms.Load())
+	r.bound = boundOf(q)
 	if r.hold, err = p.book.Reserve(r.client.account, need); err != nil {
 		p.held.Add(-int64(len(r.query)))
 		p.end()

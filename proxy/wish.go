@@ -127,6 +127,9 @@ func (n *names) remove(account string) {
 // or the beginning of its digits, which may mean several.
 func (n *names) keys(list []string) (keys []string, why *refusal) {
 	for _, name := range list {
+		if n := max(len(list), len(keys)); n > market.MaxNamed { // before short names have become a list of millions
+			return nil, badWish("%d workers are named, want at most %d", n, market.MaxNamed)
+		}
 		if len(name) > 128 {
 			return nil, badWish("the name of a worker has %d bytes, want at most 128", len(name))
 		}
