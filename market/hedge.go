@@ -78,7 +78,7 @@ const (
 	// in any case after so many times as long as could be foreseen, or so long.
 	overdueShare  = 1.0 / 3
 	overdueFactor = 8
-	overdueFloor  = 10 * time.Second
+	overdueFloor  = shortestLate + time.Second/2 // then it counts as a failure, too
 	// What is long by its nature gets twice its time, and this share of what there is.
 	patientFactor = 2
 	patientShare  = 0.6
@@ -86,7 +86,7 @@ const (
 
 // Overdue is how long to wait, of the time left, for the first answer of the
 // offer's worker before another is picked, beyond all budgets: a worker that hangs
-// must not cost its caller the answer. Where nothing is free such a request may wait in the queue. Zero means never: another would come too late.
+// must not cost its caller the answer. Where nothing is free such a request may wait in the queue. Zero means never.
 func (m *Market) Overdue(o *Offer, w Want, left time.Duration) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -99,14 +99,11 @@ func (m *Market) Overdue(o *Offer, w Want, left time.Duration) time.Duration {
 		return after
 	}
 	after = min(after, max(overdueFactor*likely, overdueFloor))
-	after = max(after, min(patientFactor*likely, time.Duration(patientShare*float64(left))), soonestHedge)
-	if likely > left-after {
-		return 0
-	}
-	return after
+	return max(after, min(patientFactor*likely, time.Duration(patientShare*float64(left))), soonestHedge)
 }
 
-// likely is when the first answer can be foreseen; 0 when nobody knows.
+// likely is when the first answer can be foreseen; 0 when nobody knows. How far answers stray does
+// not count: a few that hung would make all others be waited for.
 func (o *Offer) likely(w *Want) time.Duration {
 	p := o.pool
 	j := p.size(w)
@@ -115,16 +112,18 @@ func (o *Offer) likely(w *Want) time.Duration {
 	case !ok && w.Whole:
 		return min(p.service, latestHedge)
 	case !ok:
-		return min(seconds(p.pace.late(p.pace.first)), latestHedge)
-	case w.Whole:
+		return min(seconds(p.pace.first), latestHedge)
+	}
+	first = min(first, slowestHedge*p.pace.start.at(j.kilos))
+	if w.Whole {
 		// Nobody knows how long the answer will be: it may well be several times the usual.
 		tokens := lateFactor * p.pace.tokens
 		if w.MaxTokens > 0 {
 			tokens = min(tokens, float64(w.MaxTokens))
 		}
-		first += tokens * each
+		first += tokens * min(each, slowestHedge*p.pace.token.at(max(p.pace.requests-1, 0)))
 	}
-	return seconds(min(p.pace.late(first), time.Hour.Seconds()))
+	return seconds(min(first, time.Hour.Seconds()))
 }
 
 // late is when 95 of 100 first answers have come of which this one was foreseen, in seconds.

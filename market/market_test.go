@@ -536,3 +536,62 @@ func TestOldFailuresDoNotCrowdOutNewOnes(t *testing.T) {
 		t.Error("a failing worker came back with a clean record")
 	}
 }
+
+// Who turns away what it offered to take, or calls a request wrong that another serves, is asked less,
+// rests when it goes on, and is not one that has proven itself.
+func TestRefusersAreLeftAlone(t *testing.T) {
+	for name, refuse := range map[string]func(m *Market, o *Offer){
+		"declined":     func(m *Market, o *Offer) { m.Done(o, Declined, Took{}) },
+		"contradicted": func(m *Market, o *Offer) { m.Done(o, Neutral, Took{}); m.Contradict(o, 0) },
+	} {
+		m, c := known(t)
+		cheap, good := offer(m, 10, 1000), offer(m, 2000, 1000)
+		teach(m, good, 100*time.Millisecond, 10*time.Millisecond)
+		refused := 0
+		for range 100 {
+			c.t = c.t.Add(10 * time.Millisecond)
+			o, _ := m.Pick(anyone)
+			if o == good {
+				m.Done(o, Served, Took{First: 100 * time.Millisecond, Total: 1100 * time.Millisecond, Tokens: 100})
+				continue
+			}
+			refused++
+			refuse(m, o)
+		}
+		if refused == 0 || refused > failuresToEject {
+			t.Errorf("%s: %d of 100 requests went to who refuses, want a few", name, refused)
+		}
+		if i := m.Info(cheap); i.Failures == 0 || i.Lost != 0 {
+			t.Errorf("%s: %d failures in a row, %v lost", name, i.Failures, i.Lost)
+		}
+	}
+}
+
+// Those that have served and not failed since can be asked for.
+func TestProven(t *testing.T) {
+	m, c := known(t)
+	offer(m, 10, 10)
+	w := anyone
+	w.Proven = true
+	if o, _ := m.Pick(w); o != nil {
+		t.Error("a newcomer has proven itself")
+	}
+	good := offer(m, 3000, 10)
+	teach(m, good, 100*time.Millisecond, 10*time.Millisecond)
+	for range 20 {
+		if o, d := m.Pick(w); o != good {
+			t.Fatal(d)
+		}
+		m.Done(good, Neutral, Took{})
+	}
+	c.t = c.t.Add(time.Second)
+	m.Pick(w)
+	m.Done(good, Failed, Took{})
+	if o, _ := m.Pick(w); o != nil {
+		t.Error("one that has just failed has proven itself")
+	}
+	m.Remove(good)
+	if good = offer(m, 3000, 10); !(good.traits&hasServed != 0) {
+		t.Error("what was proven is forgotten when the worker comes back")
+	}
+}

@@ -80,6 +80,8 @@ func (r *request) ask(offer *market.Offer, why market.Decision) (attempt, error)
 	if !w.requests.add(a.workerID, r) {
 		return a, errClosing
 	}
+	w.telling.Lock()
+	defer w.telling.Unlock()
 	s, err := w.owed()
 	if !w.conn.Fits(len(r.query)) {
 		err = errNoRoom

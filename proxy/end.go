@@ -226,6 +226,8 @@ func (w *worker) reopen() error {
 
 // pay tells the worker what the request brought.
 func (w *worker) pay(r *request, id tl.Int256, booked int64) {
+	w.telling.Lock()
+	defer w.telling.Unlock()
 	s, err := w.owed()
 	if err != nil {
 		w.p.log.Error("payment", "worker", w.text, "error", err)
@@ -237,6 +239,8 @@ func (w *worker) pay(r *request, id tl.Int256, booked int64) {
 
 // payClient tells the client what the request cost.
 func (r *request) payClient(booked int64) {
+	r.client.telling.Lock()
+	defer r.client.telling.Unlock()
 	s, err := r.p.book.ClientStatus(r.client.account)
 	if err != nil {
 		r.p.log.Error("payment", "client", r.client.text, "error", err)

@@ -25,7 +25,7 @@ func TestForgedHeaders(t *testing.T) {
 				t.Errorf("%s: %s has passed", name, v)
 			}
 		}
-		if n := count(a, "X-Cocoon-Proxy-Start"); n != 1 || a.header("X-Cocoon-Proxy-Start") == "1" {
+		if n := headersNamed(a, "X-Cocoon-Proxy-Start"); n != 1 || a.header("X-Cocoon-Proxy-Start") == "1" {
 			t.Errorf("%d times X-Cocoon-Proxy-Start, %s", n, a.header("X-Cocoon-Proxy-Start"))
 		}
 		if a.header("X-Other") != "kept" || a.header("X-Cocoon-Worker-Start") != "3" || a.header(headerWorker) == "somebody" {
@@ -51,7 +51,7 @@ func TestForgedHeaders(t *testing.T) {
 	}
 }
 
-func count(a *answered, name string) (n int) {
+func headersNamed(a *answered, name string) (n int) {
 	for _, h := range a.head.Headers {
 		if strings.EqualFold(h.Name, name) {
 			n++
