@@ -11,7 +11,7 @@ import (
 )
 
 // attempts bounds how many connections one request may go through.
-const attempts = 3
+const attempts = 6
 
 // ask sends a request and returns its answer once that has begun. Until then a
 // lost connection or a proxy that has no room sends the request to another

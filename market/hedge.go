@@ -143,8 +143,10 @@ func (m *Market) Hedge(w Want, first *Offer) (*Offer, Decision) {
 	}
 	w.Exclude = append(slices.Clone(w.Exclude), first)
 	o, d := m.pick(&w, m.cfg.Now())
-	if o != nil {
-		p.hedges--
+	if o == nil {
+		m.refuse(&w, &d)
+		return nil, d
 	}
+	p.hedges--
 	return o, d
 }

@@ -119,7 +119,7 @@ func (r *request) leave(how market.Outcome, l *later) {
 
 // done tells the market how an attempt went.
 func (r *request) done(a *attempt, how market.Outcome, took market.Took, l *later) {
-	took.Total, took.Prompt = r.p.now().Sub(a.sentAt), r.bytesIn
+	took.Total, took.Prompt, took.Price = r.p.now().Sub(a.sentAt), r.bytesIn, uint32(a.price)
 	l.grants = append(l.grants, r.p.market.Done(a.offer, how, took)...)
 	r.tried = append(r.tried, a.offer)
 }

@@ -186,8 +186,13 @@ func (r *request) secondAnswered(a answer, l *later) {
 		r.dropSecond(market.Failed, l)
 		return
 	}
-	if h, err := parseHead(a.body); err != nil || h.status == 502 || h.status == 503 {
+	h, err := parseHead(a.body)
+	if err != nil {
 		r.dropSecond(market.Failed, l)
+		return
+	}
+	if how, ok := r.doubt(h.status); ok && how != market.Neutral { // the first may still do better
+		r.dropSecond(how, l)
 		return
 	}
 	slow := r.attempt

@@ -138,6 +138,16 @@ func workerRefused(code int32, text string) *refusal {
 	return &refusal{code, openai.BadGateway(openai.CodeBadAnswer, "%s", text)}
 }
 
+// engineSays is an engine's error whose own words are lost.
+func engineSays(status int32) *refusal {
+	e := openai.BadGateway(openai.CodeBadAnswer, "the worker's engine answered with status %d", status)
+	if status < http.StatusInternalServerError && status != http.StatusTooManyRequests {
+		e.Status, e.Type = int(status), openai.TypeInvalidRequest
+		return &refusal{wire.CodeProtocol, e}
+	}
+	return &refusal{wire.CodeNotReady, e}
+}
+
 // clip keeps a peer's text at a length fit for an error.
 func clip(s string) string { return s[:min(len(s), 1000)] }
 

@@ -69,6 +69,7 @@ type request struct {
 	given   bool     // to any worker: then payments follow
 
 	firstAt  time.Time
+	lastAt   time.Time // something of the answer came
 	status   int32
 	framing  openai.Framing
 	tail     [2]byte // last bytes of the body
@@ -224,14 +225,14 @@ func (r *request) take(q *tl.ClientRunQueryEx) *refusal {
 	if why, ok := p.begin(); !ok {
 		return stopping(why)
 	}
-	if p.held.Add(int64(len(r.query))) > p.cfg.MaxHeld {
-		p.held.Add(-int64(len(r.query)))
+	if !r.holdQuery() {
+		r.letGoQuery()
 		p.end()
 		return queueFull()
 	}
 	r.bound = boundOf(q)
 	if r.hold, err = p.book.Reserve(r.client.account, need); err != nil {
-		p.held.Add(-int64(len(r.query)))
+		r.letGoQuery()
 		p.end()
 		var short *ledger.BalanceError
 		if errors.As(err, &short) || errors.Is(err, ledger.ErrClosing) {
@@ -240,4 +241,20 @@ func (r *request) take(q *tl.ClientRunQueryEx) *refusal {
 		return stopping(takesNone)
 	}
 	return nil
+}
+
+// largestShare of the bytes that may be held are one connection's, once half of them are taken:
+// nobody shall crowd out the others with large questions.
+const largestShare = 8
+
+// holdQuery counts the question, and says whether there is room for it.
+func (r *request) holdQuery() bool {
+	n, limit := int64(len(r.query)), r.p.cfg.MaxHeld
+	all, own := r.p.held.Add(n), r.client.held.Add(n)
+	return all <= limit && (all <= limit/2 || own == n || own <= limit/largestShare)
+}
+
+func (r *request) letGoQuery() {
+	r.p.held.Add(-int64(len(r.query)))
+	r.client.held.Add(-int64(len(r.query)))
 }

@@ -144,7 +144,18 @@ func (n *names) keys(list []string) (keys []string, why *refusal) {
 	if len(keys) > market.MaxNamed {
 		return nil, badWish("%d workers are named, want at most %d", len(keys), market.MaxNamed)
 	}
-	return keys, nil
+	return distinct(keys), nil
+}
+
+// distinct leaves out what is there already, and keeps the order.
+func distinct(keys []string) []string {
+	kept := keys[:0]
+	for _, key := range keys {
+		if !slices.Contains(kept, key) {
+			kept = append(kept, key)
+		}
+	}
+	return kept
 }
 
 // beginning lists the accounts that begin with the digits.

@@ -84,7 +84,7 @@ func proxySettings(cmd *cobra.Command, c *node.Proxy) *settings {
 	f.IntVar(&c.Difficulty, "pow-difficulty", 0, "proof of work that callers do, in `bits` (default 20)")
 	f.IntVar(&c.QueueLimit, "queue-limit", 0, "requests that may wait per model (default 256)")
 	durationFlag(f, &c.QueueWait, "queue-wait", "how long they may wait for a worker (default 10s)")
-	f.Float64Var(&c.HedgeShare, "hedge-share", 0, "second workers to ask per request, on average, where the first answer is late (default none)")
+	f.Float64Var(&c.HedgeShare, "hedge-share", 0, "second workers to ask per request, on average, as soon as the first answer is late (default none; what is overdue is given on anyway)")
 	f.Float64Var(&c.ClientRequests, "client-requests-per-minute", 0, "requests that a client may send in a minute (default no limit)")
 	f.Float64Var(&c.ClientTokens, "client-tokens-per-minute", 0, "adjusted tokens that a client may use in a minute (default no limit)")
 	f.IntVar(&c.ClientConcurrent, "client-concurrent", 0, "requests that a client may have at a time (default no limit)")
