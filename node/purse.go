@@ -137,7 +137,7 @@ func (s *Client) openPurse(ctx context.Context, env Env, b *base, ring *keyring)
 	}
 	u, err := settlement.OpenPurse(settlement.PurseConfig{Owner: owner, Key: key, ClientConfig: settlement.ClientConfig{
 		Chain: b.chain, Registry: b.registry, Dir: s.Data, Secret: secret, Limits: limits,
-		MaxTopUpHour: budget[0], MaxTopUpDay: budget[1], CloseAfter: time.Duration(s.CloseAfter), Log: env.Log,
+		MaxTopUpHour: budget[0], MaxTopUpDay: budget[1], CloseAfter: time.Duration(s.CloseAfter), Now: env.Now, Log: env.Log,
 	}})
 	if err != nil {
 		return nil, err
