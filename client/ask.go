@@ -27,6 +27,9 @@ func (c *Client) ask(ctx context.Context, rq *request) (a *answer, err error) {
 			c.active.Add(-1)
 		}
 	}()
+	if old := c.tooOld(); old != nil {
+		return nil, old
+	}
 	l, err := c.pick(ctx, rq, true)
 	if err != nil {
 		return nil, err
@@ -149,7 +152,7 @@ func (c *Client) pick(ctx context.Context, rq *request, wait bool) (*link, error
 			return l, nil
 		}
 		if !wait {
-			return nil, noProxy(ready, rq)
+			return nil, c.noProxy(ready, rq)
 		}
 		if timeout == nil {
 			timer := time.NewTimer(min(c.cfg.ProxyWait, rq.left()))
@@ -159,22 +162,28 @@ func (c *Client) pick(ctx context.Context, rq *request, wait bool) (*link, error
 		select {
 		case <-more:
 		case <-timeout:
-			return nil, noProxy(ready, rq)
+			return nil, c.noProxy(ready, rq)
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
 }
 
-func noProxy(ready []*link, rq *request) *failure {
-	why := "no proxy is connected; the log says why"
-	if len(ready) > 0 && rq.options.Encrypted {
+// retryUnconnected is when to try again without a proxy.
+const retryUnconnected = 5 * time.Second
+
+func (c *Client) noProxy(ready []*link, rq *request) *failure {
+	if len(ready) == 0 {
+		return c.unconnected()
+	}
+	why := "no connected proxy is left to ask"
+	if rq.options.Encrypted {
 		why = "no connected proxy carries encrypted requests (protocol version 3)"
 	}
-	if len(ready) > 0 && rq.binding() {
+	if rq.binding() {
 		why = "no connected proxy knows the wishes in provider, and they forbid an answer against them; drop only, ignore and allow_fallbacks, or connect to other proxies"
 	}
-	return &failure{as: openai.Unavailable(openai.CodeNoProxy, 5*time.Second, "%s", why)}
+	return &failure{as: openai.Unavailable(openai.CodeNoProxy, retryUnconnected, "%s", why)}
 }
 
 func (l *link) usable(rq *request) bool {

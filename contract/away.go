@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/xssnick/tonutils-go/address"
 	"github.com/xssnick/tonutils-go/tvm/cell"
 
+	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/ton"
 )
 
@@ -21,8 +23,46 @@ type StaleError struct {
 }
 
 func (e *StaleError) Error() string {
-	return fmt.Sprintf("registry: last seen on the chain at %s, %s ago, want at most %s: look at the connection to the chain and at this machine's clock",
-		e.Seen.UTC().Format(time.DateTime), e.Age.Round(time.Second), MaxAge)
+	return fmt.Sprintf("registry: last seen on the chain at %s, longer ago than the %s that its word is good for: look at the connection to the chain and at this machine's clock", date(e.Seen), MaxAge)
+}
+
+func date(t time.Time) string { return t.UTC().Format(time.DateTime) + " UTC" }
+
+// AwayError says what cannot be done while the chain is away. Try again when
+// it is back, not before [AwayRetry].
+type AwayError struct {
+	Since time.Time
+	// What waits for the chain, and what to do meanwhile.
+	What string
+}
+
+func (e *AwayError) Error() string {
+	return "the chain is away since " + date(e.Since) + ": " + e.What
+}
+
+// AwayRetry is when to come again while the chain is away. It differs from one
+// to the next, so that not all who wait come at once.
+func AwayRetry() time.Duration { return 15*time.Second + rand.N(30*time.Second) }
+
+// Away is nil or says since when the registry's chain is away.
+func Away(r Registry, what string) error {
+	o, ok := r.(interface{ Outage() ton.Outage })
+	if !ok {
+		return nil
+	}
+	out := o.Outage()
+	if !out.Away() {
+		return nil
+	}
+	return &AwayError{out.Since, what}
+}
+
+// AwaySince is when the registry's chain was last heard of, zero while it is there.
+func AwaySince(r Registry) time.Time {
+	if o, ok := r.(interface{ Outage() ton.Outage }); ok {
+		return o.Outage().Since
+	}
+	return time.Time{}
 }
 
 // Stale is nil or a [StaleError]. Registries without a date, such as files,
@@ -97,7 +137,18 @@ func (v *View) Since() string {
 	if !v.Away() {
 		return ""
 	}
-	return "the chain is away since " + time.Unix(v.AwaySince, 0).UTC().Format(time.DateTime) + " UTC"
+	return "the chain is away since " + date(time.Unix(v.AwaySince, 0))
+}
+
+// Text is Since and what is served meanwhile.
+func (v *View) Text() string {
+	switch {
+	case !v.Away():
+		return ""
+	case v.Within == nil:
+		return v.Since()
+	}
+	return v.Since() + ", serving within " + coin.Nano(*v.Within).Text() + " committed"
 }
 
 // Record is what a registry that was read says, for another process of the
@@ -142,3 +193,7 @@ func Recall(chain ton.Chain, root *address.Address, r Record, now time.Time, log
 
 // clockSlack is how far a chain's clock may be ahead of ours.
 const clockSlack = time.Minute
+
+// ErrUnread means that a contract has not been read from the chain since the
+// program started.
+var ErrUnread = errors.New("not read from the chain yet")

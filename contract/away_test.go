@@ -47,7 +47,7 @@ func TestRecall(t *testing.T) {
 		{"cut off", func(r *Record) { r.Data = r.Data[:len(r.Data)-1] }, seen, "cannot be read"},
 		{"no registry", func(r *Record) { r.Data = OurCodes().Root.ToBOC() }, seen, "as remembered"},
 		{"from the future", func(*Record) {}, seen.Add(-time.Hour), "clock is slow"},
-		{"too old", func(*Record) {}, seen.Add(MaxAge + time.Second), "want at most 2h0m0s"},
+		{"too old", func(*Record) {}, seen.Add(MaxAge + time.Second), "longer ago than the 2h0m0s"},
 	} {
 		wrong := r
 		wrong.Data = bytes.Clone(r.Data)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"github.com/xssnick/tonutils-go/address"
@@ -202,6 +203,8 @@ func (a *clientAccount) run(ctx context.Context) {
 			t.Stop()
 			return
 		case <-a.wake:
+		case <-returned(a.c.cfg.Chain):
+			_ = pause(ctx, rand.N(a.c.cfg.Every)) // not all at once
 		case <-t.C:
 		}
 		t.Stop()

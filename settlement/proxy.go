@@ -284,7 +284,7 @@ func (p *Proxy) Health() error {
 	g := p.generations[p.current]
 	switch {
 	case g == nil || g.account == nil:
-		return errors.New("settlement: the proxy's contract has not been read yet")
+		return fmt.Errorf("settlement: the proxy's contract: %w", contract.ErrUnread)
 	case g.state == nil:
 		return fmt.Errorf("settlement: the proxy's contract %s is not deployed yet", g.contracts.Proxy.Address)
 	case g.state.State != contract.Normal:

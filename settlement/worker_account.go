@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/xssnick/tonutils-go/address"
@@ -111,6 +112,8 @@ func (a *workerAccount) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-a.wake:
+		case <-returned(a.w.cfg.Chain):
+			_ = pause(ctx, rand.N(a.w.cfg.Every)) // not all at once
 		case <-t.C:
 		}
 		t.Stop()

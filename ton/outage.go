@@ -13,6 +13,8 @@ type Outage struct {
 	Since time.Time
 	// Why is the newest failure, [ErrUnreachable] or [ErrStale].
 	Why error
+	// Head is the newest block that is known, zero before the first.
+	Head Block
 }
 
 // Away says whether the chain is away.
@@ -35,7 +37,7 @@ func (c *Client) Outage() Outage {
 	if c.away == nil {
 		return Outage{}
 	}
-	return Outage{Since: c.heard, Why: c.away}
+	return Outage{Since: c.heard, Why: c.away, Head: c.head.block()}
 }
 
 // hear notes how a look for the newest block went. That somebody did not want to
