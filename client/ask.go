@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/openai"
 	"github.com/opencocoon/cocoon/wire"
 )
@@ -139,6 +140,10 @@ func (c *Client) explain(ctx context.Context, rq *request, l *link, t taken) *fa
 	return &f
 }
 
+// awayPatience is how long a request waits for a proxy while the chain is away:
+// one that is not connected by then hardly will be soon.
+const awayPatience = 2 * time.Second
+
 // pick chooses among the ready connections that were not tried. With wait set
 // it waits for one to become ready.
 func (c *Client) pick(ctx context.Context, rq *request, wait bool) (*link, error) {
@@ -155,7 +160,11 @@ func (c *Client) pick(ctx context.Context, rq *request, wait bool) (*link, error
 			return nil, c.noProxy(ready, rq)
 		}
 		if timeout == nil {
-			timer := time.NewTimer(min(c.cfg.ProxyWait, rq.left()))
+			patience := min(c.cfg.ProxyWait, rq.left())
+			if !contract.AwaySince(c.cfg.Registry).IsZero() {
+				patience = min(patience, awayPatience)
+			}
+			timer := time.NewTimer(patience)
 			defer timer.Stop()
 			timeout = timer.C
 		}

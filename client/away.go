@@ -43,4 +43,3 @@ func (c *Client) unconnected() *failure {
 	}
 	return &failure{as: openai.Unavailable(openai.CodeNoProxy, retryUnconnected, "no proxy is connected; the log says why%s", reasons)}
 }
-

@@ -87,6 +87,7 @@ type clientAccount struct {
 	asked   wishes
 	busy    string // what is under way
 	trouble string // why the next step cannot be taken
+	told    string // what the log was told of it
 	changed chan struct{}
 }
 
@@ -203,7 +204,7 @@ func (a *clientAccount) run(ctx context.Context) {
 			t.Stop()
 			return
 		case <-a.wake:
-		case <-returned(a.c.cfg.Chain):
+		case <-ton.OutageOf(a.c.cfg.Chain).Back:
 			_ = pause(ctx, rand.N(a.c.cfg.Every)) // not all at once
 		case <-t.C:
 		}

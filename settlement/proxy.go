@@ -154,6 +154,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		case <-p.wake:
+		case <-ton.OutageOf(p.cfg.Chain).Back:
+			p.goOn()
 		}
 		select {
 		case <-p.wake: // the coming turn sees to it
@@ -296,14 +298,14 @@ func (p *Proxy) Health() error {
 // fail remembers an error for [Proxy.Status] and logs it unless the same went
 // wrong in the same way before. mu is held.
 func (p *Proxy) fail(what string, err error) {
-	text := err.Error()
-	if p.failed[what] != text {
+	text, alike := err.Error(), ton.Alike(err)
+	if p.failed[what] != alike {
 		p.log.Warn("settlement: "+what+" failed", "error", text)
 	}
 	if len(p.failed) >= maxFailed {
 		clear(p.failed)
 	}
-	p.failed[what] = text
+	p.failed[what] = alike
 	p.lastError, p.lastErrorAt = what+": "+text, p.cfg.Now()
 }
 

@@ -301,7 +301,7 @@ func TestRegistrar(t *testing.T) {
 		t.Error("known by the empty secret, which everybody knows")
 	}
 	want := secret("a long secret")
-	known := func() bool { got, ok := h.proxy.Known(alice.at); return ok && got == want }
+	known := func() bool { got, ok, _ := h.proxy.Known(alice.at); return ok && got == want }
 	h.await("known by its secret", known)
 	h.restart()
 	h.await("known after a restart", known)

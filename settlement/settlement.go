@@ -28,7 +28,6 @@ import (
 
 	"github.com/xssnick/tonutils-go/address"
 
-	"github.com/opencocoon/cocoon/ton"
 	"github.com/opencocoon/cocoon/wallet"
 )
 
@@ -43,15 +42,6 @@ type Wallet interface {
 	Enqueue(ctx context.Context, m wallet.Message) (*wallet.Handle, error)
 	Find(id uint64) *wallet.Handle
 	Status() wallet.Status
-}
-
-// returned is closed when a chain that is away is back; nil, which never is,
-// while it is there. What has failed for long meanwhile need not wait longer.
-func returned(chain ton.Chain) <-chan struct{} {
-	if out := ton.OutageOf(chain); out.Away() {
-		return chain.Changed(out.Head)
-	}
-	return nil
 }
 
 // pause waits; its error is the context's.

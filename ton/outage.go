@@ -13,8 +13,8 @@ type Outage struct {
 	Since time.Time
 	// Why is the newest failure, [ErrUnreachable] or [ErrStale].
 	Why error
-	// Head is the newest block that is known, zero before the first.
-	Head Block
+	// Back is closed when the chain is there again; nil while it is.
+	Back <-chan struct{}
 }
 
 // Away says whether the chain is away.
@@ -37,8 +37,10 @@ func (c *Client) Outage() Outage {
 	if c.away == nil {
 		return Outage{}
 	}
-	return Outage{Since: c.heard, Why: c.away, Head: c.head.block()}
+	return Outage{Since: c.heard, Why: c.away, Back: c.back}
 }
+
+var errUnheard = errors.New("nothing was heard yet")
 
 // hear notes how a look for the newest block went. That somebody did not want to
 // wait for it says nothing.
@@ -52,7 +54,27 @@ func (c *Client) hear(ctx context.Context, err error) {
 	if errors.As(err, &stale) && c.head.id != nil && c.age(c.head) <= c.cfg.MaxAge {
 		return // a server is behind what another has shown a moment ago
 	}
+	switch {
+	case err == nil && c.away != nil:
+		close(c.back)
+	case err != nil && c.away == nil:
+		c.back = make(chan struct{})
+	}
 	if c.away = err; err == nil {
 		c.heard = c.cfg.Now()
 	}
+}
+
+// Alike is what two errors have in common that a log need not tell twice: while
+// the chain is away each is worded in another way, by port and by server.
+func Alike(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, ErrUnreachable):
+		return ErrUnreachable.Error()
+	case errors.Is(err, ErrStale):
+		return ErrStale.Error()
+	}
+	return err.Error()
 }
