@@ -102,11 +102,13 @@ func (p *Proxy) lends(account string, need int64) error {
 // without the chain.
 func lent(all int64, away, delay time.Duration) int64 {
 	half := delay / 2
-	if away <= half {
+	switch {
+	case away <= half:
 		return all
+	case away >= delay:
+		return 0
 	}
-	left := max(0, delay-away)
-	return int64(float64(all) * float64(left) / float64(delay-half))
+	return int64(float64(all) * float64(delay-away) / float64(delay-half))
 }
 
 func (p *Proxy) chainMetrics(s Snapshot) []stats.Metric {
