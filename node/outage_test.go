@@ -135,7 +135,6 @@ type village struct {
 	client                            *Client
 	stopProxy, stopWorker, stopClient func()
 	ahead                             atomic.Int64
-	ends                              sync.Map // status to *atomic.Int64
 	spent                             atomic.Int64
 	answered                          atomic.Int64
 }

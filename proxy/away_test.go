@@ -37,11 +37,11 @@ func (s *sight) away() { s.out.Store(&ton.Outage{Since: time.Now(), Why: errors.
 // What is refused while the chain is away says since when and what to do, and
 // asks for patience that differs from one caller to the next.
 func TestRefusedWithoutTheChain(t *testing.T) {
-	s, money := &sight{asOf: time.Now()}, &teller{}
+	s, money := &sight{}, &teller{}
 	inBubble(t, func(c *Config) {
+		s.asOf = time.Now() // the bubble's
 		s.Memory, c.Registry, c.Registrar, c.Settler = c.Registry.(*contract.Memory), s, &chain{secret: &noSecret}, money
 	}, func(r *rig) {
-		s.Memory, s.asOf = r.registry, time.Now()
 		stale := &contract.StaleError{Seen: s.asOf}
 		for _, x := range []struct {
 			away   bool
