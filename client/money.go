@@ -50,7 +50,7 @@ func (k *call) reserve(rq *request) *failure {
 	}
 	if r := l.c.cfg.Registrar; r != nil {
 		if err := r.Afford(l.contract, max(need, rq.options.MaxTokens)); err != nil {
-			return &failure{as: openai.PaymentRequired("%v", err), elsewhere: true}
+			return unaffordable(err)
 		}
 	}
 	k.spend, err = l.c.cfg.Tally.Reserve(ledger.Spending{
