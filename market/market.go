@@ -133,19 +133,20 @@ type Terms struct {
 // Offer is one worker connection. Its fields belong to the market.
 type Offer struct {
 	Terms
-	pool    *pool
-	traits  traits
-	serial  uint64
-	at      int // place in the tree
-	keyAt   int // place among its owner's
-	score   scores
-	running int
-	slots   int        // that it counts for in the pool
-	picked  int        // requests it got, ever
-	waits   *list.List // of the idlers
-	idle    *list.Element
-	lastAt  time.Time // it got work
-	rest    int       // place among those that rest, from 1; 0 is none
+	pool     *pool
+	traits   traits
+	serial   uint64
+	at       int // place in the tree
+	keyAt    int // place among its owner's
+	score    scores
+	running  int
+	slots    int        // that it counts for in the pool
+	picked   int        // requests it got, ever
+	waits    *list.List // of the idlers
+	idle     *list.Element
+	lastAt   time.Time // it got work
+	servedAt time.Time
+	rest     int // place among those that rest, from 1; 0 is none
 	health
 	gone bool
 }
@@ -354,6 +355,7 @@ func (m *Market) Done(o *Offer, how Outcome, took Took) []Grant {
 	case Served:
 		o.recover()
 		o.traits |= hasServed
+		o.servedAt = now
 		o.pace.learn(o.running, took)
 		p.pace.learn(o.running, took)
 		p.learnPrice(cmp.Or(took.Price, o.Coefficient))

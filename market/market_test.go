@@ -609,6 +609,10 @@ func TestProven(t *testing.T) {
 		m.Done(good, Neutral, Took{})
 	}
 	c.t = c.t.Add(time.Second)
+	if w.Alive = c.t; w.accepts(good) {
+		t.Error("one that served long ago has served since")
+	}
+	w.Alive = time.Time{}
 	m.Pick(w)
 	m.Done(good, Failed, Took{})
 	if o, _ := m.Pick(w); o != nil {

@@ -23,6 +23,8 @@ type Want struct {
 
 	// Proven asks for an offer that has served before and has not failed since.
 	Proven bool
+	// Alive, with Proven, is since when it must have served; zero is ever.
+	Alive time.Time
 	// Whole says that the answer comes in one piece, so that its first sign is its end.
 	Whole bool
 	// PromptBytes is the length of the question and MaxTokens the longest answer allowed; 0 is unknown.

@@ -26,12 +26,18 @@ func (r *request) dispatch(l *later) {
 }
 
 // pick leaves newcomers alone once some have failed the request, or one has called it
-// wrong: there may be any number of those.
+// wrong: there may be any number of those. Where one has hung, others may too: best is who
+// has served since.
 func (r *request) pick(want market.Want) (*market.Offer, market.Decision) {
-	if len(want.Exclude) >= newcomers || r.doubted != nil {
+	if !want.Alive.IsZero() || len(want.Exclude) >= newcomers || r.doubted != nil {
 		want.Proven = true
 		if offer, d := r.p.market.Pick(want); offer != nil {
 			return offer, d
+		}
+		if want.Alive = (time.Time{}); len(want.Exclude) >= newcomers {
+			if offer, d := r.p.market.Pick(want); offer != nil {
+				return offer, d
+			}
 		}
 		want.Proven = false
 	}

@@ -80,15 +80,20 @@ func (r *request) late() {
 		}
 		last, want := r.latest(), r.want()
 		want.Exclude = r.asked()
+		overdue := last.isOverdue()
+		if overdue {
+			want.Alive = last.sentAt
+		}
 		pick := func(want market.Want) (*market.Offer, market.Decision) { return r.p.market.Hedge(want, last.offer) }
-		if last.isOverdue() {
+		if overdue {
 			pick = r.pick
 		}
 		offer, why := pick(want)
 		switch {
 		case offer != nil:
 			r.askSecond(offer, why, l)
-		case last.isOverdue() && why.Verdict == market.Busy:
+		case overdue && why.Verdict == market.Busy:
+			want.Alive = time.Time{}
 			r.awaitSecond(want, l)
 		default:
 			r.lateIn(hedgeAgain)

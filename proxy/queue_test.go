@@ -208,7 +208,7 @@ func TestRestingWorkerServesTheQueue(t *testing.T) {
 		for i := range 3 {
 			c.send(question(i))
 			bad.send(&tl.ProxyQueryAnswerErrorEx{RequestID: bad.given().RequestID, Error: "broken", Flags: 1})
-			c.answer(requestID(i), true).refusedWith(t, 502, "0", "")
+			c.answer(requestID(i), true).refusedWith(t, 502, "601", "")
 			want[*tl.ProxyWorkerRequestPayment](bad)
 			time.Sleep(time.Second / 10)
 		}

@@ -86,6 +86,9 @@ func (r *request) answer(w *worker, a answer) {
 // or where there is no other. What a worker says it had delivered by then is booked.
 func (r *request) answerFailed(a answer, l *later) {
 	why, how := workerRefused(a.code, a.text), r.blame(&r.attempt, a.code)
+	if a.code == wire.CodeCancelled && !r.muted { // nobody has cancelled it
+		why = workerLost()
+	}
 	switch {
 	case r.state == answering:
 		r.finish(why, larger(a.info.TokensUsed, r.progress), how, l)

@@ -313,3 +313,49 @@ func TestOutOfTimeTooEarly(t *testing.T) {
 		}
 	})
 }
+
+// What a worker did wrong is told in words that send the client to another proxy, and never as the caller's doing.
+func TestBrokenWorkersSendElsewhere(t *testing.T) {
+	for name, x := range map[string]struct {
+		do   func(w *peer, id tl.Int256)
+		code string
+	}{
+		"breaks the protocol": {func(w *peer, id tl.Int256) { w.part(id, "x") }, "651"},
+		"fails": {func(w *peer, id tl.Int256) {
+			w.send(&tl.ProxyQueryAnswerErrorEx{RequestID: id, ErrorCode: 0, Error: "no"})
+		}, "601"},
+		"is odd":            {func(w *peer, id tl.Int256) { w.send(&tl.ProxyQueryAnswerErrorEx{RequestID: id, ErrorCode: -7}) }, "601"},
+		"cancels by itself": {func(w *peer, id tl.Int256) { w.send(&tl.ProxyQueryAnswerErrorEx{RequestID: id, ErrorCode: 653}) }, "651"},
+	} {
+		inBubble(t, nil, func(r *rig) {
+			w, c := r.worker(workerOptions{version: 4}), r.client(4, nil)
+			c.send(question(1))
+			x.do(w, w.given().RequestID)
+			if a := c.answer(requestID(1), true); a.head.StatusCode != 502 || a.header("X-Cocoon-Error") != x.code {
+				t.Errorf("%s: status %d, code %s: %s", name, a.head.StatusCode, a.header("X-Cocoon-Error"), a.body)
+			}
+		})
+	}
+}
+
+// An engine that is down and has no other beside it sends the client on, unless it wants no other; one that
+// has an opinion of the request does not.
+func TestEngineDownSendsElsewhere(t *testing.T) {
+	for status, code := range map[int32]string{429: "651", 502: "651", 503: "651", 500: "", 400: "", 200: ""} {
+		inBubble(t, nil, func(r *rig) {
+			w, c := r.worker(workerOptions{version: 4}), r.client(4, allFeatures)
+			for i, q := range []tl.Object{question(0), wishing(1, tl.CocoonWishes{NoFallbacks: true})} {
+				c.send(q)
+				w.send(&tl.ProxyQueryAnswerEx{RequestID: w.given().RequestID, Answer: response(status, "engine's words"), Flags: 1})
+				want[*tl.ProxyWorkerRequestPayment](w)
+				if i == 1 {
+					code = ""
+				}
+				if a := c.answer(requestID(i), true); a.head.StatusCode != status || a.header("X-Cocoon-Error") != code || a.body != "engine's words" {
+					t.Errorf("status %d, code %q, want %d, %q: %s", a.head.StatusCode, a.header("X-Cocoon-Error"), status, code, a.body)
+				}
+				time.Sleep(2 * time.Second)
+			}
+		})
+	}
+}
