@@ -20,13 +20,19 @@ const attempts = 3
 func (c *Client) ask(ctx context.Context, rq *request) (a *answer, err error) {
 	c.active.Add(1)
 	c.counts.queries.Inc()
-	defer func() {
-		rq.release()
-		if err != nil {
-			c.counts.failed.Inc()
-			c.active.Add(-1)
-		}
-	}()
+	if a, err = c.reach(ctx, rq); err != nil {
+		rq.origin.release(c)
+		c.counts.failed.Inc()
+		c.active.Add(-1)
+		return nil, err
+	}
+	a.resumable()
+	return a, nil
+}
+
+// reach is ask without the books about requests. The query is gone afterwards.
+func (c *Client) reach(ctx context.Context, rq *request) (a *answer, err error) {
+	defer rq.release()
 	l, err := c.pick(ctx, rq, true)
 	if err != nil {
 		return nil, err
