@@ -109,7 +109,7 @@ func (c *Client) try(ctx context.Context, rq *request, l *link) (*answer, error)
 		k.abandon()
 		return nil, err
 	}
-	if t.failed != nil { // nothing was passed on yet, so it can be the whole answer
+	if t.failed != nil && (t.head == nil || !rq.goesOn()) { // nothing was passed on yet, so it can be the whole answer
 		k.discard()
 		return nil, c.explain(ctx, rq, l, t)
 	}
@@ -118,7 +118,7 @@ func (c *Client) try(ctx context.Context, rq *request, l *link) (*answer, error)
 		return nil, &failure{as: openai.BadGateway(openai.CodeBadAnswer, "the answer is not of the model '%s' but of '%.200s'", rq.options.Pin, header(t.head, headerModel))}
 	}
 	a := newAnswer(c, rq, k, t)
-	if p := a.pending; p.failed != nil && len(p.chunks) == 0 {
+	if p := a.pending; p.failed != nil && len(p.chunks) == 0 && !rq.goesOn() {
 		return nil, p.failed // it cannot be opened, and the caller has seen nothing of it
 	}
 	return a, nil

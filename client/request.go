@@ -55,7 +55,8 @@ type request struct {
 	origin   *origin            // nil unless a broken stream may be resumed
 
 	// Of a request for the rest of an answer.
-	goesOn bool      // with a chat's last message
+	rest   bool      // it is one
+	begun  bool      // and of a chat, with a message that is begun
 	shun   []string  // workers that broke off
 	before coin.Nano // what earlier parts cost
 }
@@ -128,7 +129,7 @@ func (rq *request) encode(h http.Header, body []byte) *openai.Error {
 			q.Headers = append(q.Headers, tl.HTTPHeader{Name: name, Value: value})
 		}
 	}
-	if rq.goesOn {
+	if rq.begun {
 		q.Headers = append(q.Headers, tl.HTTPHeader{Name: headerContinue, Value: "1"})
 	}
 	q.Headers = append(q.Headers, tl.HTTPHeader{Name: "Content-Length", Value: strconv.Itoa(len(body))})

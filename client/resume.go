@@ -76,6 +76,10 @@ func (rq *request) mayResume(mode string, h http.Header, body []byte) {
 	}
 }
 
+// goesOn says whether another worker may go on with the answer, however little
+// of it there is.
+func (rq *request) goesOn() bool { return rq.rest || rq.origin != nil }
+
 // release forgets it. It may be called again, and of nil.
 func (o *origin) release(c *Client) {
 	if o != nil {
@@ -229,7 +233,7 @@ func (r *resumer) ask(ctx context.Context, body []byte, left, have int64, begun 
 	rq := *old
 	rq.query, rq.memory, rq.tried, rq.origin, rq.opener = nil, 0, nil, nil, nil
 	rq.options.Encrypted, rq.options.ReceiverPublicKey = false, [32]byte{}
-	rq.goesOn = begun && rq.path == pathChat
+	rq.rest, rq.begun = true, begun && rq.path == pathChat
 	if left > 0 {
 		rq.options.MaxTokens = left
 	} else {
@@ -255,7 +259,7 @@ func (r *resumer) ask(ctx context.Context, body []byte, left, have int64, begun 
 	if err != nil {
 		return nil, err
 	}
-	if why := unfitAnswer(b, rq.goesOn); why != "" {
+	if why := unfitAnswer(b, rq.begun); why != "" {
 		b.drop()
 		return nil, openai.BadGateway(openai.CodeBadAnswer, "%s", why)
 	}
@@ -263,13 +267,13 @@ func (r *resumer) ask(ctx context.Context, body []byte, left, have int64, begun 
 }
 
 // unfitAnswer says why an answer cannot be the rest of another.
-func unfitAnswer(b *answer, goesOn bool) string {
+func unfitAnswer(b *answer, begun bool) string {
 	switch {
 	case b.head.StatusCode != http.StatusOK:
 		return fmt.Sprintf("another worker answered with status %d", b.head.StatusCode)
 	case b.framing != openai.SSE:
 		return "another worker does not answer with a stream"
-	case goesOn && header(b.head, headerContinues) == "":
+	case begun && header(b.head, headerContinues) == "":
 		return "another worker does not say that its engine goes on with answers that others began"
 	}
 	return ""

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/opencocoon/cocoon/openai"
@@ -21,6 +22,7 @@ type splicer struct {
 	text []byte // delivered so far; nil once it is of no use
 	held int64  // bytes of text, taken from memory
 
+	role           bool          // the answer has said who speaks
 	finished, done bool          // the answer has said why it ends, and that it has ended
 	broke          *openai.Error // what came in place of the rest
 
@@ -31,7 +33,9 @@ type splicer struct {
 	told   int64  // tokens, as the engine counts them
 	owed   string // white space that was delivered, and will come again
 
-	astray bool // it is not the rest of the answer
+	odd    []byte // events that cannot be read: an answer's own, or what was cut off before an error
+	last   bool   // the pieces are what is left at a part's end
+	astray bool   // it is not the rest of the answer
 
 	before func(prompt int64) openai.Usage // what earlier parts used, by how long the prompt of this one is
 }
@@ -48,34 +52,56 @@ func (s *splicer) feed(chunks [][]byte, end bool) []byte {
 		s.split.Feed(chunk, s.piece)
 	}
 	if end {
+		s.last = true
 		s.split.Close(s.piece)
+		if s.last = false; s.done || s.finished {
+			s.pass()
+		}
 	}
 	return s.out
 }
 
 func (s *splicer) piece(p openai.Piece) {
+	var c *openai.Chunk
+	err := error(nil)
+	if p.JSON != nil {
+		c, err = openai.ReadChunk(p.JSON)
+	}
+	raw := bytes.Trim(p.Raw, "\r\n")
+	odd := err != nil || c == nil && !p.Done && !bytes.HasPrefix(raw, []byte(":"))
 	switch {
-	case s.broke != nil:
-	case p.Done:
-		s.done = true
-		s.out = append(s.out, p.Raw...)
-	case p.JSON != nil:
-		s.document(p)
+	case s.broke != nil, len(raw) == 0:
+	case c != nil && c.Failed != nil:
+		s.broke, s.odd = c.Failed, nil
+	case odd && s.last: // it was cut off
+	case odd:
+		s.odd = append(s.odd, p.Raw...)
 	default:
-		s.out = append(s.out, p.Raw...) // comments
+		s.pass()
+		if c != nil {
+			s.chunk(p, c)
+			return
+		}
+		if s.done = s.done || p.Done; p.Done {
+			s.out = openai.AppendDocument(s.out, openai.SSE, []byte("[DONE]"))
+		} else if !s.last {
+			s.out = append(s.out, p.Raw...) // a comment
+		}
 	}
 }
 
-func (s *splicer) document(p openai.Piece) {
-	c, err := openai.ReadChunk(p.JSON)
-	switch {
-	case err != nil:
+// pass lets events go that could not be read, because what follows shows that
+// they are no front of an event that was cut off.
+func (s *splicer) pass() {
+	if len(s.odd) > 0 {
 		s.forget("it holds an event that is none of an answer's")
-		s.out = append(s.out, p.Raw...)
-		return
-	case c.Failed != nil:
-		s.broke = c.Failed
-		return
+		s.out = append(s.out, s.odd...)
+		s.odd = nil
+	}
+}
+
+func (s *splicer) chunk(p openai.Piece, c *openai.Chunk) {
+	switch {
 	case c.Beyond == openai.Reasoning && s.part > 0:
 		// What it thinks now is not what the answer's beginning came from.
 		s.broke, s.astray = openai.BadGateway(openai.CodeBadAnswer, "the worker that went on began with reasoning"), true
@@ -84,17 +110,23 @@ func (s *splicer) document(p openai.Piece) {
 		s.forget("it holds " + c.Beyond)
 	}
 	s.count(c)
+	if s.head.ID == nil {
+		s.head = c.Head()
+	}
+	again := s.role
+	s.role = s.role || c.Role
 	if s.part == 0 {
-		if s.head.ID == nil {
-			s.head = c.Head()
-		}
 		s.keep(c.Text, c.Finish)
+		if s.last {
+			s.out = openai.AppendDocument(s.out, openai.SSE, c.Bytes()) // its end was cut off, and more may come
+			return
+		}
 		s.out = append(s.out, p.Raw...)
 		return
 	}
 	rest := s.settle(c.Text)
 	s.keep(rest, c.Finish)
-	if !c.Rest(rest) {
+	if !c.Rest(rest, !again) {
 		return
 	}
 	c.SetHead(s.head)
@@ -172,7 +204,7 @@ func (s *splicer) wasComplete(failed bool) bool {
 func (s *splicer) next(sent int) {
 	s.owed = string(s.text[sent:])
 	s.part++
-	s.deltas, s.blanks, s.told, s.broke, s.astray = 0, 0, 0, nil, false
+	s.deltas, s.blanks, s.told, s.broke, s.odd, s.astray = 0, 0, 0, nil, nil, false
 	s.split = openai.NewSplitter(openai.SSE, 0)
 }
 

@@ -149,16 +149,18 @@ func (c *Chunk) SetHead(h Head) {
 	}
 }
 
-// Rest replaces the text, and takes the role away. It reports whether the chunk
-// then says anything.
-func (c *Chunk) Rest(text string) bool {
+// Rest replaces the text, and takes the role away unless it is to stay. It
+// reports whether the chunk then says anything.
+func (c *Chunk) Rest(text string, role bool) bool {
 	if c.choice == nil {
 		return true
 	}
 	holder := c.choice
 	if c.delta != nil {
 		holder = c.delta
-		c.delta.Remove("role")
+		if c.Role = c.Role && role; !c.Role {
+			c.delta.Remove("role")
+		}
 	}
 	if text != c.Text {
 		holder.Set(c.text, quote(text))
@@ -167,8 +169,8 @@ func (c *Chunk) Rest(text string) bool {
 		c.choice.Set("delta", c.delta.Bytes())
 	}
 	c.doc.Set("choices", append(append([]byte{'['}, c.choice.Bytes()...), ']'))
-	c.Text, c.Role = text, false
-	return text != "" || c.Finish || c.Usage != nil || c.Beyond != ""
+	c.Text = text
+	return text != "" || c.Role || c.Finish || c.Usage != nil || c.Beyond != ""
 }
 
 // AddUsage adds what was used before. Costs are added where the chunk tells
