@@ -277,13 +277,10 @@ func (p *Proxy) serveHTTP(ctx context.Context) error {
 	return nil
 }
 
-// takesNone is what peers are told while health is not nil; the operator's log says more.
-const takesNone = "proxy's ledger takes no work"
-
 // takesWork says why not, if not.
 func (p *Proxy) takesWork() (why string, ok bool) {
-	if p.health() != nil {
-		return takesNone, false
+	if err := p.health(); err != nil {
+		return p.none(err).Message, false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -183,7 +183,7 @@ func (r *request) admit(q *tl.ClientRunQueryEx) *refusal {
 	case q.MaxTokens < 0:
 		return badRequest("max_tokens is %d, want 0 or more", q.MaxTokens)
 	case account.Available() < int64(q.MaxTokens):
-		return unpaid("client balance is too low: %d tokens available, max_tokens is %d", account.Available(), q.MaxTokens)
+		return p.broke(account.Available(), int64(q.MaxTokens))
 	case uint32(q.MinConfigVersion) > p.terms.Load().Version:
 		return &refusal{wire.CodeError, openai.Unavailable(openai.CodeNoProxy, retrySoon, "active config version is too low: the proxy has %d, the client wants %d", p.terms.Load().Version, uint32(q.MinConfigVersion))}
 	case account.State != ledger.Open:
@@ -219,8 +219,11 @@ func (r *request) take(q *tl.ClientRunQueryEx) *refusal {
 	if err != nil {
 		return badRequest("%v", err)
 	}
-	if p.health() != nil { // those who came before the chain or the ledger forbade it are no exception
-		return stopping(takesNone)
+	if err := p.health(); err != nil { // those who came before the chain or the ledger forbade it are no exception
+		return p.none(err)
+	}
+	if err := p.lends(r.client.account, need); err != nil {
+		return awayed(err)
 	}
 	if why, ok := p.begin(); !ok {
 		return stopping(why)
@@ -235,10 +238,13 @@ func (r *request) take(q *tl.ClientRunQueryEx) *refusal {
 		r.letGoQuery()
 		p.end()
 		var short *ledger.BalanceError
-		if errors.As(err, &short) || errors.Is(err, ledger.ErrClosing) {
+		switch {
+		case errors.As(err, &short):
+			return p.broke(short.Available, short.Need)
+		case errors.Is(err, ledger.ErrClosing):
 			return unpaid("%v", err)
 		}
-		return stopping(takesNone)
+		return p.none(err)
 	}
 	return nil
 }

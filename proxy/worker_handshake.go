@@ -79,8 +79,8 @@ func (w *worker) admit(t *terms) *denied {
 	if w.owner, err = contract.ParseAddress(params.WorkerOwnerAddress); err != nil {
 		return deny(0, "Failed to parse account address")
 	}
-	if _, ok := w.p.takesWork(); !ok {
-		return deny(wire.CodeNotReady, "proxy is not participating in this iteration")
+	if why, ok := w.p.takesWork(); !ok {
+		return notParticipating(why)
 	}
 	w.account, w.text = w.owner.StringRaw(), w.p.text(w.owner)
 	w.extensions = params.Flags&tl.FlagExtensions != 0

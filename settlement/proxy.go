@@ -154,6 +154,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		case <-p.wake:
+		case <-ton.OutageOf(p.cfg.Chain).Back:
+			p.goOn()
 		}
 		select {
 		case <-p.wake: // the coming turn sees to it
@@ -284,7 +286,7 @@ func (p *Proxy) Health() error {
 	g := p.generations[p.current]
 	switch {
 	case g == nil || g.account == nil:
-		return errors.New("settlement: the proxy's contract has not been read yet")
+		return fmt.Errorf("settlement: the proxy's contract: %w", contract.ErrUnread)
 	case g.state == nil:
 		return fmt.Errorf("settlement: the proxy's contract %s is not deployed yet", g.contracts.Proxy.Address)
 	case g.state.State != contract.Normal:
@@ -296,14 +298,14 @@ func (p *Proxy) Health() error {
 // fail remembers an error for [Proxy.Status] and logs it unless the same went
 // wrong in the same way before. mu is held.
 func (p *Proxy) fail(what string, err error) {
-	text := err.Error()
-	if p.failed[what] != text {
+	text, alike := err.Error(), ton.Alike(err)
+	if p.failed[what] != alike {
 		p.log.Warn("settlement: "+what+" failed", "error", text)
 	}
 	if len(p.failed) >= maxFailed {
 		clear(p.failed)
 	}
-	p.failed[what] = text
+	p.failed[what] = alike
 	p.lastError, p.lastErrorAt = what+": "+text, p.cfg.Now()
 }
 

@@ -2,6 +2,7 @@ package stats
 
 import (
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -33,6 +34,19 @@ func CounterMetric(name, help string, value float64) Metric {
 // GaugeMetric is a metric without labels that may fall.
 func GaugeMetric(name, help string, value float64) Metric {
 	return Metric{Name: name, Help: help, Gauge: true, Samples: []Sample{{Value: value}}}
+}
+
+// ChainMetrics are how a node ("client", "proxy", "worker") sees the chain; times
+// in Unix seconds, awaySince 0 while it is there.
+func ChainMetrics(node string, awaySince, registrySeen int64, now time.Time) []Metric {
+	away := 0.0
+	if awaySince != 0 {
+		away = max(1, float64(now.Unix()-awaySince))
+	}
+	return []Metric{
+		GaugeMetric("cocoon_"+node+"_chain_away_seconds", "For how long the chain is away, 0 while it is there.", away),
+		GaugeMetric("cocoon_"+node+"_registry_age_seconds", "Age of the block that the registry was last seen in.", float64(now.Unix()-registrySeen)),
+	}
 }
 
 // NewRegistry returns a registry with the process's own figures and whatever

@@ -44,7 +44,7 @@ func (c *Client) follow() {
 			case <-c.ctx.Done():
 			}
 			if known.id == nil {
-				pause(c.ctx, backoffMin) // the first block is Dial's
+				pause(c.ctx, backoffMin) // whoever asks first looks for the first block
 			}
 			continue
 		}
@@ -65,17 +65,25 @@ func (c *Client) await(known head) error {
 	if err != nil {
 		return err
 	}
-	return c.ask(c.ctx, "wait for a block", func(ctx context.Context, s server) error {
+	quiet := false
+	err = c.ask(c.ctx, "wait for a block", func(ctx context.Context, s server) error {
 		info, err := query[tonapi.MasterchainInfo](ctx, s.link, s.line, request)
 		var refusal tonapi.LSError
 		if errors.As(err, &refusal) && refusal.Code == codeTimeout {
-			return nil // no news
+			quiet = true
+			return nil
 		}
 		if err != nil {
 			return err
 		}
 		return c.adopt(ctx, s, info)
 	})
+	if quiet && c.age(known) > c.cfg.MaxAge/2 {
+		_, err = c.newest(c.ctx) // a chain where nothing happens, or a server that withholds what does
+		return err
+	}
+	c.hear(c.ctx, err)
+	return err
 }
 
 // codeTimeout is a liteserver's answer when the block waited for has not come.

@@ -22,6 +22,8 @@ type Snapshot struct {
 	Root    *contract.Root `json:"root_contract_config"`
 	Engine  Engine         `json:"engine"`
 	Proxies []ProxyStatus  `json:"proxies"`
+	// Chain is how the chain is seen; nil without one.
+	Chain *contract.View `json:"chain,omitempty"`
 	// Settlement is the money, if somebody keeps it.
 	Settlement any `json:"settlement,omitempty"`
 }
@@ -116,7 +118,7 @@ func (w *Worker) Snapshot() Snapshot {
 			Coefficient: w.coefficient, Auto: w.demand != nil, CheckImages: w.cfg.CheckImages, Connections: w.cfg.Connections, KeysKept: w.cfg.KeysKept},
 		Root:    w.cfg.Registry.Root(),
 		Engine:  Engine{URL: redacted(w.engine), Healthy: w.engineErr == nil && w.idle&engineDown == 0},
-		Proxies: []ProxyStatus{}, Settlement: money,
+		Proxies: []ProxyStatus{}, Chain: contract.ViewOf(w.cfg.Registry), Settlement: money,
 	}
 	if w.engineErr != nil {
 		s.Engine.Error = w.engineErr.Error()

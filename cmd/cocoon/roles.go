@@ -38,6 +38,7 @@ func clientSettings(cmd *cobra.Command, c *node.Client) *settings {
 	f.StringSliceVar(&c.ForwardHeaders, "forward-headers", nil, "request `headers` that travel to the engine (default none that tell who asks)")
 	f.StringVar(&c.Encryption, "encryption", "", "encrypt requests field by field on top of TLS: off, auto or v1 (default off; see docs/keys.md)")
 	f.BoolVar(&c.NoAffinity, "no-affinity", false, "do not tell proxies, by a keyed digest, which requests begin alike")
+	f.BoolVar(&c.Resume, "resume", false, "let another worker go on with a stream that breaks, paid anew (default only where a request allows it)")
 	f.Int64Var(&c.MaxBody, "max-body", 0, "largest request in `bytes` (default 15 MiB)")
 	f.Int32Var(&c.MaxTokens, "max-tokens", 0, "tokens to reserve for requests that name no limit (default 10000)")
 	f.Int32Var(&c.MaxCoefficient, "max-coefficient", 0, "highest price, in thousandths, of requests that name none (default 4000)")
