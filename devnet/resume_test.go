@@ -290,7 +290,9 @@ func TestProxyDiesAndItsStreamGoesOn(t *testing.T) {
 		case <-n.request().Ended:
 		default:
 			n.cables["proxy-1 clients"].plug()
-			n.eventually("the client being back", func() bool { return strings.Contains(n.page(n.net.Info().BaseURL+"/../jsonstats"), `"ready_proxies":2`) })
+			n.eventually("the client being back", func() bool {
+				return strings.Contains(n.page(n.net.Info().BaseURL+"/../jsonstats"), `"ready_proxies":2`)
+			})
 			n.cables["proxy-2 clients"].unplug()
 		}
 	}
