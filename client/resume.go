@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -270,6 +271,9 @@ func (r *resumer) ask(ctx context.Context, body []byte, left, have int64, begun 
 func unfitAnswer(b *answer, begun bool) string {
 	switch {
 	case b.head.StatusCode != http.StatusOK:
+		if c, err := openai.ReadChunk(bytes.Join(b.pending.chunks, nil)); b.refusedHere() && err == nil && c.Failed != nil {
+			return c.Failed.Message
+		}
 		return fmt.Sprintf("another worker answered with status %d", b.head.StatusCode)
 	case b.framing != openai.SSE:
 		return "another worker does not answer with a stream"
