@@ -327,7 +327,7 @@ func TestResumeAtEveryByte(t *testing.T) {
 							step = 19
 						}
 						if mode == EncryptionV1 {
-							step = 67 // sealing takes its time
+							step = 211 // sealing takes its time
 						}
 						for n := 1; n < len(whole.raw); n += step {
 							g.set(behind(n, way))
