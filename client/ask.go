@@ -12,7 +12,7 @@ import (
 )
 
 // attempts bounds how many connections one request may go through.
-const attempts = 3
+const attempts = 6
 
 // ask sends a request and returns its answer once that has begun. Until then a
 // lost connection or a proxy that has no room sends the request to another
@@ -21,13 +21,19 @@ const attempts = 3
 func (c *Client) ask(ctx context.Context, rq *request) (a *answer, err error) {
 	c.active.Add(1)
 	c.counts.queries.Inc()
-	defer func() {
-		rq.release()
-		if err != nil {
-			c.counts.failed.Inc()
-			c.active.Add(-1)
-		}
-	}()
+	if a, err = c.reach(ctx, rq); err != nil {
+		rq.origin.release(c)
+		c.counts.failed.Inc()
+		c.active.Add(-1)
+		return nil, err
+	}
+	a.resumable()
+	return a, nil
+}
+
+// reach is ask without the books about requests. The query is gone afterwards.
+func (c *Client) reach(ctx context.Context, rq *request) (a *answer, err error) {
+	defer rq.release()
 	if old := c.tooOld(); old != nil {
 		return nil, old
 	}
@@ -107,7 +113,7 @@ func (c *Client) try(ctx context.Context, rq *request, l *link) (*answer, error)
 		k.abandon()
 		return nil, err
 	}
-	if t.failed != nil { // nothing was passed on yet, so it can be the whole answer
+	if t.failed != nil && (t.head == nil || !rq.goesOn()) { // nothing was passed on yet, so it can be the whole answer
 		k.discard()
 		return nil, c.explain(ctx, rq, l, t)
 	}
@@ -116,7 +122,7 @@ func (c *Client) try(ctx context.Context, rq *request, l *link) (*answer, error)
 		return nil, &failure{as: openai.BadGateway(openai.CodeBadAnswer, "the answer is not of the model '%s' but of '%.200s'", rq.options.Pin, header(t.head, headerModel))}
 	}
 	a := newAnswer(c, rq, k, t)
-	if p := a.pending; p.failed != nil && len(p.chunks) == 0 {
+	if p := a.pending; p.failed != nil && len(p.chunks) == 0 && !rq.goesOn() {
 		return nil, p.failed // it cannot be opened, and the caller has seen nothing of it
 	}
 	return a, nil

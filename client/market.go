@@ -106,6 +106,9 @@ func (l *link) marketOf(ctx context.Context, model string) ProxyMarket {
 		if b, err := ask[tl.CocoonBook](ctx, l, bookLimit, fn); err == nil {
 			p.Tells = true
 			for i := range b.Models {
+				if saneBook(&b.Models[i]); !isName(b.Models[i].Name) {
+					continue
+				}
 				p.Models = append(p.Models, modelMarket(&b.Models[i], l.root))
 			}
 			return p
@@ -144,7 +147,7 @@ func momentOf(x *tl.CocoonBookMoment) Moment {
 func listedMarket(name string, workers []openai.ModelWorker, l *link) ModelMarket {
 	m := ModelMarket{Model: name, Moment: Moment{At: l.c.cfg.Now().Unix(), Workers: int32(len(workers))}, Offers: []MarketOffer{}}
 	for _, w := range workers {
-		m.Running, m.Slots = m.Running+w.RunningRequests, m.Slots+w.MaxRunningRequests
+		m.Running, m.Slots = sum(m.Running, w.RunningRequests), sum(m.Slots, w.MaxRunningRequests)
 		m.Offers = append(m.Offers, MarketOffer{Coefficient: w.Coefficient, Running: w.RunningRequests, Limit: w.MaxRunningRequests})
 	}
 	slices.SortStableFunc(m.Offers, func(a, b MarketOffer) int { return int(a.Coefficient) - int(b.Coefficient) })

@@ -92,7 +92,7 @@ func (l *link) askTypes(ctx context.Context) (map[string][]openai.ModelWorker, e
 	}
 	models := map[string][]openai.ModelWorker{}
 	for _, t := range types.Types {
-		if len(models) == maxModels || len(t.Name) > openai.MaxModelName {
+		if len(models) == maxModels || !isName(t.Name) {
 			continue
 		}
 		for _, w := range t.Workers {
@@ -113,6 +113,7 @@ func (l *link) askBook(ctx context.Context) map[string]*tl.CocoonBookModel {
 	}
 	models := make(map[string]*tl.CocoonBookModel, len(b.Models))
 	for i := range b.Models[:min(len(b.Models), maxModels)] {
+		saneBook(&b.Models[i])
 		models[b.Models[i].Name] = &b.Models[i]
 	}
 	return models
@@ -125,7 +126,7 @@ func (l *link) askTypesLegacy(ctx context.Context) (map[string][]openai.ModelWor
 	}
 	models := map[string][]openai.ModelWorker{}
 	for _, t := range types.Types {
-		if t.ActiveWorkers > 0 && len(models) < maxModels && len(t.Name) <= openai.MaxModelName {
+		if t.ActiveWorkers > 0 && len(models) < maxModels && isName(t.Name) {
 			models[t.Name] = []openai.ModelWorker{{Coefficient: t.CoefficientMin}}
 		}
 	}

@@ -53,9 +53,11 @@ func (k *call) reserve(rq *request) *failure {
 			return unaffordable(err)
 		}
 	}
+	estimate := k.price.most(size, limit)
+	k.worth = k.price.perToken.Times(estimate)
 	k.spend, err = l.c.cfg.Tally.Reserve(ledger.Spending{
 		Account: l.account.name, Key: rq.key, Price: k.price.perToken,
-		Estimate: k.price.most(size, limit), Most: ledger.Most(rq.options.MaxTokens, rq.options.Answers(), len(rq.query), k.price.coefficient, k.price.multipliers), Until: rq.deadline.Add(graceAfter),
+		Estimate: estimate, Before: rq.before, Most: ledger.Most(rq.options.MaxTokens, rq.options.Answers(), len(rq.query), k.price.coefficient, k.price.multipliers), Until: rq.deadline.Add(graceAfter),
 	})
 	var limited *ledger.LimitError
 	switch {
@@ -99,6 +101,14 @@ func (k *call) settle(p *part) *coin.Nano {
 	k.spend.End(used)
 	cost := k.price.perToken.Times(used)
 	return &cost
+}
+
+// settleLate is settle for the end of a call that nobody waits for any more.
+func (k *call) settleLate(p *part) {
+	cost := k.settle(p)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.cost = cost
 }
 
 func (k *call) answering() bool {

@@ -41,6 +41,9 @@ type Client struct {
 	// NoAffinity stops telling proxies, by a keyed digest, which requests begin
 	// alike.
 	NoAffinity bool `json:"no_affinity,omitempty"`
+	// Resume lets another worker go on with a stream that breaks, where the
+	// request does not say itself; the rest is paid anew.
+	Resume bool `json:"resume,omitempty"`
 	// MaxBody is the largest request in bytes; 0 means 15 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 	// MaxTokens is reserved for requests that name no limit; 0 means 10000.
@@ -122,7 +125,7 @@ func (s *Client) Run(ctx context.Context, env Env) error {
 	cfg := client.Config{
 		Listen: s.Listen, Registry: b.registry, Connections: s.ProxyConnections, RATLS: b.tls, Via: s.Via, CheckImages: !s.AnyProxyImage,
 		RootAddress: s.RootAddress,
-		APIKeys:     keys, AllowOrigins: s.AllowOrigins, ForwardHeaders: s.ForwardHeaders, ControlToken: b.token, Encryption: s.Encryption, NoAffinity: s.NoAffinity,
+		APIKeys:     keys, AllowOrigins: s.AllowOrigins, ForwardHeaders: s.ForwardHeaders, ControlToken: b.token, Encryption: s.Encryption, NoAffinity: s.NoAffinity, Resume: s.Resume,
 		MaxBody: s.MaxBody, MaxTokens: s.MaxTokens, MaxCoefficient: s.MaxCoefficient, Timeout: time.Duration(s.Timeout), Now: env.Now, Log: env.Log,
 	}
 	if s.Data == "" {

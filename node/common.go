@@ -129,6 +129,9 @@ func (c *Common) identify(ctx context.Context, env Env, b *base, guest bool, ima
 	if err != nil {
 		return err
 	}
+	if policy.Proven, err = attest.OpenProven(c.ProvenMachinesFile, env.log()); err != nil {
+		return fmt.Errorf("proven_machines_file: %w", err)
+	}
 	if b.done, err = c.judgeGPUs(policy); err != nil {
 		return err
 	}

@@ -77,6 +77,7 @@ func (s *Keys) Run(ctx context.Context, env Env) error {
 	defer release()
 	// Whoever proves what it is may ask; the key manager looks at the image itself,
 	// at each question.
+	s.keepProven(s.Data)
 	b, err := s.base(ctx, env, true, nil, ring)
 	if err != nil {
 		return err

@@ -41,7 +41,7 @@ type Proxy struct {
 	// QueueWait is how long they wait; 0 means 10 s.
 	QueueWait Duration `json:"queue_wait,omitempty"`
 	// HedgeShare is how many second workers may be asked per request, on
-	// average, where the first answer is late; 0 is none.
+	// average, as soon as the first answer is late; 0 is none. What is overdue is given on in any case.
 	HedgeShare float64 `json:"hedge_share,omitempty"`
 	// ClientRequests and ClientTokens are what a client may have in a minute,
 	// ClientConcurrent how many requests at a time; 0 is no limit.
@@ -104,6 +104,7 @@ func (s *Proxy) Run(ctx context.Context, env Env) error {
 		defer release()
 		ring = held
 	}
+	s.keepProven(s.Data)
 	b, err := s.base(ctx, env, true, images, ring)
 	if err != nil {
 		return err

@@ -120,6 +120,7 @@ func (s *Worker) Run(ctx context.Context, env Env) error {
 		defer release()
 		ring = held
 	}
+	s.keepProven(s.Data)
 	b, err := s.base(ctx, env, true, images, ring)
 	if err != nil {
 		return err

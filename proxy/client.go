@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +36,11 @@ type client struct {
 
 	ready    atomic.Bool
 	features atomic.Uint32
+	held     atomic.Int64 // bytes of its questions without a first answer
+
+	// telling is held from reading the account until that is queued to be sent, so
+	// that what the client is told never goes back.
+	telling sync.Mutex
 }
 
 type clientStage int
@@ -174,6 +180,8 @@ func (c *client) ask(q *wire.Query, fn tl.Object) {
 		}
 		q.Answer(c.p.tells(fn))
 	default:
+		c.telling.Lock()
+		defer c.telling.Unlock()
 		s, err := c.p.book.ClientStatus(c.account)
 		if err != nil {
 			c.p.log.Error("payment status", "client", c.text, "error", err)

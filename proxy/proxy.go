@@ -81,7 +81,7 @@ type Config struct {
 	// and how reliable they were. Empty forgets it.
 	MemoryFile string
 	// HedgeShare is how many second workers may be asked per request, on
-	// average, where the first answer is late; 0 is none.
+	// average, as soon as the first answer is late; 0 is none. What is overdue is given on in any case.
 	HedgeShare float64
 	// DrainLimit is how long running requests may go on when the proxy stops,
 	// changes its contract or lets a worker go; 0 is 30 s.

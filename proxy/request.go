@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	maxAttempts = 3         // workers that one request is given to at most
+	maxAttempts = 6         // workers that one request is given to at most
+	newcomers   = 2         // the first of them may be such of whom nothing is known
 	maxTimeout  = time.Hour // of a request
 	// workerShare of the remaining time goes to the worker, so that its verdict comes before ours.
 	workerShare = 0.95
@@ -50,11 +51,11 @@ type request struct {
 	state    state
 	query    []byte    // until the first answer
 	private  tl.Int256 // of the key that it is encrypted for, as long as query
-	most     int64     // what it can cost, 0 if nothing bounds it
+	bound    bound     // of what it can cost
 	hold     *ledger.Hold
-	timer    *time.Timer // the whole
-	patience *time.Timer // the queue
-	waiter   *market.Waiter
+	timer    *time.Timer     // the whole
+	patience *time.Timer     // the queue
+	waiter   *market.Waiter  // in the queue, for a worker or for a second one
 	verdict  market.Decision // why it waits
 	position int             // the client was told
 
@@ -63,9 +64,12 @@ type request struct {
 	hedge   *time.Timer
 	tried   []*market.Offer
 	failure *refusal // of the last worker
+	doubted *attempt // that called the request wrong, until another has served it
+	wrong   *refusal // its words
 	given   bool     // to any worker: then payments follow
 
 	firstAt  time.Time
+	lastAt   time.Time // something of the answer came
 	status   int32
 	framing  openai.Framing
 	tail     [2]byte // last bytes of the body
@@ -87,7 +91,9 @@ type attempt struct {
 	offer    *market.Offer
 	decision market.Decision // why this offer
 	sentAt   time.Time
-	price    int64 // coefficient that the worker was sent
+	price    int64         // coefficient that the worker was sent
+	limit    time.Duration // that the worker was given
+	overdue  time.Time     // when another is asked; zero is never
 }
 
 type state int
@@ -109,7 +115,7 @@ type later struct {
 
 func (l *later) do(p *Proxy) {
 	if l.dropped != nil {
-		l.dropped.Ref.(*request).abort(queueFull())
+		l.dropped.Ref.(*request).displaced(l.dropped)
 	}
 	if l.match != "" {
 		l.grants = append(l.grants, p.market.Match(l.match)...)
@@ -222,14 +228,14 @@ func (r *request) take(q *tl.ClientRunQueryEx) *refusal {
 	if why, ok := p.begin(); !ok {
 		return stopping(why)
 	}
-	if p.held.Add(int64(len(r.query))) > p.cfg.MaxHeld {
-		p.held.Add(-int64(len(r.query)))
+	if !r.holdQuery() {
+		r.letGoQuery()
 		p.end()
 		return queueFull()
 	}
-	r.most = most(q, p.terms.Load())
+	r.bound = boundOf(q)
 	if r.hold, err = p.book.Reserve(r.client.account, need); err != nil {
-		p.held.Add(-int64(len(r.query)))
+		r.letGoQuery()
 		p.end()
 		var short *ledger.BalanceError
 		switch {
@@ -241,4 +247,20 @@ func (r *request) take(q *tl.ClientRunQueryEx) *refusal {
 		return p.none(err)
 	}
 	return nil
+}
+
+// largestShare of the bytes that may be held are one connection's, once half of them are taken:
+// nobody shall crowd out the others with large questions.
+const largestShare = 8
+
+// holdQuery counts the question, and says whether there is room for it.
+func (r *request) holdQuery() bool {
+	n, limit := int64(len(r.query)), r.p.cfg.MaxHeld
+	all, own := r.p.held.Add(n), r.client.held.Add(n)
+	return all <= limit && (all <= limit/2 || own == n || own <= limit/largestShare)
+}
+
+func (r *request) letGoQuery() {
+	r.p.held.Add(-int64(len(r.query)))
+	r.client.held.Add(-int64(len(r.query)))
 }

@@ -51,6 +51,10 @@ type worker struct {
 	ready    atomic.Bool
 	features atomic.Uint32
 
+	// telling is held from reading the account until that is queued to be sent: deployed workers
+	// leave when what they are told goes back. The ledger's and the connection's locks are taken under it.
+	telling sync.Mutex
+
 	mu        sync.Mutex // guards the two below
 	price     uint32
 	retireWhy error // set once it takes no more requests
@@ -244,6 +248,8 @@ func (w *worker) status(q *wire.Query) {
 		q.Fail(wire.CodeProtocol, "worker request from non-ready connection")
 		return
 	}
+	w.telling.Lock()
+	defer w.telling.Unlock()
 	s, err := w.owed()
 	if err != nil {
 		w.p.log.Error("payment status", "worker", w.text, "error", err)

@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -74,6 +75,9 @@ func (s snapshotCollector) Collect(out chan<- prometheus.Metric) {
 		}
 		desc := prometheus.NewDesc(m.Name, m.Help, m.Labels, nil)
 		for _, sample := range m.Samples {
+			for i, label := range sample.Labels { // others' words: one bad name must not take all metrics along
+				sample.Labels[i] = strings.ToValidUTF8(label, "?")
+			}
 			metric, err := prometheus.NewConstMetric(desc, kind, sample.Value, sample.Labels...)
 			if err != nil { // a label count that does not fit: show it where the operator looks
 				metric = prometheus.NewInvalidMetric(desc, err)

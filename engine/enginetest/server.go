@@ -8,6 +8,7 @@
 package enginetest
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -58,6 +59,7 @@ type Server struct {
 	mu       sync.Mutex // guards what follows
 	script   Script
 	model    string
+	owner    string
 	down     bool
 	total    int
 	requests []*Request
@@ -119,6 +121,13 @@ func (s *Server) SetModel(name string) {
 	s.model = name
 }
 
+// SetOwner changes who owns the models, by which kinds of engines are told apart.
+func (s *Server) SetOwner(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owner = name
+}
+
 // SetDown makes /v1/models answer 503, as an engine does while it loads.
 func (s *Server) SetDown(down bool) {
 	s.mu.Lock()
@@ -165,14 +174,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) models(w http.ResponseWriter) {
 	s.mu.Lock()
-	model, down := s.model, s.down
+	model, owner, down := s.model, cmp.Or(s.owner, "enginetest"), s.down
 	s.mu.Unlock()
 	if down {
 		http.Error(w, "loading", http.StatusServiceUnavailable)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	fmt.Fprintf(w, `{"object":"list","data":[{"id":%q,"object":"model","owned_by":"enginetest"}]}`, model)
+	fmt.Fprintf(w, `{"object":"list","data":[{"id":%q,"object":"model","owned_by":%q}]}`, model, owner)
 }
 
 func (s *Server) generate(w http.ResponseWriter, r *http.Request) {
