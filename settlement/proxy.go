@@ -117,6 +117,7 @@ type generation struct {
 	account *ton.Account // of the proxy's contract; nil before the first reading
 	state   *contract.ProxyState
 	told    bool // the ledger knows everything up to account
+	behind  bool // the chain was away, and has not been read since
 	clients map[string]secret
 	absent  map[string]time.Time // wallets that had no contract, and when
 	nonces  map[string][]uint64  // by wallet: the latest it has said
@@ -204,7 +205,8 @@ func (p *Proxy) turn(ctx context.Context) {
 
 // ready is a copy of the current generation as it is known, nil before its
 // contract has been read. Nothing is promised and nothing sent before the
-// chain's whole word has been heard: it may say that this ledger is an old copy.
+// chain's whole word has been heard: it may say that this ledger is an old copy, or
+// that what is due has happened.
 func (p *Proxy) ready() (current *generation, ready bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -214,7 +216,7 @@ func (p *Proxy) ready() (current *generation, ready bool) {
 	}
 	ready = true
 	for _, old := range p.generations {
-		ready = ready && old.told
+		ready = ready && old.told && !old.behind
 	}
 	again := *g
 	return &again, ready

@@ -48,7 +48,7 @@ type Client struct {
 	params    params
 	heard     time.Time     // when the newest block was last learned, at first the start
 	away      error         // why the newest look failed, nil if it did not
-	back      chan struct{} // closed when away becomes nil; another each time that it is set
+	turned    chan struct{} // closed and replaced when the chain goes away and when it is back
 }
 
 // Dial connects to a network's liteservers and returns when the first has
@@ -78,7 +78,7 @@ func Open(cfg Config) (*Client, error) {
 	}
 	c := &Client{cfg: cfg, want: make(chan struct{}, 1), moved: make(chan struct{}), news: make(chan struct{})}
 	c.trusted.id, c.heard = cfg.Network.Init, cfg.Now()
-	c.back = make(chan struct{})
+	c.turned = make(chan struct{})
 	c.away = &UnreachableError{Doing: "look for the newest block", Last: errUnheard}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	limit := rate.NewLimiter(rate.Inf, 0)

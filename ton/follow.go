@@ -31,20 +31,18 @@ func (c *Client) Changed(after Block) <-chan struct{} {
 // whoever waits: nobody's waiting shall make it grow.
 const patience = 900 * time.Millisecond
 
-// follow looks for new blocks while somebody waits for one.
+// follow looks for new blocks while somebody waits for one, and for the chain
+// while it is away: those who wait for its return do not ask.
 func (c *Client) follow() {
 	failures := 0
 	for c.ctx.Err() == nil {
 		c.mu.Lock()
-		wanted, known := c.wanted, c.head
+		wanted, known, away := c.wanted, c.head, c.away != nil
 		c.mu.Unlock()
-		if !wanted || known.id == nil {
+		if !wanted && !away {
 			select {
 			case <-c.want:
 			case <-c.ctx.Done():
-			}
-			if known.id == nil {
-				pause(c.ctx, backoffMin) // whoever asks first looks for the first block
 			}
 			continue
 		}
@@ -61,6 +59,10 @@ func (c *Client) follow() {
 
 // await asks one server for the block after the known one.
 func (c *Client) await(known head) error {
+	if known.id == nil {
+		_, err := c.newest(c.ctx)
+		return err
+	}
 	request, err := after(known.id.SeqNo+1, patience, tonapi.GetMasterchainInf{})
 	if err != nil {
 		return err

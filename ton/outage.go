@@ -13,8 +13,9 @@ type Outage struct {
 	Since time.Time
 	// Why is the newest failure, [ErrUnreachable] or [ErrStale].
 	Why error
-	// Back is closed when the chain is there again; nil while it is.
-	Back <-chan struct{}
+	// Back is closed when the chain is there again, nil while it is; Gone when it
+	// goes away, nil while it is away or where nobody tells.
+	Back, Gone <-chan struct{}
 }
 
 // Away says whether the chain is away.
@@ -35,9 +36,9 @@ func (c *Client) Outage() Outage {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.away == nil {
-		return Outage{}
+		return Outage{Gone: c.turned}
 	}
-	return Outage{Since: c.heard, Why: c.away, Back: c.back}
+	return Outage{Since: c.heard, Why: c.away, Back: c.turned}
 }
 
 var errUnheard = errors.New("nothing was heard yet")
@@ -54,11 +55,13 @@ func (c *Client) hear(ctx context.Context, err error) {
 	if errors.As(err, &stale) && c.head.id != nil && c.age(c.head) <= c.cfg.MaxAge {
 		return // a server is behind what another has shown a moment ago
 	}
-	switch {
-	case err == nil && c.away != nil:
-		close(c.back)
-	case err != nil && c.away == nil:
-		c.back = make(chan struct{})
+	if (err == nil) != (c.away == nil) {
+		close(c.turned)
+		c.turned = make(chan struct{})
+		select {
+		case c.want <- struct{}{}: // follow sees to the return
+		default:
+		}
 	}
 	if c.away = err; err == nil {
 		c.heard = c.cfg.Now()

@@ -34,14 +34,15 @@ func TestOutage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c, cables, client := pair(t)
-			if o := ton.OutageOf(client); o.Away() {
-				t.Fatalf("away at once: %v", o.Why)
+			there := ton.OutageOf(client)
+			if there.Away() {
+				t.Fatalf("away at once: %v", there.Why)
 			}
 			before, last := time.Now(), client.Changed(ton.Block{Seqno: 1 << 30})
 			for _, down := range cables {
 				strike(down)
 			}
-			until(t, "an outage", func() bool { return ton.OutageOf(client).Away() })
+			<-there.Gone
 			o := ton.OutageOf(client)
 			if !errors.Is(o.Why, ton.ErrUnreachable) || o.Since.Before(before.Add(-time.Second)) || o.Since.After(time.Now()) {
 				t.Errorf("away since %v because %v, want since about %v", o.Since, o.Why, before)
@@ -53,9 +54,12 @@ func TestOutage(t *testing.T) {
 			for _, down := range cables {
 				down.set(false, false)
 			}
+			<-o.Back // though nobody asks
+			if ton.OutageOf(client).Away() {
+				t.Error("it is back, and still away")
+			}
 			fund(t, c, stranger(1), "1")
 			<-last
-			until(t, "the return", func() bool { return !ton.OutageOf(client).Away() })
 		})
 	}
 }

@@ -204,6 +204,7 @@ func (w *watch) wait(ctx context.Context) {
 	defer idle.Stop()
 	select {
 	case <-w.Chain.Changed(w.at):
+	case <-OutageOf(w.Chain).Gone: // which is found out at once, and told
 	case <-idle.C:
 	case <-ctx.Done():
 	}
