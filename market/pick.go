@@ -36,6 +36,8 @@ type Want struct {
 	Context int
 	// Needs is what the worker must be able to do.
 	Needs Capability
+	// Region is where the caller is; empty is unknown. It counts only for workers without a measured round trip.
+	Region string
 	Wishes
 }
 
@@ -259,6 +261,7 @@ func (m *Market) find(p *pool, q *query, d *Decision, now time.Time) *Offer {
 
 // byScore finds one of the best.
 func (m *Market) byScore(p *pool, q *query, d *Decision) *Offer {
+	q.preferSaid()
 	at := q.best()
 	if at < 0 {
 		return nil
@@ -289,7 +292,7 @@ func (m *Market) sized(p *pool, q *query, best *Offer, d *Decision) *Offer {
 	q.limit = best.score[q.by] * looksAt
 	lowest, n := 0.0, 0
 	look := func(o *Offer) {
-		offers[n], marks[n] = o, o.exactly(j, o == familiarOne)
+		offers[n], marks[n] = o, o.exactly(j, o == familiarOne, q.w.Region)
 		if n == 0 || marks[n] < lowest {
 			lowest = marks[n]
 		}
