@@ -79,6 +79,9 @@ type Decision struct {
 	Failures       int
 	Lost           float64
 	Score          float64
+	// Context is how many tokens the chosen offer says it takes, RTT the measured round trip to it; 0 when unknown.
+	Context int
+	RTT     time.Duration
 	// First is how long the first answer is foreseen to take; 0 when nobody knows. Slowness is the
 	// time for the usual request over what it usually takes.
 	First    time.Duration
@@ -135,6 +138,12 @@ func (d *Decision) chosen() string {
 	fmt.Fprintf(&b, "chose the %s %.4g: price %d, %d of %d running, %d failures in a row", d.Why, d.Score, d.Coefficient, d.Running, d.Limit, d.Failures)
 	if d.Lost > 0 {
 		fmt.Fprintf(&b, ", %.1f %% lost", 100*d.Lost)
+	}
+	if d.Context > 0 {
+		fmt.Fprintf(&b, ", takes %d tokens", d.Context)
+	}
+	if d.RTT > 0 {
+		fmt.Fprintf(&b, ", round trip %s", d.RTT.Round(10*time.Microsecond))
 	}
 	if d.First > 0 {
 		fmt.Fprintf(&b, ", first answer foreseen in %s, %.2f times the usual", d.First.Round(time.Millisecond), d.Slowness)
@@ -224,6 +233,7 @@ func (m *Market) choose(w *Want, now time.Time) (*Offer, Decision) {
 // about notes what is known of the chosen offer.
 func (d *Decision) about(o *Offer) {
 	d.Coefficient, d.Running, d.Limit, d.Failures, d.Lost = o.Coefficient, o.running, o.Limit, o.failures, o.lost
+	d.Context, d.RTT = o.Context, o.rtt
 	if o.free() {
 		d.Score = float64(o.score[d.By])
 	}
