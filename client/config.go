@@ -89,6 +89,9 @@ type Config struct {
 	// alike, so that the worker that knows the beginning cannot be found again.
 	NoAffinity bool
 
+	// Region is where callers are who do not say it, such as eu-west. Proxies are told.
+	Region string
+
 	// MaxBody bounds a request body in bytes. Default 15 MiB, maximum
 	// 16 MiB − 64 KiB: a request is one frame.
 	MaxBody int64

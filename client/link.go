@@ -43,6 +43,7 @@ type link struct {
 	account    *account
 	canCancel  bool
 	market     bool // it knows wishes and tells of its market
+	facts      bool // and what requests take and workers can do
 	upSince    time.Time
 
 	table   table     // models it serves

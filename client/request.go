@@ -41,6 +41,8 @@ type request struct {
 	path     string
 	options  openai.Options
 	wishes   tl.CocoonWishes
+	needs    openai.Facts
+	prompt   int64             // tokens of the question, by estimate
 	begins   [sha256.Size]byte // hash of the conversation's beginning, if familiar
 	familiar bool
 	query    []byte // boxed http.request; nil once an answer has begun
@@ -64,6 +66,7 @@ func (c *Client) newRequest(path string, h http.Header, body []byte) (*request, 
 	if err != nil {
 		return nil, err
 	}
+	asked := forward
 	if !options.HasMaxTokens {
 		options.MaxTokens = int64(c.cfg.MaxTokens)
 		if c.cfg.Tally.Limits() != (ledger.Limits{}) {
@@ -85,6 +88,7 @@ func (c *Client) newRequest(path string, h http.Header, body []byte) (*request, 
 	if !c.cfg.NoAffinity && !options.Encrypted {
 		rq.begins, rq.familiar = beginning(path, rq.model(), forward)
 	}
+	rq.readNeeds(path, asked)
 	if forward, err = rq.seal(mode, h, forward); err != nil {
 		return nil, err
 	}
@@ -169,6 +173,9 @@ func (rq *request) message(l *link, id tl.Int256, left time.Duration) tl.Object 
 	if l.version >= versionKeys { // older parsers take the key for garbage behind the message
 		q.Flags |= 2
 		q.PublicKey = rq.options.ReceiverPublicKey
+	}
+	if l.facts && rq.needs != (openai.Facts{}) {
+		return &tl.CocoonRunNeeding{Needs: factsMessage(rq.needs), Query: *rq.wished(q, l)}
 	}
 	if l.market && (rq.wishful() || rq.familiar || rq.options.Explain) {
 		return rq.wished(q, l)

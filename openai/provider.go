@@ -30,6 +30,8 @@ type Provider struct {
 	MaxLatency time.Duration
 	// NoFallbacks is the opposite of allow_fallbacks, which is true if absent.
 	NoFallbacks bool
+	// Region is where the caller is, such as eu-west; empty if he does not say.
+	Region string
 }
 
 // Limits of what a "provider" object names.
@@ -58,6 +60,7 @@ var providerMembers = []struct {
 		p.NoFallbacks = !allow
 		return err
 	}},
+	{"region", (*Provider).readRegion},
 }
 
 func (o *Options) readProvider(v value) *Error {
@@ -95,7 +98,7 @@ func unknownMember(v value, doc *Object) *Error {
 		}
 		if !found {
 			name = name[:min(len(name), 64)]
-			return BadRequest(v.name+"."+name, CodeInvalidValue, "unknown parameter: '%s.%s'; there are order, only, ignore, sort, max_price, preferred_max_latency and allow_fallbacks", v.name, name)
+			return BadRequest(v.name+"."+name, CodeInvalidValue, "unknown parameter: '%s.%s'; there are order, only, ignore, sort, max_price, preferred_max_latency, allow_fallbacks and region", v.name, name)
 		}
 	}
 	return v.wrong("a JSON object")
@@ -115,6 +118,13 @@ func (v value) names() ([]string, *Error) {
 		}
 	}
 	return list, nil
+}
+
+func (p *Provider) readRegion(v value) (err *Error) {
+	if p.Region, err = v.string(MaxRegion); err == nil && !IsRegion(p.Region) {
+		err = v.outside("small letters, digits and hyphens, such as eu-west")
+	}
+	return err
 }
 
 func (p *Provider) readSort(v value) (err *Error) {

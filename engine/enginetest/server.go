@@ -59,6 +59,7 @@ type Server struct {
 	script   Script
 	model    string
 	down     bool
+	context  int
 	total    int
 	requests []*Request
 }
@@ -119,6 +120,13 @@ func (s *Server) SetModel(name string) {
 	s.model = name
 }
 
+// SetContext makes /v1/models tell a context length in tokens, as vLLM does; 0 is none.
+func (s *Server) SetContext(tokens int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.context = tokens
+}
+
 // SetDown makes /v1/models answer 503, as an engine does while it loads.
 func (s *Server) SetDown(down bool) {
 	s.mu.Lock()
@@ -165,14 +173,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) models(w http.ResponseWriter) {
 	s.mu.Lock()
-	model, down := s.model, s.down
+	model, down, facts := s.model, s.down, ""
+	if s.context > 0 {
+		facts = fmt.Sprintf(`,"max_model_len":%d`, s.context)
+	}
 	s.mu.Unlock()
 	if down {
 		http.Error(w, "loading", http.StatusServiceUnavailable)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	fmt.Fprintf(w, `{"object":"list","data":[{"id":%q,"object":"model","owned_by":"enginetest"}]}`, model)
+	fmt.Fprintf(w, `{"object":"list","data":[{"id":%q,"object":"model","owned_by":"enginetest"%s}]}`, model, facts)
 }
 
 func (s *Server) generate(w http.ResponseWriter, r *http.Request) {
