@@ -89,9 +89,9 @@ func TestNeedsRefused(t *testing.T) {
 			status  int32
 			text    string
 		}{
-			{40_000, 0, 503, "no worker of this model takes 40,000 tokens; the longest is 32,768"},
-			{10, openai.Audio, 503, "no worker of this model does what the request takes (audio); they do tools, vision"},
-			{20_000, openai.Vision, 503, "no worker of this model that takes 20,000 tokens does what the request takes (vision)"},
+			{40_000, 0, 400, "no worker of this model takes 40,000 tokens; the longest is 32,768"},
+			{10, openai.Audio, 400, "no worker of this model does what the request takes (audio); they do tools, vision"},
+			{20_000, openai.Vision, 400, "no worker of this model that takes 20,000 tokens does what the request takes (vision)"},
 			{-1, 0, 400, "a context of -1 tokens"},
 			{openai.MaxContext + 1, 0, 400, "want 0 to"},
 		} {
