@@ -88,8 +88,6 @@ type survey struct {
 	barred  int   // that the caller shuts out
 	unknown bool  // proxies that carry no such request
 	longest int   // context
-	rate    int32
-	tokens  float64 // usual answer, 0 unknown
 	wait    float64
 }
 
