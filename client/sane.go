@@ -2,6 +2,7 @@ package client
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -70,6 +71,32 @@ func saneBook(m *tl.CocoonBookModel) {
 			*n = max(*n, 0)
 		}
 	}
+}
+
+// saneEntry is saneBook, and leaves a fact for each offer.
+func saneEntry(x *entry) {
+	saneBook(&x.CocoonBookModel)
+	f := &x.facts
+	all := tl.CocoonFacts{Context: f.Context, Capabilities: f.Capabilities}
+	saneFacts(&all)
+	f.Context, f.Capabilities = all.Context, all.Capabilities
+	f.Regions = slices.DeleteFunc(f.Regions[:min(len(f.Regions), maxRegions)], func(r string) bool { return r == "" || !openai.IsRegion(r) })
+	f.Offers = f.Offers[:min(len(f.Offers), len(x.Offers))]
+	for i := range f.Offers {
+		saneFacts(&f.Offers[i])
+	}
+	f.Offers = append(f.Offers, make([]tl.CocoonFacts, len(x.Offers)-len(f.Offers))...)
+}
+
+// maxRegions bounds what is shown of a model.
+const maxRegions = 32
+
+func saneFacts(f *tl.CocoonFacts) {
+	known := openai.Facts{Context: int(f.Context), Can: openai.Abilities(f.Capabilities), Region: f.Region}
+	if known.Check() != nil || known.Can&openai.Told == 0 && known.Can != 0 {
+		*f = tl.CocoonFacts{}
+	}
+	f.Capabilities &= int32(openai.AllAbilities)
 }
 
 func saneMoment(x *tl.CocoonBookMoment) {

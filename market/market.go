@@ -24,7 +24,9 @@
 // one that slows down as it fills. Failures in a row double the score; at three the offer is set
 // aside for a growing while, then tried with one request at a time. Chance decides
 // among all that are within a twentieth of the best, so that equals share the work.
-// A worker that served the same [Want.Affinity] before has a lead as large as what it
+// Until a worker has answered, its measured round trip counts, and without one its
+// region. Who says that it can do what is needed ([Claims]) comes before those that say
+// nothing, unless it is much worse. A worker that served the same [Want.Affinity] before has a lead as large as what it
 // need not read again. One request in fifty goes to whoever has waited longest for
 // work, if it is not much dearer than usual: what nobody tries nobody knows.
 // Callers may rank by price or time alone, and name workers ([Wishes]).
@@ -124,6 +126,8 @@ type Terms struct {
 	Context int
 	// Has is what it can do; 0 is unknown, and does for all.
 	Has Capability
+	// Region is where it says it is, such as eu-west; empty is unknown.
+	Region string
 	// Enabled says whether it takes requests from the start.
 	Enabled bool
 	// Ref is whatever the caller wants to find again.
@@ -146,7 +150,8 @@ type Offer struct {
 	idle     *list.Element
 	lastAt   time.Time // it got work
 	servedAt time.Time
-	rest     int // place among those that rest, from 1; 0 is none
+	rest     int           // place among those that rest, from 1; 0 is none
+	rtt      time.Duration // measured; 0 unknown
 	health
 	gone bool
 }
@@ -163,6 +168,7 @@ type pool struct {
 	pace    pace
 	paid    float64       // smoothed coefficient that requests were served for
 	service time.Duration // smoothed time of a whole request
+	rtt     time.Duration // smoothed round trip to its workers
 
 	failing int   // offers with too many failures in a row
 	resting rests // those of them that rest

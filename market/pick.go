@@ -38,6 +38,8 @@ type Want struct {
 	Context int
 	// Needs is what the worker must be able to do.
 	Needs Capability
+	// Region is where the caller is; empty is unknown. It counts only for workers without a measured round trip.
+	Region string
 	Wishes
 }
 
@@ -79,6 +81,9 @@ type Decision struct {
 	Failures       int
 	Lost           float64
 	Score          float64
+	// Context is how many tokens the chosen offer says it takes, RTT the measured round trip to it; 0 when unknown.
+	Context int
+	RTT     time.Duration
 	// First is how long the first answer is foreseen to take; 0 when nobody knows. Slowness is the
 	// time for the usual request over what it usually takes.
 	First    time.Duration
@@ -135,6 +140,12 @@ func (d *Decision) chosen() string {
 	fmt.Fprintf(&b, "chose the %s %.4g: price %d, %d of %d running, %d failures in a row", d.Why, d.Score, d.Coefficient, d.Running, d.Limit, d.Failures)
 	if d.Lost > 0 {
 		fmt.Fprintf(&b, ", %.1f %% lost", 100*d.Lost)
+	}
+	if d.Context > 0 {
+		fmt.Fprintf(&b, ", takes %d tokens", d.Context)
+	}
+	if d.RTT > 0 {
+		fmt.Fprintf(&b, ", round trip %s", d.RTT.Round(10*time.Microsecond))
 	}
 	if d.First > 0 {
 		fmt.Fprintf(&b, ", first answer foreseen in %s, %.2f times the usual", d.First.Round(time.Millisecond), d.Slowness)
@@ -229,6 +240,7 @@ func (m *Market) choose(w *Want, now time.Time) (*Offer, Decision) {
 // about notes what is known of the chosen offer.
 func (d *Decision) about(o *Offer) {
 	d.Coefficient, d.Running, d.Limit, d.Failures, d.Lost = o.Coefficient, o.running, o.Limit, o.failures, o.lost
+	d.Context, d.RTT = o.Context, o.rtt
 	if o.free() {
 		d.Score = float64(o.score[d.By])
 	}
@@ -266,6 +278,7 @@ func (m *Market) find(p *pool, q *query, d *Decision, now time.Time) *Offer {
 
 // byScore finds one of the best.
 func (m *Market) byScore(p *pool, q *query, d *Decision) *Offer {
+	q.preferSaid()
 	at := q.best()
 	if at < 0 {
 		return nil
@@ -296,7 +309,7 @@ func (m *Market) sized(p *pool, q *query, best *Offer, d *Decision) *Offer {
 	q.limit = best.score[q.by] * looksAt
 	lowest, n := 0.0, 0
 	look := func(o *Offer) {
-		offers[n], marks[n] = o, o.exactly(j, o == familiarOne)
+		offers[n], marks[n] = o, o.exactly(j, o == familiarOne, q.w.Region)
 		if n == 0 || marks[n] < lowest {
 			lowest = marks[n]
 		}

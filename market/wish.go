@@ -94,14 +94,20 @@ func named(keys []string) []string { return keys[:min(len(keys), MaxNamed)] }
 // that a search passes by where nobody has what is needed. They may promise too
 // much, never too little; accepts has the last word.
 //
-//	0–30  capabilities
+//	0–29  capabilities; 0 is Known
+//	30    says how long its context is
 //	31    has served a request
 //	32–39 versions 1 to 8 and all below
 //	40–55 contexts of 1 Ki, 2 Ki, 4 Ki … tokens and all below
 //	56–63 one of eight for each revision
 type traits uint64
 
-const hasServed traits = 1 << 31
+const (
+	saysHas     = traits(Known)
+	saysContext = traits(1 << 30)
+	hasServed   = traits(1 << 31)
+	capable     = saysContext - 1
+)
 
 // proven says that the worker has served, by what is known here, and not failed since.
 func (o *Offer) proven() bool { return o.traits&hasServed != 0 && o.failures == 0 }
@@ -109,17 +115,17 @@ func (o *Offer) proven() bool { return o.traits&hasServed != 0 && o.failures == 
 func (t *Terms) traits() traits {
 	has, context := t.Has, t.Context
 	if has == 0 {
-		has = ^has
+		has = ^Known
 	}
-	x := traits(has)&^hasServed | below(int(min(t.Version, 8)))<<32 | 1<<(56+revisionBit(t.FullModel))
+	x := traits(has)&capable | below(int(min(t.Version, 8)))<<32 | 1<<(56+revisionBit(t.FullModel))
 	if context == 0 {
 		return x | below(16)<<40
 	}
-	return x | below(min(bits.Len(uint(context)>>10), 16))<<40
+	return x | saysContext | below(min(bits.Len(uint(context)>>10), 16))<<40
 }
 
 func (w *Want) needs() traits {
-	x := traits(w.Needs) &^ hasServed
+	x := traits(w.Needs) & capable
 	if w.Proven {
 		x |= hasServed
 	}

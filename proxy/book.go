@@ -137,7 +137,7 @@ func thousandths(c uint32) int32 { return int32(min(c, math.MaxInt32)) }
 func number(n int) int32 { return int32(min(max(n, 0), math.MaxInt32)) }
 
 // tells answers a client that asks for the market.
-func (p *Proxy) tells(fn *tl.CocoonGetBook) *tl.CocoonBook {
+func (p *Proxy) tells(fn *tl.CocoonGetBook) (out *tl.CocoonBook, facts []tl.CocoonModelFacts) {
 	v := p.look()
 	out, left := &tl.CocoonBook{}, maxListed
 	for i := range v.models {
@@ -146,6 +146,7 @@ func (p *Proxy) tells(fn *tl.CocoonGetBook) *tl.CocoonBook {
 			continue
 		}
 		x := tl.CocoonBookModel{Name: m.Name, Now: v.moments[i], WaitSeconds: m.Wait.Seconds(), TokenSeconds: m.Token.Seconds(), ServiceSeconds: m.Service.Seconds()}
+		all := tl.CocoonModelFacts{Context: number(m.Longest), Capabilities: int32(m.Has), Regions: m.Regions}
 		for _, o := range m.Offers {
 			if len(x.Offers) >= int(fn.Offers) || left == 0 {
 				break
@@ -154,14 +155,15 @@ func (p *Proxy) tells(fn *tl.CocoonGetBook) *tl.CocoonBook {
 				left--
 				x.Offers = append(x.Offers, tl.CocoonBookOffer{Worker: o.Ref.(*worker).text, Coefficient: thousandths(o.Coefficient), Running: number(o.Running), Limit: number(o.Limit),
 					Failures: number(o.Failures), Lost: o.Lost, FirstSeconds: o.First.Seconds(), TokenSeconds: o.Token.Seconds()})
+				all.Offers = append(all.Offers, tl.CocoonFacts{Context: number(o.Context), Capabilities: int32(o.Has), Region: o.Region})
 			}
 		}
 		p.shown.mu.Lock()
 		x.History = p.shown.history[m.Name].last(int(min(fn.History, maxMoments)))
 		p.shown.mu.Unlock()
-		out.Models = append(out.Models, x)
+		out.Models, facts = append(out.Models, x), append(facts, all)
 	}
-	return out
+	return out, facts
 }
 
 // why answers a worker that asks why it has no work.
@@ -183,12 +185,15 @@ func (w *worker) why(q *wire.Query) {
 func (p *Proxy) keepHistory(ctx context.Context) {
 	t := time.NewTicker(noteEvery)
 	defer t.Stop()
-	for {
+	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
 			p.note()
+			if n%pingsEvery == 0 {
+				p.pingWorkers()
+			}
 		}
 	}
 }

@@ -46,7 +46,8 @@ func (r *request) pick(want market.Want) (*market.Offer, market.Decision) {
 
 func (r *request) want() market.Want {
 	want := market.Want{Model: r.model, Pin: r.pin, MaxCoefficient: r.ceiling, Exclude: r.tried, Client: r.client.account, PromptBytes: r.bytesIn, MaxTokens: r.longest, Whole: r.bound.whole,
-		Deadline: r.deadline, Affinity: r.affinity, Wishes: r.wishes}
+		Deadline: r.deadline, Affinity: r.affinity, Wishes: r.wishes,
+		Context: r.needs.Context, Needs: market.Capability(r.needs.Can), Region: r.needs.Region}
 	if r.doubted != nil { // its owner's other workers would say the same
 		want.Ignore = append([]string{r.doubted.offer.Key}, want.Ignore...)
 	}

@@ -97,6 +97,10 @@ func (r *request) unserved(d market.Decision) *refusal {
 		}
 		return &refusal{wire.CodeNotReady, openai.TooManyRequests(wait, "all workers of the model that the request allows are busy, %d of %d offers are free; try again in about %s%s", d.Free, d.Offers, wait.Round(time.Second), text)}
 	}
+	if why := r.lacking(d); why != "" {
+		// The request's own fault, so that nobody repeats it, in the network's words for "ask elsewhere".
+		return &refusal{wire.CodeNotReady, openai.BadRequest("", openai.CodeNoWorker, "%s", why)}
+	}
 	if r.shutsOut(d) {
 		return &refusal{wire.CodeNotReady, openai.Unavailable(openai.CodeNoWorker, retrySoon, "%d workers serve the model '%s' and provider allows none of them; name others or allow fallbacks", d.Offers, clip(d.Model))}
 	}

@@ -45,6 +45,7 @@ type request struct {
 	longest   int  // answer in tokens that the client sets money aside for
 	wishes    market.Wishes
 	affinity  [16]byte
+	needs     openai.Facts
 	explain   bool // the client wants to know why this worker
 
 	mu       sync.Mutex // guards all below
@@ -141,9 +142,9 @@ func (r *request) event(f func(l *later)) {
 	l.do(r.p)
 }
 
-// run takes a question of a client that is ready. More is nil, or what else
+// run takes a question of a client that is ready. More and needs are nil, or what else
 // the client says about it.
-func (c *client) run(q *tl.ClientRunQueryEx, more *tl.CocoonRunQuery) {
+func (c *client) run(q *tl.ClientRunQueryEx, more *tl.CocoonRunQuery, needs *tl.CocoonFacts) {
 	r := &request{p: c.p, client: c, id: q.RequestID, model: contract.BaseModel(q.ModelName), ceiling: uint32(q.MaxCoefficient),
 		debug: q.Flags&1 != 0 && q.EnableDebug, started: c.p.now(), query: q.Query, bytesIn: len(q.Query), longest: int(q.MaxTokens)}
 	if r.model != q.ModelName {
@@ -156,6 +157,9 @@ func (c *client) run(q *tl.ClientRunQueryEx, more *tl.CocoonRunQuery) {
 			return
 		}
 		why := r.takeWishes(more)
+		if why == nil {
+			why = r.takeNeeds(needs)
+		}
 		if why == nil {
 			why = r.admit(q)
 		}

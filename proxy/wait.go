@@ -16,8 +16,8 @@ func (r *request) noOffer(d market.Decision, l *later) {
 		r.fail(r.unserved(d), l)
 		return
 	}
-	// Workers that a caller shuts out himself do not become others by waiting.
-	canWait := d.Verdict == market.Busy || d.Verdict == market.NoWorker && r.failure == nil && !r.shutsOut(d)
+	// Workers that a caller shuts out himself, or that say they cannot do it, do not become others by waiting.
+	canWait := d.Verdict == market.Busy || d.Verdict == market.NoWorker && r.failure == nil && !r.shutsOut(d) && r.lacking(d) == ""
 	switch {
 	case !canWait && r.failure != nil:
 		r.fail(r.failure, l)

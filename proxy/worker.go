@@ -77,6 +77,7 @@ func (p *Proxy) greetWorker(ctx context.Context, nc net.Conn) error {
 	if cfg.MaxQueued == 0 {
 		cfg.MaxQueued = workerQueued
 	}
+	cfg.OnRTT = w.measured
 	conn, err := wire.Server(ctx, nc, w, cfg)
 	if err != nil {
 		return err
@@ -140,6 +141,15 @@ func (w *worker) Packet(_ *wire.Conn, data []byte) {
 		}
 		if r := w.requests.find(m.RequestID); r != nil {
 			r.progressed(w, &m)
+		}
+	case (*tl.CocoonFacts)(nil).TLID():
+		var m tl.CocoonFacts
+		if err := tl.Unmarshal(data, &m); err != nil {
+			w.malformed(err)
+			return
+		}
+		if w.features.Load()&featureFacts != 0 {
+			w.says(&m)
 		}
 	default:
 		w.answer(id, data)

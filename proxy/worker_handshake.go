@@ -198,6 +198,7 @@ func (w *worker) finish(q *wire.Query) *denied {
 	w.p.log.Info("worker connected", "worker", w.text, "model", w.params.Model, "coefficient", w.params.Coefficient,
 		"limit", limit, "remote", w.conn.RemoteAddr(), "version", w.version)
 	w.setEnabled(!fn.IsDisabled)
+	w.conn.Ping()
 	if err := w.approved(w.p.terms.Load()); err != nil { // withdrawn in this very moment
 		w.retire(err)
 	}

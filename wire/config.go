@@ -42,6 +42,8 @@ type Config struct {
 	Budget *Budget
 	// Peer is returned by [Conn.Peer].
 	Peer any
+	// OnRTT gets the smoothed round trip whenever a ping was answered. It must not block, as [Handler.Packet].
+	OnRTT func(time.Duration)
 	// Log gets the reason of each disconnection. Nil discards.
 	Log *slog.Logger
 

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -71,6 +72,42 @@ func TestPingsKeepAlive(t *testing.T) {
 		c.Wait()
 		if pings := c.outSeq - 1; pings < 359 || pings > 361 {
 			t.Errorf("%d pings in an hour, want one each 10 s", pings)
+		}
+	})
+}
+
+// A ping measures the way there and back; what nobody asked for measures nothing.
+func TestRoundTrip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []time.Duration
+		c, p := facing(t, newInbox(), Config{OnRTT: func(d time.Duration) { told = append(told, d) }})
+		answer := func(after time.Duration, id func([]byte) []byte) {
+			c.Ping()
+			ping := p.frame()
+			time.Sleep(after)
+			p.send(append(binary.LittleEndian.AppendUint32(nil, idPong), id(ping[4:12])...))
+			synctest.Wait()
+		}
+		same := func(id []byte) []byte { return id }
+		if c.RTT() != 0 {
+			t.Errorf("%v before any ping", c.RTT())
+		}
+		for _, x := range []struct {
+			after, want time.Duration
+			id          func([]byte) []byte
+		}{
+			{80 * time.Millisecond, 80 * time.Millisecond, same},
+			{40 * time.Millisecond, 40 * time.Millisecond, same},                                      // shorter counts at once
+			{120 * time.Millisecond, 50 * time.Millisecond, same},                                     // longer an eighth
+			{time.Microsecond, 50 * time.Millisecond, func([]byte) []byte { return make([]byte, 8) }}, // not the one that was asked
+		} {
+			answer(x.after, x.id)
+			if got := c.RTT(); got.Round(time.Millisecond) != x.want {
+				t.Errorf("after %v the round trip is %v, want %v", x.after, got, x.want)
+			}
+		}
+		if len(told) != 3 {
+			t.Errorf("told %v", told)
 		}
 	})
 }
