@@ -31,7 +31,7 @@ var arrows = map[string][]string{
 	"market":             {"model"}, // which offers a pinned revision fits
 	"wire":               {"tl"},
 	"attest":             {"atomicfile", "attest/evidence", "attest/tdx"}, // Judge calls the vendors' parsers and verifiers
-	"attest/evidence":    {},                                // what the vendors' findings have in common
+	"attest/evidence":    {},                                              // what the vendors' findings have in common
 	"attest/collateral":  {"atomicfile"},
 	"attest/tdx":         {"attest/collateral", "attest/evidence"},
 	"attest/snp":         {"attest/collateral", "attest/evidence"},

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/stats"
 )
 
@@ -17,11 +18,12 @@ func (c *Client) Snapshot() Snapshot {
 		Status: StatusInfo{Enabled: !c.closed.Load(), Running: c.active.Load(), MemoryUsed: c.memory.used.Load(), MemoryLimit: c.memory.limit},
 		Stats: StatsInfo{
 			Queries: n.queries.Values(), Success: n.success.Values(), Failed: n.failed.Values(), Cancelled: n.cancelled.Values(),
-			Retried: n.retried.Values(), LateParts: n.late.Values(), Inflated: n.inflated.Values(), BytesReceived: n.bytesReceived.Values(), BytesSent: n.bytesSent.Values(),
+			Retried: n.retried.Values(), Resumed: n.resumed.Values(), LateParts: n.late.Values(), Inflated: n.inflated.Values(), BytesReceived: n.bytesReceived.Values(), BytesSent: n.bytesSent.Values(),
 			Time: n.time.Values(), ProxyTime: n.proxyTime.Values(), WorkerTime: n.workerTime.Values(),
 			PromptTokens: n.tokens[0].Values(), CachedTokens: n.tokens[1].Values(),
 			CompletionTokens: n.tokens[2].Values(), ReasoningTokens: n.tokens[3].Values(),
 		},
+		Chain: contract.ViewOf(c.cfg.Registry),
 		Local: LocalInfo{RootAddress: c.root.String(), OwnerAddress: c.wallet.String(), CheckImages: c.cfg.CheckImages || !root.IsTest, Encryption: c.cfg.Encryption, KeysKept: c.cfg.KeysKept},
 		Root: RootInfo{
 			Version: root.Version, ParamsVersion: root.ParamsVersion, StructVersion: root.StructVersion, IsTest: root.IsTest,
@@ -83,6 +85,8 @@ func (c *Client) page() *stats.Page {
 	state := stats.Badge{Level: stats.OK, Text: "serving"}
 	if s.Status.Ready == 0 {
 		state = stats.Badge{Level: stats.Bad, Text: "no proxy is connected"}
+	} else if s.Chain.Away() {
+		state = stats.Badge{Level: stats.Warn, Text: s.Chain.Text()}
 	}
 	connections := stats.Table{Title: "Proxies", Empty: "the registry lists no proxy",
 		Columns: []string{"address", "state", "attestation", "protocol", "running", "connected", "reason"}}
@@ -111,7 +115,7 @@ func (c *Client) page() *stats.Page {
 		Tables: []stats.Table{connections, accounts, stats.Rates("Requests",
 			stats.RateRow{Name: "queries", Values: s.Stats.Queries}, stats.RateRow{Name: "success", Values: s.Stats.Success},
 			stats.RateRow{Name: "failed", Values: s.Stats.Failed}, stats.RateRow{Name: "cancelled", Values: s.Stats.Cancelled},
-			stats.RateRow{Name: "sent to another proxy", Values: s.Stats.Retried}, stats.RateRow{Name: "bytes received", Values: s.Stats.BytesReceived},
+			stats.RateRow{Name: "sent to another proxy", Values: s.Stats.Retried}, stats.RateRow{Name: "streams resumed", Values: s.Stats.Resumed}, stats.RateRow{Name: "bytes received", Values: s.Stats.BytesReceived},
 			stats.RateRow{Name: "bytes sent", Values: s.Stats.BytesSent}, stats.RateRow{Name: "seconds", Values: s.Stats.Time},
 			stats.RateRow{Name: "prompt tokens, adjusted", Values: s.Stats.PromptTokens}, stats.RateRow{Name: "completion tokens, adjusted", Values: s.Stats.CompletionTokens},
 		)},
@@ -124,11 +128,16 @@ func (c *Client) metrics() []stats.Metric {
 		return stats.Sample{Labels: []string{name}, Value: float64(counter.Total())}
 	}
 	ready, _ := c.readyLinks()
-	return []stats.Metric{
+	var chain []stats.Metric
+	if v := contract.ViewOf(c.cfg.Registry); v != nil {
+		chain = stats.ChainMetrics("client", v.AwaySince, v.Seen, c.cfg.Now())
+	}
+	return append(chain, []stats.Metric{
 		stats.CounterMetric("cocoon_client_queries_total", "Inference requests accepted.", float64(n.queries.Total())),
 		{Name: "cocoon_client_answers_total", Help: "Inference requests by outcome.", Labels: []string{"outcome"},
 			Samples: []stats.Sample{outcome("success", n.success), outcome("failed", n.failed), outcome("cancelled", n.cancelled)}},
 		stats.CounterMetric("cocoon_client_retries_total", "Requests sent to another proxy.", float64(n.retried.Total())),
+		stats.CounterMetric("cocoon_client_resumes_total", "Streams that another worker went on with.", float64(n.resumed.Total())),
 		stats.CounterMetric("cocoon_client_late_parts_total", "Answer parts that nobody waited for any more.", float64(n.late.Total())),
 		stats.CounterMetric("cocoon_client_inflated_reports_total", "Reports of usage beyond what the answer can cost.", float64(n.inflated.Total())),
 		stats.CounterMetric("cocoon_client_received_bytes_total", "Request bodies.", float64(n.bytesReceived.Total())),
@@ -139,5 +148,5 @@ func (c *Client) metrics() []stats.Metric {
 		stats.GaugeMetric("cocoon_client_running_queries", "Requests being answered.", float64(c.active.Load())),
 		stats.GaugeMetric("cocoon_client_ready_proxies", "Proxies connected and authorised.", float64(len(ready))),
 		stats.GaugeMetric("cocoon_client_held_bytes", "Memory held for requests and answers.", float64(c.memory.used.Load())),
-	}
+	}...)
 }

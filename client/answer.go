@@ -21,6 +21,7 @@ type answer struct {
 	framing openai.Framing
 	sealed  *unsealer // nil unless the request was encrypted here
 	debug   *debugger // nil unless wished
+	resumer *resumer  // nil unless another worker may go on
 	begun   time.Time
 	pending *taken     // taken already and not yet returned by next
 	cost    *coin.Nano // nil until the answer has ended, and if nobody knows
@@ -49,7 +50,8 @@ func (a *answer) status() int { return int(a.head.StatusCode) }
 func (a *answer) setHeader(h http.Header) {
 	for _, from := range a.head.Headers {
 		name := http.CanonicalHeaderKey(from.Name)
-		if !keptBack[name] {
+		forged := (name == headerWorker || name == headerWhy) && !a.k.link.market // such a proxy passes on whatever a worker says
+		if !keptBack[name] && !forged && isHeader(name, from.Value) {
 			h[name] = append(h[name], from.Value)
 		}
 	}
@@ -67,9 +69,20 @@ func (a *answer) setHeader(h http.Header) {
 // is all there, a trailer of one that comes in parts.
 const headerCost = "X-Cocoon-Cost-Nanoton"
 
+// trailers are the headers that stand behind an answer.
+func (a *answer) trailers() []string {
+	if a.resumer != nil {
+		return []string{headerCost, headerResumed}
+	}
+	return []string{headerCost}
+}
+
 func (a *answer) setCost(h http.Header) {
-	if a.cost == nil && a.pending != nil {
+	if a.cost == nil && a.pending != nil && a.resumer == nil {
 		a.cost = a.pending.cost
+	}
+	if by := a.resumer.workers(); by != "" {
+		h[headerResumed] = []string{by}
 	}
 	if a.cost != nil {
 		h[headerCost] = []string{strconv.FormatInt(int64(*a.cost), 10)}
@@ -79,7 +92,7 @@ func (a *answer) setCost(h http.Header) {
 var keptBack = map[string]bool{
 	"Connection": true, "Keep-Alive": true, "Proxy-Connection": true, "Proxy-Authenticate": true, "Te": true, "Trailer": true,
 	"Transfer-Encoding": true, "Upgrade": true, "Content-Length": true, "Date": true,
-	"Set-Cookie": true, "X-Request-Id": true, headerCost: true, headerAttestation: true, headerIgnored: true, headerEncryption: true,
+	"Set-Cookie": true, "X-Request-Id": true, headerCost: true, headerAttestation: true, headerIgnored: true, headerEncryption: true, headerResumed: true, headerContinues: true,
 	"Access-Control-Allow-Origin": true, "Access-Control-Allow-Credentials": true, "Access-Control-Allow-Headers": true,
 	"Access-Control-Allow-Methods": true, "Access-Control-Expose-Headers": true, "Access-Control-Max-Age": true,
 }
@@ -98,15 +111,12 @@ func unixText(t time.Time) string {
 // that nothing follows. The error is ctx's. A failure in mid-stream arrives as
 // one last document in the body's own framing.
 func (a *answer) next(ctx context.Context) (chunks [][]byte, end bool, err error) {
-	t := a.pending
-	a.pending = nil
-	if t == nil {
-		got, err := a.k.next(ctx)
-		if err != nil {
-			return nil, false, err
-		}
-		t = &got
-		a.open(t)
+	t, err := a.receive(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	if a.resumer != nil && t.head != nil {
+		a.resumer.follow(t)
 	}
 	chunks, end = t.chunks, t.end || t.failed != nil
 	if a.debug != nil {
@@ -120,6 +130,41 @@ func (a *answer) next(ctx context.Context) (chunks [][]byte, end bool, err error
 		a.finish(t)
 	}
 	return chunks, end, nil
+}
+
+// receive waits for the next part, and first, where the stream has broken, for
+// a worker that goes on.
+func (a *answer) receive(ctx context.Context) (*taken, error) {
+	if a.resumer != nil && a.resumer.lost != nil {
+		return a.resumer.recover(ctx)
+	}
+	if t := a.pending; t != nil {
+		a.pending = nil
+		return t, nil
+	}
+	t, err := a.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a.open(&t)
+	return &t, nil
+}
+
+// take is the call's next. Where another worker could go on, one that stands
+// still is as good as lost.
+func (a *answer) take(ctx context.Context) (taken, error) {
+	if a.resumer == nil || a.resumer.splicer.unfit != "" || len(a.resumer.broken) >= maxResumes {
+		return a.k.next(ctx)
+	}
+	waiting, stop := context.WithTimeout(ctx, a.c.cfg.ResumeAfter)
+	defer stop()
+	t, err := a.k.next(waiting)
+	if err != nil && ctx.Err() == nil {
+		a.k.abandon()
+		why := openai.BadGateway(openai.CodeConnectionLost, "nothing more of the answer came for %v", a.c.cfg.ResumeAfter)
+		return taken{head: a.head, end: true, failed: &failure{as: why}}, nil
+	}
+	return t, err
 }
 
 // open decrypts what has come. A call whose answer cannot be opened ends: more
@@ -155,7 +200,8 @@ func (a *answer) errorEvent(e *openai.Error) []byte {
 }
 
 func (a *answer) finish(t *taken) {
-	a.over, a.cost = true, t.cost
+	a.over, a.cost = true, a.resumer.total(t.cost)
+	a.resumer.release()
 	a.c.active.Add(-1)
 	took := a.c.cfg.Now().Sub(a.rq.start)
 	a.c.counts.time.Add(took)
@@ -191,4 +237,5 @@ func (a *answer) drop() {
 	a.over = true
 	a.k.abandon()
 	a.sealed.release()
+	a.resumer.release()
 }

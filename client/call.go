@@ -28,6 +28,7 @@ type call struct {
 	// Of the money, on the goroutine that reads the link: see money.go.
 	spend  *ledger.Spend
 	price  price
+	worth  coin.Nano // what it can cost by its own limits
 	sawEnd bool
 	usage  openai.Usage // the highest that passed
 
@@ -99,6 +100,21 @@ func (k *call) hold(data []byte) *failure {
 	k.chunks = append(k.chunks, data)
 	k.held += len(data)
 	return nil
+}
+
+// paid is what the call has cost, nil if that is not known (yet).
+func (k *call) paid() *coin.Nano {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.cost
+}
+
+// atMost is what it has cost, and what it can have cost while that is not known.
+func (k *call) atMost() coin.Nano {
+	if cost := k.paid(); cost != nil {
+		return *cost
+	}
+	return k.worth
 }
 
 // fail ends the call. What the caller has not taken is dropped.

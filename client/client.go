@@ -11,6 +11,7 @@
 //	link.go      one attested, authorised connection to a proxy
 //	call.go      one running query: what arrives, limits, the end
 //	answer.go    the HTTP answer and its body, debug record included
+//	resume.go    another worker for a stream that breaks; splice.go makes one stream of both
 //
 // No byte of a prompt leaves before the proxy at the other end was judged by
 // package ratls, and no wait is without an end: a request ends with its

@@ -92,6 +92,14 @@ type Config struct {
 	// Region is where callers are who do not say it, such as eu-west. Proxies are told.
 	Region string
 
+	// Resume lets another worker go on with a stream that breaks, where the
+	// request does not say itself (provider.resume). What was delivered by then
+	// is paid once more, as a part of that worker's prompt.
+	Resume bool
+	// ResumeAfter is how long a stream that may be resumed may stand still
+	// before it is taken for broken. Default 20 s.
+	ResumeAfter time.Duration
+
 	// MaxBody bounds a request body in bytes. Default 15 MiB, maximum
 	// 16 MiB − 64 KiB: a request is one frame.
 	MaxBody int64
@@ -138,6 +146,7 @@ func (cfg *Config) setDefaults() {
 	setDefault(&cfg.Timeout, 120*time.Second)
 	setDefault(&cfg.ProxyWait, 10*time.Second)
 	setDefault(&cfg.Stall, 30*time.Second)
+	setDefault(&cfg.ResumeAfter, 20*time.Second)
 	setDefault(&cfg.Grace, 10*time.Second)
 	if cfg.Encryption == "" {
 		cfg.Encryption = EncryptionOff
@@ -196,7 +205,7 @@ func (cfg *Config) check() (wallet, root *address.Address, err error) {
 	default:
 		problems = append(problems, fmt.Errorf("encryption is %q, want off, auto or v1", cfg.Encryption))
 	}
-	for _, n := range []int64{int64(cfg.Connections), cfg.MaxBody, int64(cfg.MaxBuffered), cfg.MaxMemory, int64(cfg.MaxTokens), int64(cfg.MaxCoefficient), int64(cfg.Timeout), int64(cfg.ProxyWait), int64(cfg.Stall), int64(cfg.Grace)} {
+	for _, n := range []int64{int64(cfg.Connections), cfg.MaxBody, int64(cfg.MaxBuffered), cfg.MaxMemory, int64(cfg.MaxTokens), int64(cfg.MaxCoefficient), int64(cfg.Timeout), int64(cfg.ProxyWait), int64(cfg.ResumeAfter), int64(cfg.Stall), int64(cfg.Grace)} {
 		if n < 0 {
 			problems = append(problems, fmt.Errorf("a limit is %d, want 0 for its default or more", n))
 		}

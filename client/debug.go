@@ -132,10 +132,12 @@ func (d *debugger) record(info *tl.ClientQueryFinalInfo) []byte {
 		Client hopRecord       `json:"client"`
 		Proxy  json.RawMessage `json:"proxy"`
 		Worker json.RawMessage `json:"worker"`
+		Broken []brokenRecord  `json:"broken,omitempty"` // parts of which the stream before was made
 	}{
 		hopRecord{"client_stats", unixFloat(d.a.rq.start), unixFloat(d.firstAt), unixFloat(d.a.c.cfg.Now())},
 		hop(info.ProxyDebug, "proxy_stats", info.ProxyStartTime, info.ProxyEndTime),
 		hop(info.WorkerDebug, "worker_stats", info.WorkerStartTime, info.WorkerEndTime),
+		d.a.resumer.records(),
 	})
 	if err != nil {
 		return []byte("{}")

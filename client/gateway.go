@@ -239,7 +239,7 @@ func (g *gateway) relay(w http.ResponseWriter, r *http.Request, control *http.Re
 	}
 	a.setHeader(w.Header())
 	if !end {
-		w.Header()["Trailer"] = []string{headerCost} // what it costs is known at the end
+		w.Header()["Trailer"] = a.trailers() // what it costs is known at the end
 	}
 	if end { // all is there: one write, one length
 		size := 0

@@ -258,7 +258,7 @@ func (l *link) receive(p part) {
 		l.c.counts.late.Inc()
 		if p.end {
 			if k := l.returned(p.id); k != nil {
-				k.settle(&p)
+				k.settleLate(&p)
 			}
 		}
 		return

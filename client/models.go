@@ -199,7 +199,7 @@ func (c *Client) awaitLinks(ctx context.Context) ([]*link, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, noProxy(nil, nil)
+		return nil, c.noProxy(nil, nil)
 	}
 	links, _ := c.readyLinks()
 	return links, nil

@@ -48,9 +48,11 @@ func (k *call) reserve(rq *request) *failure {
 		return err
 	}
 	var err error
+	estimate := k.price.most(size, limit)
+	k.worth = k.price.perToken.Times(estimate)
 	k.spend, err = l.c.cfg.Tally.Reserve(ledger.Spending{
 		Account: l.account.name, Key: rq.key, Price: k.price.perToken,
-		Estimate: k.price.most(size, limit), Most: rq.mostTokens(l.root, 0), Until: rq.deadline.Add(graceAfter),
+		Estimate: estimate, Before: rq.before, Most: rq.mostTokens(l.root, 0), Until: rq.deadline.Add(graceAfter),
 	})
 	var limited *ledger.LimitError
 	switch {
@@ -79,7 +81,7 @@ func (rq *request) affordable(l *link) *failure {
 	}
 	if r := l.c.cfg.Registrar; r != nil {
 		if err := r.Afford(l.contract, max(need, rq.options.MaxTokens)); err != nil {
-			return &failure{as: openai.PaymentRequired("%v", err), elsewhere: true}
+			return unaffordable(err)
 		}
 	}
 	return nil
@@ -113,6 +115,14 @@ func (k *call) settle(p *part) *coin.Nano {
 	k.spend.End(used)
 	cost := k.price.perToken.Times(used)
 	return &cost
+}
+
+// settleLate is settle for the end of a call that nobody waits for any more.
+func (k *call) settleLate(p *part) {
+	cost := k.settle(p)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.cost = cost
 }
 
 func (k *call) answering() bool {

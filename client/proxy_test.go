@@ -250,7 +250,8 @@ func (s *session) Packet(_ *wire.Conn, data []byte) {
 		s.p.mu.Lock()
 		s.p.wishes = append(s.p.wishes, m)
 		s.p.mu.Unlock()
-		s.run(&tl.ClientRunQueryEx{ModelName: m.ModelName, Query: m.Query, MaxCoefficient: m.MaxCoefficient, MaxTokens: m.MaxTokens, Timeout: m.Timeout, RequestID: m.RequestID, MinConfigVersion: m.MinConfigVersion})
+		s.run(&tl.ClientRunQueryEx{ModelName: m.ModelName, Query: m.Query, MaxCoefficient: m.MaxCoefficient, MaxTokens: m.MaxTokens, Timeout: m.Timeout, RequestID: m.RequestID, MinConfigVersion: m.MinConfigVersion,
+			Flags: 3, PublicKey: m.PublicKey})
 	case *tl.CocoonCancelQuery:
 		s.p.cancels <- m.RequestID
 	case *tl.CocoonRunNeeding:

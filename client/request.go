@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/opencocoon/cocoon/coin"
 	"github.com/opencocoon/cocoon/fieldcrypt"
 	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/model"
@@ -53,6 +54,13 @@ type request struct {
 	tried    []*link
 	client   *Client
 	opener   *fieldcrypt.Opener // of the answer, if the request was encrypted here
+	origin   *origin            // nil unless a broken stream may be resumed
+
+	// Of a request for the rest of an answer.
+	rest   bool      // it is one
+	begun  bool      // and of a chat, with a message that is begun
+	shun   []string  // workers that broke off
+	before coin.Nano // what earlier parts cost
 }
 
 // newRequest reads and rewrites a request. Body must not change while the
@@ -89,10 +97,16 @@ func (c *Client) newRequest(path string, h http.Header, body []byte) (*request, 
 		rq.begins, rq.familiar = beginning(path, rq.model(), forward)
 	}
 	rq.readNeeds(path, asked)
+	rq.mayResume(mode, h, forward)
 	if forward, err = rq.seal(mode, h, forward); err != nil {
+		rq.origin.release(c)
 		return nil, err
 	}
-	return rq, rq.encode(h, forward)
+	if err := rq.encode(h, forward); err != nil {
+		rq.origin.release(c)
+		return nil, err
+	}
+	return rq, nil
 }
 
 // withLimit writes the limit that is reserved into the request, where spending
@@ -118,6 +132,9 @@ func (rq *request) encode(h http.Header, body []byte) *openai.Error {
 		for _, value := range h[name] {
 			q.Headers = append(q.Headers, tl.HTTPHeader{Name: name, Value: value})
 		}
+	}
+	if rq.begun {
+		q.Headers = append(q.Headers, tl.HTTPHeader{Name: headerContinue, Value: "1"})
 	}
 	q.Headers = append(q.Headers, tl.HTTPHeader{Name: "Content-Length", Value: strconv.Itoa(len(body))})
 	size := q.SizeTL()
@@ -177,7 +194,7 @@ func (rq *request) message(l *link, id tl.Int256, left time.Duration) tl.Object 
 	if l.facts && rq.needs != (openai.Facts{}) {
 		return &tl.CocoonRunNeeding{Needs: factsMessage(rq.needs), Query: *rq.wished(q, l)}
 	}
-	if l.market && (rq.wishful() || rq.familiar || rq.options.Explain) {
+	if l.market && (rq.wishful() || rq.familiar || rq.options.Explain || len(rq.shun) > 0) {
 		return rq.wished(q, l)
 	}
 	if l.version > 0 {

@@ -31,6 +31,9 @@ func share(x float64) float64 {
 	return min(x, 1)
 }
 
+// longestName is as much of a worker's name as is shown, in bytes.
+const longestName = 128
+
 // plain is a text without what would move a cursor or end a line.
 func plain(s string) string {
 	return strings.Map(func(c rune) rune {
@@ -44,6 +47,15 @@ func plain(s string) string {
 // isName says whether a text can be the name of a model.
 func isName(s string) bool { return len(s) <= openai.MaxModelName && plain(s) == s }
 
+// isHeader says whether a name and a value can stand in a head, each in one line.
+func isHeader(name, value string) bool {
+	token := func(c rune) bool {
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", c)
+	}
+	control := func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
+	return name != "" && !strings.ContainsFunc(name, func(c rune) bool { return !token(c) }) && !strings.ContainsFunc(value, control)
+}
+
 func saneBook(m *tl.CocoonBookModel) {
 	saneMoment(&m.Now)
 	for _, s := range []*float64{&m.WaitSeconds, &m.TokenSeconds, &m.ServiceSeconds} {
@@ -54,7 +66,7 @@ func saneBook(m *tl.CocoonBookModel) {
 	}
 	for i := range m.Offers {
 		o := &m.Offers[i]
-		o.Worker, o.Lost, o.FirstSeconds, o.TokenSeconds = plain(o.Worker), share(o.Lost), knownSeconds(o.FirstSeconds), knownSeconds(o.TokenSeconds)
+		o.Worker, o.Lost, o.FirstSeconds, o.TokenSeconds = plain(o.Worker[:min(len(o.Worker), longestName)]), share(o.Lost), knownSeconds(o.FirstSeconds), knownSeconds(o.TokenSeconds)
 		for _, n := range []*int32{&o.Coefficient, &o.Running, &o.Limit, &o.Failures} {
 			*n = max(*n, 0)
 		}

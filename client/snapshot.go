@@ -5,6 +5,7 @@ import (
 
 	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/coin"
+	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/stats"
 	"github.com/opencocoon/cocoon/tl"
@@ -12,16 +13,16 @@ import (
 
 // counts is what happened since the start.
 type counts struct {
-	queries, success, failed, cancelled, retried, late, inflated *stats.Counter
-	bytesReceived, bytesSent                                     *stats.Counter
-	tokens                                                       [4]*stats.Counter // adjusted: prompt, cached, completion, reasoning
-	time, proxyTime, workerTime                                  *stats.Timer
+	queries, success, failed, cancelled, retried, resumed, late, inflated *stats.Counter
+	bytesReceived, bytesSent                                              *stats.Counter
+	tokens                                                                [4]*stats.Counter // adjusted: prompt, cached, completion, reasoning
+	time, proxyTime, workerTime                                           *stats.Timer
 }
 
 func newCounts(now func() time.Time) *counts {
 	c := &counts{time: stats.NewTimer(now), proxyTime: stats.NewTimer(now), workerTime: stats.NewTimer(now)}
 	for _, counter := range []**stats.Counter{
-		&c.queries, &c.success, &c.failed, &c.cancelled, &c.retried, &c.late, &c.inflated, &c.bytesReceived, &c.bytesSent,
+		&c.queries, &c.success, &c.failed, &c.cancelled, &c.retried, &c.resumed, &c.late, &c.inflated, &c.bytesReceived, &c.bytesSent,
 		&c.tokens[0], &c.tokens[1], &c.tokens[2], &c.tokens[3],
 	} {
 		*counter = stats.NewCounter(now)
@@ -60,6 +61,8 @@ type Snapshot struct {
 	Connections []ConnectionInfo `json:"proxy_connections"`
 	Accounts    []AccountInfo    `json:"proxies"`
 	Spending    SpendingInfo     `json:"spending"`
+	// Chain is how the chain is seen; nil without one.
+	Chain *contract.View `json:"chain,omitempty"`
 	// Settlement is the money on the chain, if there is one.
 	Settlement any `json:"settlement,omitempty"`
 }
@@ -96,6 +99,7 @@ type StatsInfo struct {
 	Failed        stats.Values `json:"failed"`
 	Cancelled     stats.Values `json:"cancelled"`
 	Retried       stats.Values `json:"retried"`
+	Resumed       stats.Values `json:"resumed"`
 	LateParts     stats.Values `json:"late_parts"`
 	Inflated      stats.Values `json:"inflated_reports"` // of usage, beyond what the answer can cost
 	BytesReceived stats.Values `json:"bytes_received"`   // request bodies

@@ -90,13 +90,16 @@ func (a *answer) response(r *http.Request) *http.Response {
 	b := &body{a: a}
 	b.ctx, b.cancel = context.WithCancel(r.Context())
 	res.Body, res.ContentLength = b, -1
-	if a.pending.end || a.pending.failed != nil {
+	if a.resumer == nil && (a.pending.end || a.pending.failed != nil) {
 		b.fetch() // cannot wait: it is all there
 		res.ContentLength = b.size()
 		res.Header.Set("Content-Length", strconv.FormatInt(res.ContentLength, 10))
 		a.setCost(res.Header)
 	} else {
-		res.Trailer = http.Header{headerCost: nil}
+		res.Trailer = http.Header{}
+		for _, name := range a.trailers() {
+			res.Trailer[name] = nil
+		}
 		b.trailer = res.Trailer
 	}
 	return res

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/opencocoon/cocoon/contract"
@@ -131,6 +132,9 @@ func (rq *request) wished(q *tl.ClientRunQueryEx, l *link) *tl.CocoonRunQuery {
 	more := &tl.CocoonRunQuery{
 		ModelName: q.ModelName, Query: q.Query, MaxCoefficient: q.MaxCoefficient, MaxTokens: q.MaxTokens, Timeout: q.Timeout,
 		RequestID: q.RequestID, MinConfigVersion: q.MinConfigVersion, PublicKey: q.PublicKey, Wishes: rq.wishes,
+	}
+	if room := openai.MaxNamed - len(rq.wishes.Ignore); room > 0 {
+		more.Wishes.Ignore = slices.Concat(rq.wishes.Ignore, rq.shun[:min(len(rq.shun), room)])
 	}
 	if rq.familiar {
 		more.Affinity = rq.client.affinity.digest(l.key, &rq.begins)

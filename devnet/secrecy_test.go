@@ -28,6 +28,7 @@ func TestNothingSaidIsKept(t *testing.T) {
 }
 
 func nothingSaidIsKept(t *testing.T, config Config) {
+	config.Workers = 2
 	const prompt, reply, key = "PROMPT-MARKER-7391", "ANSWER-MARKER-2846", "KEY-MARKER-5512"
 	n := startNet(t, enginetest.Fixed(200, "application/json",
 		`{"id":"x","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"`+reply+`"}}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}`), config)
@@ -58,6 +59,15 @@ func nothingSaidIsKept(t *testing.T, config Config) {
 	say(enginetest.Raw(reply+"\r\n\r\n"), ask+"}")
 	say(enginetest.HangHead(), ask+"}")
 	say(enginetest.DieAfter(1), ask+`,"stream":true}`)
+	n.engine.SetOwner("vllm")
+	begun := enginetest.AppendEvents(nil, `{"id":"x","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"role":"assistant","content":"`+reply+` "},"finish_reason":null}]}`)
+	resumable := ask + `,"stream":true,"enable_debug":true,"provider":{"resume":true}}`
+	if a := say(enginetest.BreakOff(begun, ""), resumable); !strings.Contains(a.Body, reply) || !strings.Contains(a.Body, "not resumed: ") {
+		t.Errorf("a stream that breaks off again and again: %s", a.Body)
+	}
+	if a := say(enginetest.BreakOff(begun, `"continue_final_message":true`), resumable); strings.Count(a.Body, reply) < 2 || !strings.Contains(a.Body, "[DONE]") {
+		t.Errorf("a stream that was resumed: %s", a.Body)
+	}
 	say(nil, `{"model":"`+prompt+`"`)
 	say(nil, prompt)
 

@@ -177,6 +177,9 @@ type Spending struct {
 	// Estimate is what the request can cost by its own limits, in adjusted
 	// tokens; Most is what a proxy could claim for it beyond all doubt.
 	Estimate, Most int64
+	// Before is what the same request has cost already, in parts that broke off.
+	// It counts against the limit of one request.
+	Before coin.Nano
 	// Until is when nobody works on it any more, even if we are not heard.
 	Until time.Time
 }
@@ -210,7 +213,7 @@ func (t *Tally) Reserve(s Spending) (*Spend, error) {
 		return nil, fmt.Errorf("%w: client contract %s", ErrAccount, s.Account)
 	}
 	worth := s.Price.Times(max(0, s.Estimate))
-	if err := t.within(s.Key, worth); err != nil {
+	if err := t.within(s.Key, worth, max(0, s.Before)); err != nil {
 		return nil, err
 	}
 	a.running, a.requests = add(a.running, s.Most), a.requests+1
@@ -228,10 +231,10 @@ func (t *Tally) Reserve(s Spending) (*Spend, error) {
 	return &Spend{t: t, s: s, worth: worth}, nil
 }
 
-func (t *Tally) within(key string, worth coin.Nano) error {
+func (t *Tally) within(key string, worth, before coin.Nano) error {
 	l := t.cfg.Limits
-	if l.Request > 0 && worth > l.Request {
-		return &LimitError{"request", l.Request, 0, worth}
+	if l.Request > 0 && before.Add(worth) > l.Request {
+		return &LimitError{"request", l.Request, before, before.Add(worth)}
 	}
 	if l.Hour == 0 && l.KeyHour == 0 {
 		return nil

@@ -99,7 +99,11 @@ func (m *Market) Overdue(o *Offer, w Want, left time.Duration) time.Duration {
 		return after
 	}
 	after = min(after, max(overdueFactor*likely, overdueFloor))
-	return max(after, min(patientFactor*likely, time.Duration(patientShare*float64(left))), soonestHedge)
+	after = max(after, min(patientFactor*likely, time.Duration(patientShare*float64(left))), soonestHedge)
+	if left < shortestLate && likely > left-after {
+		return 0 // callers who allow no time shall not have it of several workers
+	}
+	return after
 }
 
 // likely is when the first answer can be foreseen; 0 when nobody knows. How far answers stray does
@@ -143,8 +147,10 @@ func (m *Market) Hedge(w Want, first *Offer) (*Offer, Decision) {
 	}
 	w.Exclude = append(slices.Clone(w.Exclude), first)
 	o, d := m.pick(&w, m.cfg.Now())
-	if o != nil {
-		p.hedges--
+	if o == nil {
+		m.refuse(&w, &d)
+		return nil, d
 	}
+	p.hedges--
 	return o, d
 }

@@ -11,6 +11,7 @@ type Took struct {
 	Total  time.Duration // from Pick to the end
 	Tokens int64         // of the answer, as the model counts; 0 when unknown
 	Prompt int           // bytes of the question; 0 when unknown
+	Price  uint32        // that it was served for; 0: what the offer asks now
 }
 
 // pace is what is known of the speed of a worker, or of all workers of a model.

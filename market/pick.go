@@ -23,6 +23,8 @@ type Want struct {
 
 	// Proven asks for an offer that has served before and has not failed since.
 	Proven bool
+	// Alive, with Proven, is since when it must have served; zero is ever.
+	Alive time.Time
 	// Whole says that the answer comes in one piece, so that its first sign is its end.
 	Whole bool
 	// PromptBytes is the length of the question and MaxTokens the longest answer allowed; 0 is unknown.
@@ -164,6 +166,9 @@ func (m *Market) Pick(w Want) (*Offer, Decision) {
 	defer m.mu.Unlock()
 	now := m.cfg.Now()
 	o, d := m.pick(&w, now)
+	if o == nil {
+		m.refuse(&w, &d)
+	}
 	if p := m.models[w.Model]; p != nil {
 		p.recent.add(&w, o, d, now)
 		if len(w.Exclude) == 0 {
@@ -177,11 +182,14 @@ func (m *Market) Pick(w Want) (*Offer, Decision) {
 func (m *Market) Quote(w Want) Decision {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	_, d := m.choose(&w, m.cfg.Now())
+	o, d := m.choose(&w, m.cfg.Now())
+	if o == nil {
+		m.refuse(&w, &d)
+	}
 	return d
 }
 
-// pick chooses and gives. mu is held.
+// pick chooses and gives; why there is nothing to give is another question. mu is held.
 func (m *Market) pick(w *Want, now time.Time) (*Offer, Decision) {
 	o, d := m.choose(w, now)
 	if o == nil {
@@ -218,7 +226,6 @@ func (m *Market) choose(w *Want, now time.Time) (*Offer, Decision) {
 		}
 	}
 	if o == nil {
-		p.refuse(w, n, &d)
 		return nil, d
 	}
 	d.about(o)
@@ -350,12 +357,23 @@ func (p *pool) among(w *Want) (best *Offer) {
 
 // of finds the best free offer of one worker.
 func (p *pool) of(key string, w *Want) (best *Offer) {
-	for _, o := range p.byKey[key] {
+	own := p.byKey[key]
+	if own == nil || own.free == 0 {
+		return nil
+	}
+	for _, o := range own.offers {
 		if o.free() && o.Coefficient <= w.MaxCoefficient && w.accepts(o) && (best == nil || o.score[w.Sort] < best.score[w.Sort]) {
 			best = o
 		}
 	}
 	return best
+}
+
+// refuse finds out why nothing was chosen.
+func (m *Market) refuse(w *Want, d *Decision) {
+	if p := m.models[w.Model]; p != nil {
+		p.refuse(w, p.offers.place(w.MaxCoefficient), d)
+	}
 }
 
 // refuse finds out why nothing was picked. Waiting helps only if an offer that
@@ -385,7 +403,11 @@ func (p *pool) would(w *Want) (cheapest *Offer) {
 		return p.offers.would(w)
 	}
 	for _, key := range named(w.Only) {
-		for _, o := range p.byKey[key] {
+		own := p.byKey[key]
+		if own == nil {
+			continue
+		}
+		for _, o := range own.offers {
 			if o.Enabled && w.accepts(o) && (cheapest == nil || o.Coefficient < cheapest.Coefficient) {
 				cheapest = o
 			}

@@ -79,7 +79,7 @@ func (w *Want) accepts(o *Offer) bool {
 	if w.NoFallbacks && (len(w.Exclude) > 0 || len(w.Order) > 0 && !slices.Contains(named(w.Order), o.Key)) {
 		return false
 	}
-	return o.Version >= w.MinVersion && w.fits(o) && (!w.Proven || o.proven()) &&
+	return o.Version >= w.MinVersion && w.fits(o) && (!w.Proven || o.proven() && !o.servedAt.Before(w.Alive)) &&
 		(o.Context == 0 || o.Context >= w.Context) && (o.Has == 0 || o.Has&w.Needs == w.Needs) &&
 		!slices.Contains(w.Exclude, o) && !slices.Contains(named(w.Ignore), o.Key) &&
 		(len(w.Only) == 0 || slices.Contains(named(w.Only), o.Key))

@@ -133,8 +133,17 @@ func (s *Worker) Run(ctx context.Context, env Env) error {
 	if s.AnyProxyImage {
 		images = nil
 	}
+	var ring *keyring
+	if s.Data != "" && s.TONConfig != "" {
+		held, release, err := s.holding().begin(ctx, env)
+		if err != nil {
+			return err
+		}
+		defer release()
+		ring = held
+	}
 	s.keepProven(s.Data)
-	b, err := s.base(ctx, env, true, images)
+	b, err := s.base(ctx, env, true, images, ring)
 	if err != nil {
 		return err
 	}
@@ -150,7 +159,7 @@ func (s *Worker) Run(ctx context.Context, env Env) error {
 	cfg := worker.Config{
 		Engine: s.Engine, EngineKey: s.EngineKey, Model: s.Model, Coefficient: s.Coefficient, MaxActive: s.MaxActiveRequests,
 		Connections: s.ProxyConnections, OwnerAddress: owner, RootAddress: root, Registry: b.registry, RATLS: b.tls, Via: s.Via,
-		CheckImages: !s.AnyProxyImage, HTTP: s.Listen, ControlToken: b.token, Log: env.Log,
+		CheckImages: !s.AnyProxyImage, HTTP: s.Listen, ControlToken: b.token, Now: env.Now, Log: env.Log,
 	}
 	if cfg.Pricer = s.Price.pricer(b.registry.Root()); cfg.Pricer != nil && env.Log != nil {
 		env.Log.Info("the price follows demand", "floor", s.Price.floorText(b.registry.Root()))
@@ -161,7 +170,7 @@ func (s *Worker) Run(ctx context.Context, env Env) error {
 	if s.Data == "" {
 		return s.serve(ctx, b, cfg)
 	}
-	return s.serveWithBook(ctx, env, b, cfg)
+	return s.serveWithBook(ctx, env, b, cfg, ring)
 }
 
 func (s *Worker) serve(ctx context.Context, b *base, cfg worker.Config, more ...func(context.Context) error) error {
@@ -173,18 +182,13 @@ func (s *Worker) serve(ctx context.Context, b *base, cfg worker.Config, more ...
 }
 
 // serveWithBook keeps what is earned and, with a chain, cashes it.
-func (s *Worker) serveWithBook(ctx context.Context, env Env, b *base, cfg worker.Config) (err error) {
-	sc := settlement.WorkerConfig{Owner: cfg.OwnerAddress, Dir: s.Data, Log: env.Log}
+func (s *Worker) serveWithBook(ctx context.Context, env Env, b *base, cfg worker.Config, ring *keyring) (err error) {
+	sc := settlement.WorkerConfig{Owner: cfg.OwnerAddress, Dir: s.Data, Now: env.Now, Log: env.Log}
 	if err := s.Earnings.into(&sc); err != nil {
 		return err
 	}
 	var more []func(context.Context) error
 	if b.chain != nil {
-		ring, release, err := s.holding().begin(ctx, env)
-		if err != nil {
-			return err
-		}
-		defer release()
 		wallet, err := ring.openNodeWallet(env, b)
 		if err != nil {
 			return fmt.Errorf("data %s: %w", s.Data, err)

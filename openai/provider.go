@@ -12,7 +12,7 @@ import (
 //
 //	{"order": ["WORKER", …], "only": […], "ignore": […], "sort": "price",
 //	 "max_price": {"prompt": 0.5, "completion": 2},
-//	 "preferred_max_latency": 1.5, "allow_fallbacks": true}
+//	 "preferred_max_latency": 1.5, "allow_fallbacks": true, "resume": true}
 //
 // Every member may be left out, and an unknown one is an error: a wish that is
 // not understood must not be passed over.
@@ -32,6 +32,9 @@ type Provider struct {
 	NoFallbacks bool
 	// Region is where the caller is, such as eu-west; empty if he does not say.
 	Region string
+	// Resume lets another worker go on with a stream that breaks, if HasResume.
+	// Unlike the others it is a wish to the client, and no proxy hears of it.
+	Resume, HasResume bool
 }
 
 // Limits of what a "provider" object names.
@@ -40,7 +43,7 @@ const (
 	MaxName  = 128 // bytes
 )
 
-// Plain says that nothing is wished but a price. It is true of nil.
+// Plain says that nothing is wished of a proxy but a price. It is true of nil.
 func (p *Provider) Plain() bool {
 	return p == nil || len(p.Order)+len(p.Only)+len(p.Ignore) == 0 && p.Sort == "" && p.MaxLatency == 0 && !p.NoFallbacks
 }
@@ -61,6 +64,11 @@ var providerMembers = []struct {
 		return err
 	}},
 	{"region", (*Provider).readRegion},
+	{"resume", func(p *Provider, v value) (err *Error) {
+		p.Resume, err = v.bool()
+		p.HasResume = true
+		return err
+	}},
 }
 
 func (o *Options) readProvider(v value) *Error {
@@ -98,7 +106,7 @@ func unknownMember(v value, doc *Object) *Error {
 		}
 		if !found {
 			name = name[:min(len(name), 64)]
-			return BadRequest(v.name+"."+name, CodeInvalidValue, "unknown parameter: '%s.%s'; there are order, only, ignore, sort, max_price, preferred_max_latency, allow_fallbacks and region", v.name, name)
+			return BadRequest(v.name+"."+name, CodeInvalidValue, "unknown parameter: '%s.%s'; there are order, only, ignore, sort, max_price, preferred_max_latency, allow_fallbacks, region and resume", v.name, name)
 		}
 	}
 	return v.wrong("a JSON object")

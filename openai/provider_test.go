@@ -30,6 +30,8 @@ func TestParseProvider(t *testing.T) {
 		`{"sort":"throughput","preferred_max_latency":1.5,"allow_fallbacks":true}`: with(func(p *Provider) { p.Sort, p.MaxLatency = "throughput", 1500*time.Millisecond }),
 		`{"sort":"balanced","max_price":0.5}`:                                      with(func(p *Provider) { p.MaxPrompt, p.MaxCompletion, p.HasMaxPrice = 0.5, 0.5, true }),
 		`{"max_price":{"completion":2}}`:                                           with(func(p *Provider) { p.MaxCompletion, p.HasMaxPrice = 2, true }),
+		`{"resume":true}`:                                                          with(func(p *Provider) { p.Resume, p.HasResume = true, true }),
+		`{"resume":false}`:                                                         with(func(p *Provider) { p.HasResume = true }),
 		`{"order":null,"sort":null}`:                                               &free,
 	} {
 		if got, err := parseProvider(t, object); err != nil || !reflect.DeepEqual(got, want) {

@@ -16,6 +16,9 @@ const (
 	// lookEvery is how old a look at the whole market may be that many share:
 	// with ten thousand workers and as many clients nobody could make one for each.
 	lookEvery = time.Second
+	// lookShare is how many times as long as a look takes it is at least till the next,
+	// whatever changes: a worker could change its price a thousand times a second.
+	lookShare = 10
 	// noteEvery and maxMoments make the history an hour long.
 	noteEvery  = 15 * time.Second
 	maxMoments = 240
@@ -36,6 +39,7 @@ type book struct {
 // view is a look at the whole market, and what all who ask for it are told.
 type view struct {
 	at      time.Time
+	took    time.Duration // to look
 	models  []market.ModelInfo
 	moments []tl.CocoonBookMoment // of each model
 	types   *tl.ClientWorkerTypesV2
@@ -53,8 +57,9 @@ func (p *Proxy) look() *view {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now, changed := p.now(), b.changed.Load()
-	if b.view == nil || b.seen != changed || now.Sub(b.view.at) >= lookEvery {
+	if v := b.view; v == nil || now.Sub(v.at) >= lookEvery || b.seen != changed && now.Sub(v.at) >= lookShare*v.took {
 		b.view, b.seen = newView(p.market.Models(), now), changed
+		b.view.took = p.now().Sub(now)
 	}
 	return b.view
 }

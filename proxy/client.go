@@ -36,6 +36,7 @@ type client struct {
 
 	ready    atomic.Bool
 	features atomic.Uint32
+	held     atomic.Int64 // bytes of its questions without a first answer
 
 	// telling is held from reading the account until that is queued to be sent, so
 	// that what the client is told never goes back.

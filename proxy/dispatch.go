@@ -26,12 +26,18 @@ func (r *request) dispatch(l *later) {
 }
 
 // pick leaves newcomers alone once some have failed the request, or one has called it
-// wrong: there may be any number of those.
+// wrong: there may be any number of those. Where one has hung, others may too: best is who
+// has served since.
 func (r *request) pick(want market.Want) (*market.Offer, market.Decision) {
-	if len(want.Exclude) >= newcomers || r.doubted != nil {
+	if !want.Alive.IsZero() || len(want.Exclude) >= newcomers || r.doubted != nil {
 		want.Proven = true
 		if offer, d := r.p.market.Pick(want); offer != nil {
 			return offer, d
+		}
+		if want.Alive = (time.Time{}); len(want.Exclude) >= newcomers {
+			if offer, d := r.p.market.Pick(want); offer != nil {
+				return offer, d
+			}
 		}
 		want.Proven = false
 	}
@@ -120,7 +126,7 @@ func (r *request) leave(how market.Outcome, l *later) {
 
 // done tells the market how an attempt went.
 func (r *request) done(a *attempt, how market.Outcome, took market.Took, l *later) {
-	took.Total, took.Prompt = r.p.now().Sub(a.sentAt), r.bytesIn
+	took.Total, took.Prompt, took.Price = r.p.now().Sub(a.sentAt), r.bytesIn, uint32(a.price)
 	l.grants = append(l.grants, r.p.market.Done(a.offer, how, took)...)
 	r.tried = append(r.tried, a.offer)
 }

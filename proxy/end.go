@@ -94,11 +94,19 @@ func (r *request) broken(l *later) {
 	r.workerFailed(badAnswer(), market.Failed, l)
 }
 
+// stalled is how long nothing may have come of an answer that runs out of time. One that
+// still went on is merely long, and that is nobody's fault.
+const stalled = 5 * time.Second
+
 // fail ends the request with an error of ours. What the worker had reported by then is booked.
 func (r *request) fail(why *refusal, l *later) {
 	how := market.Neutral
-	if r.state == sent && why.code == wire.CodeTimeout {
+	switch {
+	case why.code != wire.CodeTimeout || r.muted:
+	case r.state == sent:
 		how = market.Late
+	case r.state == answering && r.p.now().Sub(r.lastAt) > stalled:
+		how = market.Failed
 	}
 	if r.worker != nil {
 		r.worker.cancel(r.workerID)
@@ -204,7 +212,7 @@ func (r *request) close(success bool, booked int64, how market.Outcome, l *later
 }
 
 func (r *request) forgetQuery() {
-	r.p.held.Add(-int64(len(r.query)))
+	r.letGoQuery()
 	r.query = nil
 	clear(r.private[:])
 }

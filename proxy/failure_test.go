@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,7 +123,7 @@ func TestFailureBeforeFirstAnswerAlone(t *testing.T) {
 		api     string
 	}{
 		{"connection lost", func(w *peer, id tl.Int256) { w.conn.Close(nil) }, 502, "651", "connection_lost"},
-		{"error 0", func(w *peer, id tl.Int256) { w.send(&tl.ProxyQueryAnswerErrorEx{RequestID: id, Error: "http failed"}) }, 502, "0", "bad_answer"},
+		{"error 0", func(w *peer, id tl.Int256) { w.send(&tl.ProxyQueryAnswerErrorEx{RequestID: id, Error: "http failed"}) }, 502, "601", "bad_answer"},
 		{"not ready", func(w *peer, id tl.Int256) { w.send(&tl.ProxyQueryAnswerErrorEx{RequestID: id, ErrorCode: 651}) }, 503, "651", "no_worker"},
 		{"timeout", func(w *peer, id tl.Int256) {
 			w.send(&tl.ProxyQueryAnswerErrorEx{RequestID: id, ErrorCode: 652, Error: "worker: timeout"})
@@ -130,7 +131,7 @@ func TestFailureBeforeFirstAnswerAlone(t *testing.T) {
 		{"request refused", func(w *peer, id tl.Int256) {
 			w.send(&tl.ProxyQueryAnswerErrorEx{RequestID: id, ErrorCode: 621, Error: "worker: invalid http request: field x", Flags: 1, FinalInfo: final(99)})
 		}, 400, "621", "invalid_value"},
-		{"out of order", func(w *peer, id tl.Int256) { w.part(id, "x") }, 502, "621", "bad_answer"},
+		{"out of order", func(w *peer, id tl.Int256) { w.part(id, "x") }, 502, "651", "bad_answer"},
 		{"silence", func(w *peer, id tl.Int256) {}, 504, "652", "timeout"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
@@ -184,21 +185,26 @@ func TestWorkersVerdictIsFinal(t *testing.T) {
 // A request is given to some workers and then fails, within its time.
 func TestAttemptsAreBounded(t *testing.T) {
 	inBubble(t, nil, func(r *rig) {
-		var workers []*peer
-		for i := range maxAttempts + 1 {
-			workers = append(workers, r.worker(workerOptions{version: 4, coefficient: int32(500 + 500*i)}))
+		var given atomic.Int32
+		for range maxAttempts + 3 {
+			w := r.worker(workerOptions{version: 4})
+			go func() {
+				select {
+				case <-w.in:
+					given.Add(1)
+					w.conn.Close(nil)
+				case <-w.conn.Done():
+				}
+			}()
 		}
 		c := r.client(4, nil)
 		c.send(question(1))
-		for _, w := range workers[:maxAttempts] {
-			w.conn.Close(w.giveUp())
-		}
 		c.answer(requestID(1), true).refusedWith(t, 502, "651", "connection_lost")
-		workers[maxAttempts].quiet()
+		if n := given.Load(); n != maxAttempts {
+			t.Errorf("%d workers were given the request, want %d", n, maxAttempts)
+		}
 	})
 }
-
-func (p *peer) giveUp() error { p.given(); return nil }
 
 // After the first answer nothing moves: the stream ends with an error in its own
 // framing, and what the worker had reported is booked.

@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"math"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"testing"
@@ -106,6 +107,27 @@ func TestAbsurdOffers(t *testing.T) {
 		time.Sleep(time.Second)
 		for _, o := range []tl.Object{&tl.CocoonGetBook{Offers: -1, History: -1}, &tl.CocoonGetBook{Offers: math.MaxInt32, History: math.MaxInt32, Model: strings.Repeat("m", 1<<20)}} {
 			mustAsk[*tl.CocoonBook](c, o)
+		}
+	})
+}
+
+// A model's name reaches pages, metrics and terminals: no worker may bring one that spoils them.
+func TestModelNames(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		for _, name := range []string{"\xff@c:h", "a\x00b@c:h", "a\nb@c:h", "\x1b[2J@c:h", "a\x7f@c:h", "m@c\r\n:h"} {
+			w := r.dial(r.workers, image)
+			q := workerHello()
+			q.Params.Model = name
+			_, err := w.ask(q)
+			w.refusedAndClosed(name, err, 621, "invalid worker hash or worker type")
+		}
+		r.worker(workerOptions{version: 4, model: "<script>alert('x')</script>\"@c:h"})
+		for _, page := range []string{"/stats", "/jsonstats", "/metrics"} {
+			rec := httptest.NewRecorder()
+			r.p.Handler().ServeHTTP(rec, httptest.NewRequest("GET", "http://127.0.0.1"+page, nil))
+			if rec.Code != 200 || strings.Contains(rec.Body.String(), "<script>alert") && page == "/stats" {
+				t.Errorf("%s: status %d: %.300s", page, rec.Code, rec.Body)
+			}
 		}
 	})
 }

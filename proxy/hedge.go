@@ -80,15 +80,20 @@ func (r *request) late() {
 		}
 		last, want := r.latest(), r.want()
 		want.Exclude = r.asked()
+		overdue := last.isOverdue()
+		if overdue {
+			want.Alive = last.sentAt
+		}
 		pick := func(want market.Want) (*market.Offer, market.Decision) { return r.p.market.Hedge(want, last.offer) }
-		if last.isOverdue() {
+		if overdue {
 			pick = r.pick
 		}
 		offer, why := pick(want)
 		switch {
 		case offer != nil:
 			r.askSecond(offer, why, l)
-		case last.isOverdue() && why.Verdict == market.Busy:
+		case overdue && why.Verdict == market.Busy:
+			want.Alive = time.Time{}
 			r.awaitSecond(want, l)
 		default:
 			r.lateIn(hedgeAgain)
@@ -186,8 +191,13 @@ func (r *request) secondAnswered(a answer, l *later) {
 		r.dropSecond(market.Failed, l)
 		return
 	}
-	if h, err := parseHead(a.body); err != nil || h.status == 502 || h.status == 503 {
+	h, err := parseHead(a.body)
+	if err != nil {
 		r.dropSecond(market.Failed, l)
+		return
+	}
+	if how, ok := r.doubt(h.status); ok && how != market.Neutral { // the first may still do better
+		r.dropSecond(how, l)
 		return
 	}
 	slow := r.attempt

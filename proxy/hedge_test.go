@@ -100,6 +100,12 @@ func TestHedgeEnds(t *testing.T) {
 			first.head(a)
 			first.end(a, 5)
 		}, 200, ownerText},
+		"second's engine is overloaded": {func(r *rig, first, second, c *peer, a, b tl.Int256) {
+			second.send(&tl.ProxyQueryAnswerEx{RequestID: b, Answer: response(429, "slow down"), Flags: 1})
+			time.Sleep(time.Second)
+			first.head(a)
+			first.end(a, 5)
+		}, 200, ownerText},
 		"second is lost": {func(r *rig, first, second, c *peer, a, b tl.Int256) {
 			second.conn.Close(nil)
 			time.Sleep(time.Second)

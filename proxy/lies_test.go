@@ -21,7 +21,7 @@ func TestEverybodyLies(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			inBubble(t, func(c *Config) {
 				c.QueueLimit, c.QueueWait, c.MaxPerClient, c.Seed = 4, 2*time.Second, 16, seed
-				c.DrainLimit = 3 * time.Second
+				c.DrainLimit, c.HedgeShare = 3*time.Second, 3*float64(seed%2)
 			}, func(r *rig) {
 				l := &liars{r: r, soak: &soak{r: r, t: t}}
 				var all sync.WaitGroup
@@ -156,7 +156,11 @@ func (l *liars) ask(n int, r *rand.Rand) {
 			if r.IntN(10) == 0 {
 				q.Query = []byte("nonsense")
 			}
-			c.conn.Send(q)
+			if c.conn.Send(q); r.IntN(4) == 0 {
+				c.conn.Send(&tl.CocoonRunQuery{ModelName: q.ModelName, Query: q.Query, MaxCoefficient: q.MaxCoefficient, MaxTokens: q.MaxTokens, Timeout: q.Timeout, RequestID: requestID(r.IntN(12)),
+					MinConfigVersion: q.MinConfigVersion, Flags: int32(r.Uint32()), Affinity: make([]byte, r.IntN(40)),
+					Wishes: tl.CocoonWishes{Sort: int32(r.IntN(8) - 2), MaxLatency: []float64{0, 1e300, math.NaN(), -1}[r.IntN(4)], Only: make([]string, r.IntN(2)), Ignore: make([]string, r.IntN(60)), NoFallbacks: r.IntN(2) == 0}})
+			}
 			for range r.IntN(4) {
 				c.conn.Send(&tl.CocoonCancelQuery{RequestID: requestID(r.IntN(12))})
 			}

@@ -51,6 +51,9 @@ func (r *request) sendPart(data, part []byte) {
 // sawBody counts, and remembers how the body ends so that an error can follow it.
 func (r *request) sawBody(b []byte) {
 	r.bytesOut += len(b)
+	if len(b) > 0 {
+		r.lastAt = r.p.now()
+	}
 	switch n := len(b); {
 	case n >= 2:
 		r.tail = [2]byte(b[n-2:])
@@ -83,10 +86,13 @@ func (r *request) answer(w *worker, a answer) {
 // or where there is no other. What a worker says it had delivered by then is booked.
 func (r *request) answerFailed(a answer, l *later) {
 	why, how := workerRefused(a.code, a.text), r.blame(&r.attempt, a.code)
+	if a.code == wire.CodeCancelled && !r.muted { // nobody has cancelled it
+		why = workerLost()
+	}
 	switch {
 	case r.state == answering:
 		r.finish(why, larger(a.info.TokensUsed, r.progress), how, l)
-	case r.muted || a.code == wire.CodeTimeout && how == market.Late && r.second == nil:
+	case r.muted || a.code == wire.CodeTimeout && r.second == nil && time.Until(r.deadline) < r.limit/8: // nobody has time any more
 		r.finish(why, tl.TokensUsed{}, how, l)
 	case a.code == wire.CodeProtocol:
 		r.calledWrong(why, l)
@@ -99,9 +105,13 @@ func (r *request) answerFailed(a answer, l *later) {
 func (r *request) blame(a *attempt, code int32) market.Outcome {
 	switch code {
 	case wire.CodeProtocol:
-		return market.Neutral
+		if r.state == sent {
+			return market.Neutral
+		}
 	case wire.CodeError:
-		return market.Declined
+		if r.state == sent {
+			return market.Declined
+		}
 	case wire.CodeTimeout:
 		if r.p.now().Sub(a.sentAt) > a.limit/2 {
 			return market.Late
@@ -138,6 +148,7 @@ func (r *request) answerFirst(a answer, l *later) {
 	r.stopAwaiting()
 	r.dropSecond(market.Overtaken, l)
 	r.state, r.firstAt, r.status, r.framing = answering, r.p.now(), h.status, h.framing
+	r.lastAt = r.firstAt
 	r.forgetQuery()
 	r.sawBody(h.payload)
 	if a.final {
@@ -149,14 +160,18 @@ func (r *request) answerFirst(a answer, l *later) {
 	}
 }
 
-// elsewhere moves a request whose engine is down to another worker, if one is
-// free at this moment; else the engine's own answer is as good as any.
+// elsewhere moves a request whose engine is down, or calls it wrong, to another worker,
+// if one is free at this moment; else the engine's own answer is as good as any.
 func (r *request) elsewhere(status int32, l *later) bool {
-	if status != 502 && status != 503 || r.muted || r.gone {
+	how, ok := r.doubt(status)
+	if !ok || r.muted || r.gone {
 		return false
 	}
+	if first := r.attempt; how == market.Neutral {
+		r.doubted, r.wrong = &first, engineSays(status)
+	}
 	if r.second != nil {
-		r.giveUp(status, l)
+		r.giveUp(status, how, l)
 		return r.promote()
 	}
 	if len(r.tried)+1 >= maxAttempts {
@@ -168,21 +183,34 @@ func (r *request) elsewhere(status int32, l *later) bool {
 	if offer == nil {
 		return false
 	}
-	r.giveUp(status, l)
+	r.giveUp(status, how, l)
 	if !r.give(offer, why, l) && r.state != ended {
 		r.dispatch(l)
 	}
 	return true
 }
 
-// giveUp leaves a worker whose engine is down.
-func (r *request) giveUp(status int32, l *later) {
+// doubt says whether an answer of that status is worth another worker, and what it
+// says of this one. An engine that is down or overloaded is; so is one that calls the request wrong or
+// fails over it, once: that may be the request, and it may be what a worker says of everything.
+func (r *request) doubt(status int32) (how market.Outcome, ok bool) {
+	switch {
+	case status == http.StatusBadGateway, status == http.StatusServiceUnavailable:
+		return market.Failed, true
+	case status == http.StatusTooManyRequests:
+		return market.Declined, true
+	}
+	return market.Neutral, status >= http.StatusBadRequest && r.doubted == nil && !r.wishes.NoFallbacks
+}
+
+// giveUp leaves a worker whose engine is of no help.
+func (r *request) giveUp(status int32, how market.Outcome, l *later) {
 	w := r.worker
 	w.cancel(r.workerID)
 	w.release(r.workerID)
 	w.pay(r, r.workerID, 0)
-	r.leave(market.Failed, l)
-	r.failure = &refusal{wire.CodeNotReady, openai.BadGateway(openai.CodeBadAnswer, "the worker's engine answered with status %d", status)}
+	r.leave(how, l)
+	r.failure = engineSays(status)
 	r.p.stats.retried.Inc()
 }
 

@@ -70,6 +70,7 @@ type request struct {
 	given   bool     // to any worker: then payments follow
 
 	firstAt  time.Time
+	lastAt   time.Time // something of the answer came
 	status   int32
 	framing  openai.Framing
 	tail     [2]byte // last bytes of the body
@@ -186,7 +187,7 @@ func (r *request) admit(q *tl.ClientRunQueryEx) *refusal {
 	case q.MaxTokens < 0:
 		return badRequest("max_tokens is %d, want 0 or more", q.MaxTokens)
 	case account.Available() < int64(q.MaxTokens):
-		return unpaid("client balance is too low: %d tokens available, max_tokens is %d", account.Available(), q.MaxTokens)
+		return p.broke(account.Available(), int64(q.MaxTokens))
 	case uint32(q.MinConfigVersion) > p.terms.Load().Version:
 		return &refusal{wire.CodeError, openai.Unavailable(openai.CodeNoProxy, retrySoon, "active config version is too low: the proxy has %d, the client wants %d", p.terms.Load().Version, uint32(q.MinConfigVersion))}
 	case account.State != ledger.Open:
@@ -222,26 +223,48 @@ func (r *request) take(q *tl.ClientRunQueryEx) *refusal {
 	if err != nil {
 		return badRequest("%v", err)
 	}
-	if p.health() != nil { // those who came before the chain or the ledger forbade it are no exception
-		return stopping(takesNone)
+	if err := p.health(); err != nil { // those who came before the chain or the ledger forbade it are no exception
+		return p.none(err)
+	}
+	if err := p.lends(r.client.account, need); err != nil {
+		return awayed(err)
 	}
 	if why, ok := p.begin(); !ok {
 		return stopping(why)
 	}
-	if p.held.Add(int64(len(r.query))) > p.cfg.MaxHeld {
-		p.held.Add(-int64(len(r.query)))
+	if !r.holdQuery() {
+		r.letGoQuery()
 		p.end()
 		return queueFull()
 	}
 	r.bound = boundOf(q)
 	if r.hold, err = p.book.Reserve(r.client.account, need); err != nil {
-		p.held.Add(-int64(len(r.query)))
+		r.letGoQuery()
 		p.end()
 		var short *ledger.BalanceError
-		if errors.As(err, &short) || errors.Is(err, ledger.ErrClosing) {
+		switch {
+		case errors.As(err, &short):
+			return p.broke(short.Available, short.Need)
+		case errors.Is(err, ledger.ErrClosing):
 			return unpaid("%v", err)
 		}
-		return stopping(takesNone)
+		return p.none(err)
 	}
 	return nil
+}
+
+// largestShare of the bytes that may be held are one connection's, once half of them are taken:
+// nobody shall crowd out the others with large questions.
+const largestShare = 8
+
+// holdQuery counts the question, and says whether there is room for it.
+func (r *request) holdQuery() bool {
+	n, limit := int64(len(r.query)), r.p.cfg.MaxHeld
+	all, own := r.p.held.Add(n), r.client.held.Add(n)
+	return all <= limit && (all <= limit/2 || own == n || own <= limit/largestShare)
+}
+
+func (r *request) letGoQuery() {
+	r.p.held.Add(-int64(len(r.query)))
+	r.client.held.Add(-int64(len(r.query)))
 }

@@ -42,7 +42,8 @@ type Conn struct {
 	outSeq   uint32
 	queries  map[int64]chan<- reply
 	timer    *time.Timer
-	pinged   int64 // lastHeard at the time of the last ping
+	pinged   int64  // lastHeard at the time of the last ping
+	lastSeq  uint32 // outSeq when the timer last looked
 	started  bool
 	flush    error // reason of an end that is near: see endSoon
 	flushBy  int64 // clock at which it comes anyway

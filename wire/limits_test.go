@@ -490,3 +490,24 @@ type fuzzHandler struct{ got, ends int }
 func (h *fuzzHandler) Packet(_ *Conn, data []byte) { h.got += len(data) }
 func (h *fuzzHandler) Query(_ *Conn, q *Query)     { h.got += len(q.Data); q.Fail(0, "Lost promise") }
 func (h *fuzzHandler) Closed(*Conn, error)         { h.ends++ }
+
+// A dialer that only listens, because a long answer comes, is no dead one: deployed dialers ping
+// into silences alone.
+func TestListeningIsNoSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dialed, heard := newInbox(), newInbox()
+		c, s := connected(t, pipe, dialed, heard, Config{})
+		for range 600 {
+			time.Sleep(time.Second)
+			if err := s.Send(&tl.ProxySignedPayment{Data: []byte("part")}); err != nil {
+				t.Fatalf("the listener has ended the connection: %v", err)
+			}
+			<-dialed.packets
+		}
+		if pings := s.outSeq - 601; pings < 5 || pings > 25 {
+			t.Errorf("%d pings in ten minutes, want one each half a minute", pings)
+		}
+		c.Close(nil)
+		c.Wait()
+	})
+}

@@ -80,9 +80,13 @@ func (c *Conn) overdue(now int64) error {
 	return nil
 }
 
-// pingDue says, once per silence, that it has lasted long enough for a ping.
+// pingDue says, once per silence, that it has lasted long enough for a ping. A
+// listener pings only who is being sent something.
 func (c *Conn) pingDue(now int64) bool {
-	last := c.lastHeard.Load()
+	last, sends := c.lastHeard.Load(), c.outSeq != c.lastSeq
+	if c.lastSeq = c.outSeq; c.cfg.listens && !sends {
+		return false
+	}
 	if c.cfg.PingAfter < 0 || c.pinged == last || now-last < int64(c.cfg.PingAfter) {
 		return false
 	}
@@ -94,7 +98,7 @@ func (c *Conn) pingDue(now int64) bool {
 func (c *Conn) nextTick(now int64) time.Duration {
 	last := c.lastHeard.Load()
 	next := min(last+int64(c.cfg.Idle), now+int64(c.cfg.Stall)/2)
-	if c.cfg.PingAfter > 0 && c.pinged != last {
+	if c.cfg.PingAfter > 0 && !c.cfg.listens && c.pinged != last {
 		next = min(next, last+int64(c.cfg.PingAfter))
 	}
 	if c.flush != nil {

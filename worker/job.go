@@ -175,6 +175,10 @@ func (j *job) run(ctx context.Context) {
 		return
 	}
 	j.request = request
+	if request.goesOn && !j.w.continues(ctx) {
+		j.fail(&refusal{wire.CodeError, "worker: its engine is not known to go on with what another has begun"})
+		return
+	}
 	response, err := j.ask(ctx)
 	if err != nil {
 		j.broken(ctx)

@@ -27,6 +27,8 @@ type request struct {
 	payload []byte
 	// stream is the caller's wish. form marks a multipart body.
 	stream, form bool
+	// goesOn marks a request for the rest of an answer that another worker began.
+	goesOn bool
 	// limit is the most completion tokens the caller agreed to pay, 0 if it
 	// named none.
 	limit int64
@@ -46,6 +48,7 @@ func readRequest(in *tl.HTTPRequest, model string, credentials bool) (*request, 
 	if slash < 0 {
 		return nil, badRequest("unsupported method: url has no path")
 	}
+	r.goesOn = goesOn(in.Headers)
 	var bad *refusal
 	switch r.path = in.URL[slash:]; r.path {
 	case pathChat:

@@ -22,6 +22,8 @@ type Snapshot struct {
 	Root    *contract.Root `json:"root_contract_config"`
 	Engine  Engine         `json:"engine"`
 	Proxies []ProxyStatus  `json:"proxies"`
+	// Chain is how the chain is seen; nil without one.
+	Chain *contract.View `json:"chain,omitempty"`
 	// Settlement is the money, if somebody keeps it.
 	Settlement any `json:"settlement,omitempty"`
 }
@@ -121,7 +123,7 @@ func (w *Worker) Snapshot() Snapshot {
 		Root: w.cfg.Registry.Root(),
 		Engine: Engine{URL: redacted(w.engine), Healthy: w.engineErr == nil && w.idle&engineDown == 0,
 			Context: w.facts.Context, Capabilities: w.facts.Can.Names(), Region: w.facts.Region},
-		Proxies: []ProxyStatus{}, Settlement: money,
+		Proxies: []ProxyStatus{}, Chain: contract.ViewOf(w.cfg.Registry), Settlement: money,
 	}
 	if w.engineErr != nil {
 		s.Engine.Error = w.engineErr.Error()

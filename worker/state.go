@@ -20,9 +20,10 @@ const (
 	engineDown
 	modelUnlisted
 	shuttingDown
+	registryOld
 )
 
-var reasonNames = []string{"switched off", "engine does not answer", "model is not in the registry", "shutting down"}
+var reasonNames = []string{"switched off", "engine does not answer", "model is not in the registry", "shutting down", "the registry is too old: look at the connection to the chain"}
 
 func (r reasons) names() []string {
 	names := []string{}
@@ -74,7 +75,7 @@ func (w *Worker) SetCoefficient(c int32) error {
 func (w *Worker) refusing() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.idle&(switchedOff|shuttingDown) != 0
+	return w.idle&(switchedOff|shuttingDown|registryOld) != 0
 }
 
 // setIdle adds or removes a reason and tells all proxies what follows.
@@ -114,6 +115,7 @@ func (w *Worker) watchEngine(ctx context.Context) {
 				w.learn(facts)
 			}
 			w.engineIs(err)
+			w.setIdle(registryOld, contract.Stale(w.cfg.Registry, w.cfg.Now()) != nil)
 		}
 		if !sleep(ctx, w.probeDelay()) {
 			return

@@ -25,7 +25,7 @@ func TestFirstAnswers(t *testing.T) {
 		"Is my data safe?":               {"protected"},
 		"What is the weather like today": {"cannot"},
 	} {
-		tokens, err := m.turns([]message{{"user", prompt}})
+		tokens, err := m.turns([]message{{"user", prompt}}, true)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 // job is one answer to make.
 type job struct {
 	prompt    []int32 // one token or more, shorter than the model's context
+	begun     []int32 // the end of prompt, which is an answer to go on with
 	maxTokens int     // 1 or more; the context bounds it too
 	sampling  sampling
 	stops     []string
@@ -55,6 +56,12 @@ func (s *sequence) answer(ctx context.Context, j *job, choice int, logits []floa
 	out, sampler := newPending(j.stops), newSampler(j.sampling, choice)
 	copy(s.room.logits, logits)
 	last, said := int32(-1), 0
+	for _, token := range j.begun {
+		sampler.again(token)
+		if said++; token != last {
+			last, said = token, 1
+		}
+	}
 	for finish == "" {
 		if err := ctx.Err(); err != nil {
 			return n, "", err

@@ -69,7 +69,7 @@ func TestLogitsAreTorchs(t *testing.T) {
 func TestGreedyTextIsTorchs(t *testing.T) {
 	m := demoModel(t)
 	for _, a := range readTorch(t).Answers {
-		tokens, err := m.turns([]message{{"user", a.Prompt}})
+		tokens, err := m.turns([]message{{"user", a.Prompt}}, true)
 		if err != nil || !slices.Equal(tokens, a.Tokens) {
 			t.Fatalf("%s: prompt tokens %v, %v; want %v", a.Prompt, tokens, err, a.Tokens)
 		}
@@ -148,7 +148,7 @@ func BenchmarkPrompt(b *testing.B) {
 func BenchmarkAnswer(b *testing.B) {
 	m := demoModel(b)
 	seq := newSequence(m)
-	prompt, _ := m.turns([]message{{"user", "What is Cocoon?"}})
+	prompt, _ := m.turns([]message{{"user", "What is Cocoon?"}}, true)
 	logits, _ := seq.prefill(b.Context(), prompt)
 	total := 0
 	for b.Loop() {

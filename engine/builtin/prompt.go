@@ -42,25 +42,32 @@ func (t *messageText) UnmarshalJSON(b []byte) error {
 // roles maps the API's roles to the model's.
 var roles = map[string]string{"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
-// chatPrompt returns the tokens of a conversation.
-func (q *request) chatPrompt(m *Model) ([]int32, *openai.Error) {
+// chatPrompt returns the tokens of a conversation, and which of them at its end
+// are the answer's own beginning.
+func (q *request) chatPrompt(m *Model) (ids, begun []int32, err *openai.Error) {
 	if len(q.Messages) == 0 {
-		return nil, openai.BadRequest("messages", openai.CodeMissing, "'messages' is missing or empty; send at least one")
+		return nil, nil, openai.BadRequest("messages", openai.CodeMissing, "'messages' is missing or empty; send at least one")
 	}
 	size, messages := 0, make([]message, len(q.Messages))
 	for i, msg := range q.Messages {
 		role, ok := roles[msg.Role]
 		if !ok {
-			return nil, openai.BadRequest("messages", openai.CodeInvalidValue, "message %d has a role that this model does not know; want system, user or assistant", i)
+			return nil, nil, openai.BadRequest("messages", openai.CodeInvalidValue, "message %d has a role that this model does not know; want system, user or assistant", i)
 		}
 		messages[i] = message{role, string(msg.Content)}
 		size += len(msg.Content)
 	}
 	if size > m.longestText() {
-		return nil, m.tooLong("messages", 0)
+		return nil, nil, m.tooLong("messages", 0)
 	}
-	ids, err := m.turns(messages)
-	return m.fit("messages", ids, err)
+	if q.ContinueFinalMessage {
+		last := len(messages) - 1
+		begun = m.tokens.encode(nil, messages[last].text)
+		messages = messages[:last]
+	}
+	ids, err = m.turns(messages, q.AddGenerationPrompt == nil || *q.AddGenerationPrompt || q.ContinueFinalMessage)
+	ids, err = m.fit("messages", append(ids, begun...), err)
+	return ids, begun, err
 }
 
 // prompts is the member "prompt" of a text completion: a string, tokens, or an

@@ -52,6 +52,12 @@ type request struct {
 		Type string `json:"type"`
 	} `json:"response_format"`
 	ToolChoice json.RawMessage `json:"tool_choice"`
+
+	// ContinueFinalMessage goes on with the last message, the assistant's, as if
+	// this engine had begun it; AddGenerationPrompt, true if absent, opens a new
+	// one. The names are vLLM's and SGLang's.
+	ContinueFinalMessage bool  `json:"continue_final_message"`
+	AddGenerationPrompt  *bool `json:"add_generation_prompt"`
 }
 
 type streamOptions struct {
@@ -160,6 +166,8 @@ func (q *request) check(j *job) *openai.Error {
 		{q.Suffix == "", "suffix", "empty: this engine writes no middles"},
 		{q.ResponseFormat == nil || q.ResponseFormat.Type == "text", "response_format", "text: this engine has no JSON mode"},
 		{tool == "" || tool == "null" || tool == `"auto"` || tool == `"none"`, "tool_choice", "auto or none: this engine calls no tools"},
+		{!q.ContinueFinalMessage || q.AddGenerationPrompt == nil || !*q.AddGenerationPrompt, "add_generation_prompt", "false where continue_final_message is true"},
+		{!q.ContinueFinalMessage || q.continues(), "continue_final_message", "false unless the last message is the assistant's"},
 		{q.Stream || !q.StreamOptions.IncludeUsage, "stream_options", "absent unless stream is true"},
 	} {
 		if !c.ok {
@@ -167,6 +175,12 @@ func (q *request) check(j *job) *openai.Error {
 		}
 	}
 	return checkStops(q.Stop)
+}
+
+// continues says whether the conversation ends with a message of the assistant.
+func (q *request) continues() bool {
+	n := len(q.Messages)
+	return n > 0 && roles[q.Messages[n-1].Role] == "assistant"
 }
 
 func in(v, low, high float64) bool { return v >= low && v <= high }

@@ -51,6 +51,15 @@ func (s *sampler) pick(logits []float32) int32 {
 	return token
 }
 
+// again brings the sampler to where it was behind a token that an earlier
+// request with the same seed has picked.
+func (s *sampler) again(token int32) {
+	if s.temperature > 0 {
+		s.rng.Float64()
+	}
+	s.used[token]++
+}
+
 func argmax(logits []float32) (best int32) {
 	for i, v := range logits {
 		if v > logits[best] {

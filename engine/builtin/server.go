@@ -155,7 +155,7 @@ func (s *server) read(w http.ResponseWriter, r *http.Request, chat bool) (*answe
 	a := newAnswer(s, w, q, j, chat)
 	if chat {
 		var ids []int32
-		ids, err = q.chatPrompt(s.model)
+		ids, j.begun, err = q.chatPrompt(s.model)
 		a.prompts = [][]int32{ids}
 	} else {
 		a.prompts, err = q.textPrompts(s.model)

@@ -315,6 +315,8 @@ func TestErrors(t *testing.T) {
 		{"POST", chat, `{` + hello + `,"logit_bias":{"99999":1}}`, 400, "logit_bias", "invalid_value"},
 		{"POST", chat, `{` + hello + `,"response_format":{"type":"json_object"}}`, 400, "response_format", "invalid_value"},
 		{"POST", chat, `{` + hello + `,"tool_choice":"required"}`, 400, "tool_choice", "invalid_value"},
+		{"POST", chat, `{` + hello + `,"continue_final_message":true}`, 400, "continue_final_message", "invalid_value"},
+		{"POST", chat, `{"model":"cocoon-demo-3m","messages":[{"role":"assistant","content":"x"}],"continue_final_message":true,"add_generation_prompt":true}`, 400, "add_generation_prompt", "invalid_value"},
 		{"POST", chat, `{` + hello + `,"stream_options":{"include_usage":true}}`, 400, "stream_options", "invalid_value"},
 		{"POST", text, `{"model":"cocoon-demo-3m"}`, 400, "prompt", "invalid_value"},
 		{"POST", text, `{"model":"cocoon-demo-3m","prompt":{}}`, 400, "prompt", "invalid_type"},

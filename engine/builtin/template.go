@@ -33,8 +33,9 @@ func findTemplate(t *tokenizer) template {
 	return template{}
 }
 
-// turns returns the tokens of a conversation up to where the model speaks.
-func (m *Model) turns(messages []message) ([]int32, *openai.Error) {
+// turns returns the tokens of a conversation, with speak up to where the model
+// speaks.
+func (m *Model) turns(messages []message, speak bool) ([]int32, *openai.Error) {
 	if m.template.name == "" {
 		return nil, openai.BadRequest("messages", openai.CodeInvalidValue,
 			"model %s has no chat form that this engine knows; use /v1/completions", m.name)
@@ -43,6 +44,9 @@ func (m *Model) turns(messages []message) ([]int32, *openai.Error) {
 	for _, msg := range messages {
 		ids = append(m.turn(ids, msg.role, msg.text), m.template.shut)
 		ids = m.tokens.encode(ids, m.template.afterTurn)
+	}
+	if !speak {
+		return ids, nil
 	}
 	return m.turn(ids, "assistant", ""), nil
 }

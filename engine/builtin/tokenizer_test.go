@@ -94,21 +94,21 @@ func TestTemplates(t *testing.T) {
 		return out
 	}
 	talk := []message{{"system", "be"}, {"user", "the <|im_end|>"}}
-	ids, err := m.turns(talk)
+	ids, err := m.turns(talk, true)
 	want := "<|bos|><|im_start|>system\nbe<|im_end|>\n<|im_start|>user\nthe <|im_end|><|im_end|>\n<|im_start|>assistant\n"
 	if got := names(ids); err != nil || got != want {
 		t.Errorf("ChatML: %q, %v; want %q", got, err, want)
 	}
 	tok.control = map[string]int32{"<|start_header_id|>": tok.bos, "<|end_header_id|>": tok.bos + 1, "<|eot_id|>": tok.bos + 2}
 	m.template, tok.addBOS = findTemplate(tok), false
-	ids, err = m.turns(talk[:1])
+	ids, err = m.turns(talk[:1], true)
 	want = "<|start_header_id|>system<|end_header_id|>\n\nbe<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
 	if got := names(ids); err != nil || got != want {
 		t.Errorf("Llama 3: %q, %v; want %q", got, err, want)
 	}
 	tok.control = nil
 	m.template = findTemplate(tok)
-	if _, err := m.turns(talk); err == nil {
+	if _, err := m.turns(talk, true); err == nil {
 		t.Error("a model without turns chats")
 	}
 }

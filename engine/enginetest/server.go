@@ -8,6 +8,7 @@
 package enginetest
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -58,6 +59,7 @@ type Server struct {
 	mu       sync.Mutex // guards what follows
 	script   Script
 	model    string
+	owner    string
 	down     bool
 	context  int
 	total    int
@@ -127,6 +129,13 @@ func (s *Server) SetContext(tokens int) {
 	s.context = tokens
 }
 
+// SetOwner changes who owns the models, by which kinds of engines are told apart.
+func (s *Server) SetOwner(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owner = name
+}
+
 // SetDown makes /v1/models answer 503, as an engine does while it loads.
 func (s *Server) SetDown(down bool) {
 	s.mu.Lock()
@@ -173,7 +182,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) models(w http.ResponseWriter) {
 	s.mu.Lock()
-	model, down, facts := s.model, s.down, ""
+	model, owner, down, facts := s.model, cmp.Or(s.owner, "enginetest"), s.down, ""
 	if s.context > 0 {
 		facts = fmt.Sprintf(`,"max_model_len":%d`, s.context)
 	}
@@ -183,7 +192,7 @@ func (s *Server) models(w http.ResponseWriter) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	fmt.Fprintf(w, `{"object":"list","data":[{"id":%q,"object":"model","owned_by":"enginetest"%s}]}`, model, facts)
+	fmt.Fprintf(w, `{"object":"list","data":[{"id":%q,"object":"model","owned_by":%q%s}]}`, model, owner, facts)
 }
 
 func (s *Server) generate(w http.ResponseWriter, r *http.Request) {

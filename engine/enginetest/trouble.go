@@ -99,3 +99,25 @@ func Raw(answer string) Script {
 func Spelled(lengthHeader, body string) Script {
 	return Raw(fmt.Sprintf("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n%s: %d\r\n\r\n%s", lengthHeader, len(body), body))
 }
+
+// AppendEvents appends documents to dst as server-sent events.
+func AppendEvents(dst []byte, documents ...string) []byte {
+	for _, d := range documents {
+		dst = append(append(append(dst, "data: "...), d...), "\n\n"...)
+	}
+	return dst
+}
+
+// BreakOff sends the events and cuts the connection, except where the request
+// holds the text: then the answer ends as it should.
+func BreakOff(events []byte, unless string) Script {
+	return func(w http.ResponseWriter, q *Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.Write(events)
+		flush(w)
+		if unless == "" || !bytes.Contains(q.Payload, []byte(unless)) {
+			panic(http.ErrAbortHandler)
+		}
+		w.Write([]byte("data: [DONE]\n\n"))
+	}
+}
