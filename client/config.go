@@ -89,6 +89,9 @@ type Config struct {
 	// alike, so that the worker that knows the beginning cannot be found again.
 	NoAffinity bool
 
+	// Region is where callers are who do not say it, such as eu-west. Proxies are told.
+	Region string
+
 	// Resume lets another worker go on with a stream that breaks, where the
 	// request does not say itself (provider.resume). What was delivered by then
 	// is paid once more, as a part of that worker's prompt.
@@ -96,9 +99,6 @@ type Config struct {
 	// ResumeAfter is how long a stream that may be resumed may stand still
 	// before it is taken for broken. Default 20 s.
 	ResumeAfter time.Duration
-
-	// Region is where callers are who do not say it, such as eu-west. Proxies are told.
-	Region string
 
 	// MaxBody bounds a request body in bytes. Default 15 MiB, maximum
 	// 16 MiB − 64 KiB: a request is one frame.

@@ -50,12 +50,14 @@ type Quote struct {
 // Quote estimates what a request to /v1/chat/completions or /v1/completions with this body would cost. It asks the
 // connected proxies for their book of the model; nothing of the request leaves this process. The error is an *openai.Error or ctx's.
 func (c *Client) Quote(ctx context.Context, h http.Header, body []byte) (*Quote, error) {
+	if why := c.tooOld(); why != nil {
+		return nil, why.as
+	}
 	rq, bad := c.newRequest(pathChat, h, body)
 	if bad != nil {
 		return nil, bad
 	}
-	defer rq.release()
-	defer rq.origin.release(c)
+	defer func() { rq.release(); rq.origin.release(c) }()
 	links, err := c.awaitLinks(ctx)
 	if err != nil {
 		return nil, err

@@ -42,12 +42,12 @@ type Client struct {
 	// NoAffinity stops telling proxies, by a keyed digest, which requests begin
 	// alike.
 	NoAffinity bool `json:"no_affinity,omitempty"`
-	// Resume lets another worker go on with a stream that breaks, where the
-	// request does not say itself; the rest is paid anew.
-	Resume bool `json:"resume,omitempty"`
 	// Region is where callers are who do not say it, such as eu-west; empty
 	// tells nobody.
 	Region string `json:"region,omitempty"`
+	// Resume lets another worker go on with a stream that breaks, where the
+	// request does not say itself; the rest is paid anew.
+	Resume bool `json:"resume,omitempty"`
 	// MaxBody is the largest request in bytes; 0 means 15 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 	// MaxTokens is reserved for requests that name no limit; 0 means 10000.

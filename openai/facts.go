@@ -22,11 +22,11 @@ const (
 	Structured
 	// Audio means that questions may have sound.
 	Audio
-	// Reasoning means that it can be told how hard to think.
-	Reasoning
+	// CanReason means that it can be told how hard to think.
+	CanReason
 
 	// AllAbilities are those that have a name here.
-	AllAbilities = Reasoning<<1 - 1
+	AllAbilities = CanReason<<1 - 1
 )
 
 // abilityNames are of the bits above Told. Text is everybody's, and says that there is nothing else.

@@ -48,7 +48,7 @@ func TestAbilities(t *testing.T) {
 		{"", 0, ""},
 		{"text", Told, "text"},
 		{"tools,vision", Told | Tools | Vision, "tools,vision"},
-		{"text,reasoning,audio,structured", Told | Reasoning | Audio | Structured, "structured,audio,reasoning"},
+		{"text,reasoning,audio,structured", Told | CanReason | Audio | Structured, "structured,audio,reasoning"},
 	} {
 		var names []string
 		if x.names != "" {

@@ -30,11 +30,11 @@ type Provider struct {
 	MaxLatency time.Duration
 	// NoFallbacks is the opposite of allow_fallbacks, which is true if absent.
 	NoFallbacks bool
+	// Region is where the caller is, such as eu-west; empty if he does not say.
+	Region string
 	// Resume lets another worker go on with a stream that breaks, if HasResume.
 	// Unlike the others it is a wish to the client, and no proxy hears of it.
 	Resume, HasResume bool
-	// Region is where the caller is, such as eu-west; empty if he does not say.
-	Region string
 }
 
 // Limits of what a "provider" object names.
@@ -63,12 +63,12 @@ var providerMembers = []struct {
 		p.NoFallbacks = !allow
 		return err
 	}},
+	{"region", (*Provider).readRegion},
 	{"resume", func(p *Provider, v value) (err *Error) {
 		p.Resume, err = v.bool()
 		p.HasResume = true
 		return err
 	}},
-	{"region", (*Provider).readRegion},
 }
 
 func (o *Options) readProvider(v value) *Error {
@@ -106,7 +106,7 @@ func unknownMember(v value, doc *Object) *Error {
 		}
 		if !found {
 			name = name[:min(len(name), 64)]
-			return BadRequest(v.name+"."+name, CodeInvalidValue, "unknown parameter: '%s.%s'; there are order, only, ignore, sort, max_price, preferred_max_latency, allow_fallbacks, resume and region", v.name, name)
+			return BadRequest(v.name+"."+name, CodeInvalidValue, "unknown parameter: '%s.%s'; there are order, only, ignore, sort, max_price, preferred_max_latency, allow_fallbacks, region and resume", v.name, name)
 		}
 	}
 	return v.wrong("a JSON object")

@@ -14,7 +14,7 @@ import (
 // The market and the API must mean the same bits.
 func TestAbilitiesAreTheMarkets(t *testing.T) {
 	for a, c := range map[openai.Abilities]market.Capability{openai.Told: market.Known, openai.Tools: market.Tools, openai.Vision: market.Vision,
-		openai.Structured: market.Schema, openai.Audio: market.Audio, openai.Reasoning: market.Reasoning} {
+		openai.Structured: market.Schema, openai.Audio: market.Audio, openai.CanReason: market.Reasoning} {
 		if uint32(a) != uint32(c) {
 			t.Errorf("%v is bit %d of the API and %d of the market", a, a, c)
 		}

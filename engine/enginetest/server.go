@@ -122,18 +122,18 @@ func (s *Server) SetModel(name string) {
 	s.model = name
 }
 
-// SetOwner changes who owns the models, by which kinds of engines are told apart.
-func (s *Server) SetOwner(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.owner = name
-}
-
 // SetContext makes /v1/models tell a context length in tokens, as vLLM does; 0 is none.
 func (s *Server) SetContext(tokens int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.context = tokens
+}
+
+// SetOwner changes who owns the models, by which kinds of engines are told apart.
+func (s *Server) SetOwner(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owner = name
 }
 
 // SetDown makes /v1/models answer 503, as an engine does while it loads.
