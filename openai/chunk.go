@@ -24,8 +24,8 @@ type Chunk struct {
 	text               string  // name of the text's member
 }
 
-// BeyondReasoning is [Chunk.Beyond] where a chunk holds what the model thinks.
-const BeyondReasoning = "reasoning"
+// Reasoning is [Chunk.Beyond] where a chunk holds what the model thinks.
+const Reasoning = "reasoning"
 
 // ReadChunk reads a document of a stream, which must not change while the chunk
 // is in use.
@@ -88,7 +88,7 @@ func (c *Chunk) readDelta() {
 		case name == "tool_calls", name == "function_call":
 			c.Beyond = "a call of a tool"
 		case name == "reasoning_content", name == "reasoning", name == "reasoning_details":
-			c.Beyond = BeyondReasoning
+			c.Beyond = Reasoning
 		default:
 			c.Beyond = "more than text"
 		}
