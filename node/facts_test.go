@@ -15,7 +15,9 @@ func TestFactsSettings(t *testing.T) {
 		want  openai.Facts
 	}{
 		{func(*Worker) {}, "", openai.Facts{}},
-		{func(w *Worker) { w.Capabilities, w.ContextLength, w.Region = []string{"tools", "vision"}, 32_768, "eu-west" }, "",
+		{func(w *Worker) {
+			w.Capabilities, w.ContextLength, w.Region = []string{"tools", "vision"}, 32_768, "eu-west"
+		}, "",
 			openai.Facts{Context: 32_768, Can: openai.Told | openai.Tools | openai.Vision, Region: "eu-west"}},
 		{func(w *Worker) { w.Capabilities = []string{"everything"} }, `capability "everything"`, openai.Facts{}},
 		{func(w *Worker) { w.ContextLength = -1 }, "-1 tokens", openai.Facts{Context: -1}},
