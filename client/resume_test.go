@@ -330,6 +330,9 @@ func TestResumeAtEveryByte(t *testing.T) {
 							step = 211 // sealing takes its time
 						}
 						for n := 1; n < len(whole.raw); n += step {
+							if step == 1 && n > 900 && n < len(whole.raw)-500 {
+								n += 10 // there is no more in the middle than at the ends
+							}
 							g.set(behind(n, way))
 							s := g.ask(path, limit, "")
 							if s.text != whole.text || s.finish != whole.finish || s.done != 1 || s.roles != whole.roles || s.err != "" {
