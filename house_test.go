@@ -30,14 +30,15 @@ var arrows = map[string][]string{
 	"engine/enginetest":  {"engine", "openai"},
 	"market":             {"model"}, // which offers a pinned revision fits
 	"wire":               {"tl"},
-	"attest":             {"attest/evidence", "attest/tdx"}, // Judge calls the vendors' parsers and verifiers
-	"attest/evidence":    {},                                // what the vendors' findings have in common
-	"attest/tdx":         {"atomicfile", "attest/evidence"},
-	"attest/snp":         {"attest/evidence"},
+	"attest":             {"atomicfile", "attest/evidence", "attest/tdx"}, // Judge calls the vendors' parsers and verifiers
+	"attest/evidence":    {},                                              // what the vendors' findings have in common
+	"attest/collateral":  {"atomicfile"},
+	"attest/tdx":         {"attest/collateral", "attest/evidence"},
+	"attest/snp":         {"attest/collateral", "attest/evidence"},
 	"attest/insecure":    {"attest", "attest/evidence", "attest/nvidia", "attest/snp", "attest/tdx"},
 	"ratls":              {"attest", "tl", "wire"},                                        // peer-info strings are TL strings; the proof of work is wire's
 	"seal":               {"atomicfile", "attest", "attest/evidence", "attest/tdx", "tl"}, // hand-overs are judged; the sealing service speaks TL
-	"attest/nvidia":      {"atomicfile", "attest/evidence"},
+	"attest/nvidia":      {"atomicfile", "attest/collateral", "attest/evidence"},
 	"attest/nvidia/nvml": {"attest/nvidia"},                          // links dynamically: only cmd/cocoon-gpu may import it
 	"router":             {"attest", "attest/tdx", "ratls", "stats"}, // tdx for Intel's root key id, which lists name
 	"coin":               {},

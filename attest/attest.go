@@ -9,8 +9,9 @@
 // from a [Platform].
 //
 // Evidence carries no clock. Peers of ours make some for each connection, which
-// [Policy.JudgeSession] judges; of others, who has stolen a key goes on with it
-// until image or machine is struck off. See [Rules.RequireFresh].
+// [Policy.JudgeSession] judges; of machines that never did, who has stolen a key
+// goes on with it until image or machine is struck off. See [Proven] and
+// [Rules.RequireFresh].
 //
 // Specification: wire.md 3.4 to 3.7, current.md 6.
 package attest

@@ -30,6 +30,9 @@ type Policy struct {
 	PlatformAllowed func(id string) bool
 	// Cache remembers evidence that was verified. Nil verifies it anew.
 	Cache *Cache
+	// Proven remembers who can prove himself for a connection, and asks it of him
+	// from then on. Nil forgets.
+	Proven *Proven
 
 	// AllowFake accepts evidence that is a mere hash of the key. Insecure.
 	AllowFake bool

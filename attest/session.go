@@ -47,12 +47,30 @@ func (p *Policy) JudgeSession(ctx context.Context, v *Verdict, s *Session, now t
 	case v.Kind == KindNone:
 		return p.decide(v)
 	case s == nil:
-		v.check(CheckSession, !p.RequireFresh, "not offered by the peer", want(p.RequireFresh, "evidence made for this connection", "not needed"))
+		p.checkNoSession(v)
 	default:
 		p.checkSession(ctx, v, s, now)
 		p.checkGPU(ctx, v, s, now)
 	}
-	return p.conclude(v)
+	proven := s != nil
+	v, err := p.conclude(v)
+	if proven && err == nil && v.Kind != KindNone {
+		p.Proven.add(v, now)
+	}
+	return v, err
+}
+
+// checkNoSession is about a peer that does not offer to prove itself.
+func (p *Policy) checkNoSession(v *Verdict) {
+	const none = "not offered by the peer"
+	switch since := p.Proven.since(v); {
+	case !since.IsZero():
+		v.check(CheckSession, false, none, "evidence made for this connection, as this machine showed on "+since.Format(time.DateOnly))
+	case p.RequireFresh:
+		v.check(CheckSession, false, none, "evidence made for this connection")
+	default:
+		v.check(CheckSession, true, none, "not needed")
+	}
 }
 
 // JudgeConnection judges a certificate's evidence and s together.

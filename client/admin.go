@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/stats"
 )
 
@@ -22,6 +23,7 @@ func (c *Client) Snapshot() Snapshot {
 			PromptTokens: n.tokens[0].Values(), CachedTokens: n.tokens[1].Values(),
 			CompletionTokens: n.tokens[2].Values(), ReasoningTokens: n.tokens[3].Values(),
 		},
+		Chain: contract.ViewOf(c.cfg.Registry),
 		Local: LocalInfo{RootAddress: c.root.String(), OwnerAddress: c.wallet.String(), CheckImages: c.cfg.CheckImages || !root.IsTest, Encryption: c.cfg.Encryption, KeysKept: c.cfg.KeysKept},
 		Root: RootInfo{
 			Version: root.Version, ParamsVersion: root.ParamsVersion, StructVersion: root.StructVersion, IsTest: root.IsTest,
@@ -83,6 +85,8 @@ func (c *Client) page() *stats.Page {
 	state := stats.Badge{Level: stats.OK, Text: "serving"}
 	if s.Status.Ready == 0 {
 		state = stats.Badge{Level: stats.Bad, Text: "no proxy is connected"}
+	} else if s.Chain.Away() {
+		state = stats.Badge{Level: stats.Warn, Text: s.Chain.Text()}
 	}
 	connections := stats.Table{Title: "Proxies", Empty: "the registry lists no proxy",
 		Columns: []string{"address", "state", "attestation", "protocol", "running", "connected", "reason"}}
@@ -124,7 +128,11 @@ func (c *Client) metrics() []stats.Metric {
 		return stats.Sample{Labels: []string{name}, Value: float64(counter.Total())}
 	}
 	ready, _ := c.readyLinks()
-	return []stats.Metric{
+	var chain []stats.Metric
+	if v := contract.ViewOf(c.cfg.Registry); v != nil {
+		chain = stats.ChainMetrics("client", v.AwaySince, v.Seen, c.cfg.Now())
+	}
+	return append(chain, []stats.Metric{
 		stats.CounterMetric("cocoon_client_queries_total", "Inference requests accepted.", float64(n.queries.Total())),
 		{Name: "cocoon_client_answers_total", Help: "Inference requests by outcome.", Labels: []string{"outcome"},
 			Samples: []stats.Sample{outcome("success", n.success), outcome("failed", n.failed), outcome("cancelled", n.cancelled)}},
@@ -140,5 +148,5 @@ func (c *Client) metrics() []stats.Metric {
 		stats.GaugeMetric("cocoon_client_running_queries", "Requests being answered.", float64(c.active.Load())),
 		stats.GaugeMetric("cocoon_client_ready_proxies", "Proxies connected and authorised.", float64(len(ready))),
 		stats.GaugeMetric("cocoon_client_held_bytes", "Memory held for requests and answers.", float64(c.memory.used.Load())),
-	}
+	}...)
 }

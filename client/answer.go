@@ -50,7 +50,8 @@ func (a *answer) status() int { return int(a.head.StatusCode) }
 func (a *answer) setHeader(h http.Header) {
 	for _, from := range a.head.Headers {
 		name := http.CanonicalHeaderKey(from.Name)
-		if !keptBack[name] {
+		forged := (name == headerWorker || name == headerWhy) && !a.k.link.market // such a proxy passes on whatever a worker says
+		if !keptBack[name] && !forged && isHeader(name, from.Value) {
 			h[name] = append(h[name], from.Value)
 		}
 	}

@@ -6,12 +6,13 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/openai"
 	"github.com/opencocoon/cocoon/wire"
 )
 
 // attempts bounds how many connections one request may go through.
-const attempts = 3
+const attempts = 6
 
 // ask sends a request and returns its answer once that has begun. Until then a
 // lost connection or a proxy that has no room sends the request to another
@@ -33,6 +34,9 @@ func (c *Client) ask(ctx context.Context, rq *request) (a *answer, err error) {
 // reach is ask without the books about requests. The query is gone afterwards.
 func (c *Client) reach(ctx context.Context, rq *request) (a *answer, err error) {
 	defer rq.release()
+	if old := c.tooOld(); old != nil {
+		return nil, old
+	}
 	l, err := c.pick(ctx, rq, true)
 	if err != nil {
 		return nil, err
@@ -142,6 +146,10 @@ func (c *Client) explain(ctx context.Context, rq *request, l *link, t taken) *fa
 	return &f
 }
 
+// awayPatience is how long a request waits for a proxy while the chain is away:
+// one that is not connected by then hardly will be soon.
+const awayPatience = 2 * time.Second
+
 // pick chooses among the ready connections that were not tried. With wait set
 // it waits for one to become ready.
 func (c *Client) pick(ctx context.Context, rq *request, wait bool) (*link, error) {
@@ -155,32 +163,42 @@ func (c *Client) pick(ctx context.Context, rq *request, wait bool) (*link, error
 			return l, nil
 		}
 		if !wait {
-			return nil, noProxy(ready, rq)
+			return nil, c.noProxy(ready, rq)
 		}
 		if timeout == nil {
-			timer := time.NewTimer(min(c.cfg.ProxyWait, rq.left()))
+			patience := min(c.cfg.ProxyWait, rq.left())
+			if !contract.AwaySince(c.cfg.Registry).IsZero() {
+				patience = min(patience, awayPatience)
+			}
+			timer := time.NewTimer(patience)
 			defer timer.Stop()
 			timeout = timer.C
 		}
 		select {
 		case <-more:
 		case <-timeout:
-			return nil, noProxy(ready, rq)
+			return nil, c.noProxy(ready, rq)
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
 }
 
-func noProxy(ready []*link, rq *request) *failure {
-	why := "no proxy is connected; the log says why"
-	if len(ready) > 0 && rq.options.Encrypted {
+// retryUnconnected is when to try again without a proxy.
+const retryUnconnected = 5 * time.Second
+
+func (c *Client) noProxy(ready []*link, rq *request) *failure {
+	if len(ready) == 0 {
+		return c.unconnected()
+	}
+	why := "no connected proxy is left to ask"
+	if rq.options.Encrypted {
 		why = "no connected proxy carries encrypted requests (protocol version 3)"
 	}
-	if len(ready) > 0 && rq.binding() {
+	if rq.binding() {
 		why = "no connected proxy knows the wishes in provider, and they forbid an answer against them; drop only, ignore and allow_fallbacks, or connect to other proxies"
 	}
-	return &failure{as: openai.Unavailable(openai.CodeNoProxy, 5*time.Second, "%s", why)}
+	return &failure{as: openai.Unavailable(openai.CodeNoProxy, retryUnconnected, "%s", why)}
 }
 
 func (l *link) usable(rq *request) bool {

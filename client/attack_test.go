@@ -163,3 +163,31 @@ func newRequest(t *testing.T, ctx context.Context, body string) *http.Request {
 	}
 	return r
 }
+
+// Headers that a worker made up reach nobody: through a deployed proxy not who it says it is, through
+// none what would end a line of a head.
+func TestForgedAnswerHeaders(t *testing.T) {
+	script := func(s *session, q *tl.ClientRunQueryEx) {
+		h := response200("application/json")
+		h.Headers = append(h.Headers, tl.HTTPHeader{Name: headerWorker, Value: "somebody else"}, tl.HTTPHeader{Name: headerWhy, Value: "chosen"},
+			tl.HTTPHeader{Name: "X-A\r\nSet-Cookie", Value: "a=b"}, tl.HTTPHeader{Name: "X-B", Value: "1\r\nSet-Cookie: a=b"}, tl.HTTPHeader{Name: "", Value: "x"}, tl.HTTPHeader{Name: "X-Good", Value: "kept"})
+		s.head(q.RequestID, h)
+		s.last(q.RequestID, smallAnswer)
+	}
+	for _, p := range []*scriptedProxy{{version: 4, onQuery: script}, ours()} {
+		p.onQuery = script
+		c := newNetwork(t, p).startReady(p.net.config())
+		res, body := chat(t, c, chatBody)
+		if res.StatusCode != 200 || body != smallAnswer || res.Header.Get("X-Good") != "kept" {
+			t.Errorf("status %d, %v: %s", res.StatusCode, res.Header, body)
+		}
+		if deployed := p.features == nil; (res.Header.Get(headerWorker) == "") != deployed || (res.Header.Get(headerWhy) == "") != deployed {
+			t.Errorf("deployed %v: worker %q, why %q", deployed, res.Header.Get(headerWorker), res.Header.Get(headerWhy))
+		}
+		for name, values := range res.Header {
+			if strings.ContainsAny(name+strings.Join(values, ""), "\r\n") || name == "" {
+				t.Errorf("%q: %q has passed", name, values)
+			}
+		}
+	}
+}

@@ -97,6 +97,9 @@ type Config struct {
 	// before it is taken for broken. Default 20 s.
 	ResumeAfter time.Duration
 
+	// Region is where callers are who do not say it, such as eu-west. Proxies are told.
+	Region string
+
 	// MaxBody bounds a request body in bytes. Default 15 MiB, maximum
 	// 16 MiB − 64 KiB: a request is one frame.
 	MaxBody int64

@@ -563,3 +563,24 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 	}()
 	await(t, "goroutines to end", func() bool { return runtime.NumGoroutine() <= before })
 }
+
+// However many proxies refuse, as far as one may ask, the one that serves is found.
+func TestManyRefuseOneServes(t *testing.T) {
+	refuse := func(s *session, q *tl.ClientRunQueryEx) {
+		s.send(&tl.ClientQueryAnswerErrorEx{RequestID: q.RequestID, ErrorCode: 651, Flags: 1})
+	}
+	proxies := []*scriptedProxy{{version: 4}}
+	for range attempts - 1 {
+		proxies = append(proxies, &scriptedProxy{version: 4, onQuery: refuse})
+	}
+	n := newNetwork(t, proxies...)
+	cfg := n.config()
+	cfg.Connections = attempts
+	c := n.startReady(cfg)
+	n.awaitReady(c, attempts)
+	for range 20 {
+		if res, body := chat(t, c, chatBody); res.StatusCode != 200 {
+			t.Fatalf("status %d: %s", res.StatusCode, body)
+		}
+	}
+}

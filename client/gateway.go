@@ -126,8 +126,12 @@ func (g *gateway) serveAPI(w http.ResponseWriter, r *http.Request, body *stallRe
 		openai.WriteError(w, e)
 		return
 	}
-	if isInference(r.URL.Path) {
+	switch {
+	case isInference(r.URL.Path):
 		g.infer(w, r, body)
+		return
+	case r.URL.Path == pathQuote:
+		g.quote(w, r, body)
 		return
 	}
 	doc, err := g.c.document(r.Context(), r.URL.Path)
@@ -173,6 +177,21 @@ func (g *gateway) infer(w http.ResponseWriter, r *http.Request, from *stallReade
 	}
 	defer a.close()
 	g.relay(w, r, from.control, a)
+}
+
+// quote answers what a request would cost. Its body goes nowhere.
+func (g *gateway) quote(w http.ResponseWriter, r *http.Request, from *stallReader) {
+	body, held, err := g.readBody(from)
+	defer g.c.memory.give(held)
+	var doc []byte
+	if err == nil {
+		doc, err = g.c.quoteDocument(r.Context(), r.Header, body)
+	}
+	if err != nil {
+		g.fail(w, r, err)
+		return
+	}
+	writeDocument(w, doc)
 }
 
 // stallReader renews the deadline while it reads, so that a slow upload may

@@ -246,7 +246,7 @@ func (l *link) present(ctx context.Context, limit time.Duration, fn tl.Object) e
 // negotiate learns which of our extensions the proxy knows. One that set the
 // bit and knows no such question is treated as a proxy of the reference.
 func (l *link) negotiate(ctx context.Context) error {
-	theirs, err := ask[tl.CocoonFeatures](ctx, l, featuresLimit, &tl.CocoonGetFeatures{Names: []string{tl.FeatureCancel, tl.FeatureQueue, tl.FeatureMarket}})
+	theirs, err := ask[tl.CocoonFeatures](ctx, l, featuresLimit, &tl.CocoonGetFeatures{Names: []string{tl.FeatureCancel, tl.FeatureQueue, tl.FeatureMarket, tl.FeatureFacts}})
 	var refused *wire.QueryError
 	if errors.As(err, &refused) {
 		return nil
@@ -256,5 +256,7 @@ func (l *link) negotiate(ctx context.Context) error {
 	}
 	l.canCancel = slices.Contains(theirs.Names, tl.FeatureCancel)
 	l.market = l.version > 0 && slices.Contains(theirs.Names, tl.FeatureMarket)
+	l.facts = l.market && slices.Contains(theirs.Names, tl.FeatureFacts)
+	l.conn.Ping()
 	return nil
 }

@@ -31,7 +31,8 @@ type link struct {
 	c    *Client
 	addr string
 	conn *wire.Conn
-	peer *ratls.Peer // judged
+	peer *ratls.Peer          // judged
+	trip func() time.Duration // round trip to the proxy, 0 unknown
 
 	// Set by the handshake, constant once authorised is set.
 	authorised atomic.Bool
@@ -43,6 +44,7 @@ type link struct {
 	account    *account
 	canCancel  bool
 	market     bool // it knows wishes and tells of its market
+	facts      bool // and what requests take and workers can do
 	upSince    time.Time
 
 	table   table     // models it serves
@@ -65,7 +67,7 @@ func newLink(c *Client, addr string, conn *wire.Conn) *link {
 	if peer == nil {
 		peer = &ratls.Peer{}
 	}
-	return &link{c: c, addr: addr, conn: conn, peer: peer, calls: map[tl.Int256]*call{}, left: map[tl.Int256]*call{}, pay: make(chan bool, 1),
+	return &link{c: c, addr: addr, conn: conn, peer: peer, trip: conn.RTT, calls: map[tl.Int256]*call{}, left: map[tl.Int256]*call{}, pay: make(chan bool, 1),
 		big: make(chan struct{}, 1), table: table{asking: make(chan struct{}, 1)}}
 }
 

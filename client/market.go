@@ -34,8 +34,10 @@ type ProxyMarket struct {
 	Address string `json:"address"`
 	// Tells is false of a proxy that knows no such question; then only prices and load of
 	// its workers are known.
-	Tells  bool          `json:"tells"`
-	Models []ModelMarket `json:"models"`
+	Tells bool `json:"tells"`
+	// RoundTrip to it in seconds, as measured; 0 is unknown.
+	RoundTrip float64       `json:"round_trip_seconds,omitempty"`
+	Models    []ModelMarket `json:"models"`
 }
 
 // ModelMarket is a model's market at one proxy. Prices are coefficients in thousandths,
@@ -51,9 +53,21 @@ type ModelMarket struct {
 	Wait    float64 `json:"wait_seconds"`
 	Token   float64 `json:"seconds_per_token"`
 	Service float64 `json:"seconds_per_request"`
+	// Abilities are what the workers say that they can do.
+	Abilities
+	// Regions are where workers say they are.
+	Regions []string `json:"regions,omitempty"`
 	// Offers are the cheapest, cheapest first, History is of the last hour, oldest first.
 	Offers  []MarketOffer `json:"offers"`
 	History []Moment      `json:"history,omitempty"`
+}
+
+// Abilities are what one worker says that it can do, or what at least one of several can.
+type Abilities struct {
+	// ContextLength is how many tokens a question and its answer may have together; 0 is unknown.
+	ContextLength int `json:"context_length,omitempty"`
+	// Capabilities are "text", or what there is beside it; none is unknown.
+	Capabilities []string `json:"capabilities,omitempty"`
 }
 
 // Moment is a model's market at some time.
@@ -77,6 +91,9 @@ type MarketOffer struct {
 	Lost        float64 `json:"lost_share"`
 	First       float64 `json:"first_answer_seconds"`
 	Token       float64 `json:"seconds_per_token"`
+	Abilities
+	Region string `json:"region,omitempty"`
+	can    openai.Abilities
 }
 
 // Market asks all connected proxies; the empty model is all of them, without
@@ -101,12 +118,12 @@ func (l *link) marketOf(ctx context.Context, model string) ProxyMarket {
 	if model != "" {
 		fn.Offers, fn.History = manyOffers, wholePast
 	}
-	p := ProxyMarket{Address: l.addr, Models: []ModelMarket{}}
+	p := ProxyMarket{Address: l.addr, RoundTrip: l.trip().Seconds(), Models: []ModelMarket{}}
 	if l.market {
-		if b, err := ask[tl.CocoonBook](ctx, l, bookLimit, fn); err == nil {
+		if entries, err := l.askBook(ctx, bookLimit, fn); err == nil {
 			p.Tells = true
-			for i := range b.Models {
-				p.Models = append(p.Models, modelMarket(&b.Models[i], l.root))
+			for i := range entries {
+				p.Models = append(p.Models, modelMarket(&entries[i], l.root))
 			}
 			return p
 		}
@@ -123,11 +140,54 @@ func (l *link) marketOf(ctx context.Context, model string) ProxyMarket {
 	return p
 }
 
-func modelMarket(b *tl.CocoonBookModel, root *contract.Root) ModelMarket {
+// entry is a model in a proxy's book, with what its workers say, if the proxy tells.
+type entry struct {
+	tl.CocoonBookModel
+	facts tl.CocoonModelFacts
+}
+
+// askBook asks for the book, and cleans it of nonsense.
+func (l *link) askBook(ctx context.Context, limit time.Duration, fn *tl.CocoonGetBook) ([]entry, error) {
+	var book *tl.CocoonBook
+	var facts []tl.CocoonModelFacts
+	var err error
+	if l.facts {
+		var both *tl.CocoonBookWithFacts
+		if both, err = ask[tl.CocoonBookWithFacts](ctx, l, limit, &tl.CocoonGetBookWithFacts{Model: fn.Model, Offers: fn.Offers, History: fn.History}); err == nil {
+			book, facts = &both.Book, both.Facts
+		}
+	} else {
+		book, err = ask[tl.CocoonBook](ctx, l, limit, fn)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var entries []entry
+	for i := range book.Models[:min(len(book.Models), maxModels)] {
+		x := entry{CocoonBookModel: book.Models[i]}
+		if i < len(facts) {
+			x.facts = facts[i]
+		}
+		if saneEntry(&x); isName(x.Name) {
+			entries = append(entries, x)
+		}
+	}
+	return entries, nil
+}
+
+func abilitiesOf(f *tl.CocoonFacts) Abilities {
+	return Abilities{int(f.Context), openai.Abilities(f.Capabilities).Names()}
+}
+
+func modelMarket(b *entry, root *contract.Root) ModelMarket {
 	m := ModelMarket{Model: b.Name, Moment: momentOf(&b.Now), Wait: b.WaitSeconds, Token: b.TokenSeconds, Service: b.ServiceSeconds, Offers: []MarketOffer{}}
-	for _, o := range b.Offers {
+	m.Abilities = abilitiesOf(&tl.CocoonFacts{Context: b.facts.Context, Capabilities: b.facts.Capabilities})
+	m.Regions = b.facts.Regions
+	for i, o := range b.Offers {
+		f := &b.facts.Offers[i]
 		m.Offers = append(m.Offers, MarketOffer{Worker: o.Worker, Coefficient: o.Coefficient, Running: o.Running, Limit: o.Limit, Failures: o.Failures,
-			Lost: o.Lost, First: o.FirstSeconds, Token: o.TokenSeconds})
+			Lost: o.Lost, First: o.FirstSeconds, Token: o.TokenSeconds,
+			Abilities: abilitiesOf(f), Region: f.Region, can: openai.Abilities(f.Capabilities)})
 	}
 	for i := range b.History {
 		m.History = append(m.History, momentOf(&b.History[i]))
@@ -144,7 +204,7 @@ func momentOf(x *tl.CocoonBookMoment) Moment {
 func listedMarket(name string, workers []openai.ModelWorker, l *link) ModelMarket {
 	m := ModelMarket{Model: name, Moment: Moment{At: l.c.cfg.Now().Unix(), Workers: int32(len(workers))}, Offers: []MarketOffer{}}
 	for _, w := range workers {
-		m.Running, m.Slots = m.Running+w.RunningRequests, m.Slots+w.MaxRunningRequests
+		m.Running, m.Slots = sum(m.Running, w.RunningRequests), sum(m.Slots, w.MaxRunningRequests)
 		m.Offers = append(m.Offers, MarketOffer{Coefficient: w.Coefficient, Running: w.RunningRequests, Limit: w.MaxRunningRequests})
 	}
 	slices.SortStableFunc(m.Offers, func(a, b MarketOffer) int { return int(a.Coefficient) - int(b.Coefficient) })

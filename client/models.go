@@ -30,11 +30,11 @@ type table struct {
 type modelTable struct {
 	at      time.Time
 	workers map[string][]openai.ModelWorker
-	book    map[string]*tl.CocoonBookModel // nil of a proxy that tells nothing of its market
+	book    map[string]*entry // nil of a proxy that tells nothing of its market
 }
 
 // book is what the proxy last told of the model's market; nil if nothing.
-func (t *table) book(model string) *tl.CocoonBookModel {
+func (t *table) book(model string) *entry {
 	if m := t.models.Load(); m != nil {
 		return m.book[model]
 	}
@@ -77,7 +77,7 @@ func (l *link) refresh(ctx context.Context, maxAge time.Duration) {
 		l.c.cfg.Log.Debug("model list", "proxy", l.addr, "error", err)
 		return
 	}
-	l.table.models.Store(&modelTable{at: now, workers: workers, book: l.askBook(ctx)})
+	l.table.models.Store(&modelTable{at: now, workers: workers, book: l.bookByName(ctx)})
 }
 
 // askTypes falls back to the legacy question, which only knows counts.
@@ -92,7 +92,7 @@ func (l *link) askTypes(ctx context.Context) (map[string][]openai.ModelWorker, e
 	}
 	models := map[string][]openai.ModelWorker{}
 	for _, t := range types.Types {
-		if len(models) == maxModels || len(t.Name) > openai.MaxModelName {
+		if len(models) == maxModels || !isName(t.Name) {
 			continue
 		}
 		for _, w := range t.Workers {
@@ -102,18 +102,18 @@ func (l *link) askTypes(ctx context.Context) (map[string][]openai.ModelWorker, e
 	return models, nil
 }
 
-// askBook asks how the market is, if the proxy tells.
-func (l *link) askBook(ctx context.Context) map[string]*tl.CocoonBookModel {
+// bookByName asks how the market is, if the proxy tells.
+func (l *link) bookByName(ctx context.Context) map[string]*entry {
 	if !l.market {
 		return nil
 	}
-	b, err := ask[tl.CocoonBook](ctx, l, tableLimit, &tl.CocoonGetBook{})
+	entries, err := l.askBook(ctx, tableLimit, &tl.CocoonGetBook{})
 	if err != nil {
 		return nil
 	}
-	models := make(map[string]*tl.CocoonBookModel, len(b.Models))
-	for i := range b.Models[:min(len(b.Models), maxModels)] {
-		models[b.Models[i].Name] = &b.Models[i]
+	models := make(map[string]*entry, len(entries))
+	for i := range entries {
+		models[entries[i].Name] = &entries[i]
 	}
 	return models
 }
@@ -125,7 +125,7 @@ func (l *link) askTypesLegacy(ctx context.Context) (map[string][]openai.ModelWor
 	}
 	models := map[string][]openai.ModelWorker{}
 	for _, t := range types.Types {
-		if t.ActiveWorkers > 0 && len(models) < maxModels && len(t.Name) <= openai.MaxModelName {
+		if t.ActiveWorkers > 0 && len(models) < maxModels && isName(t.Name) {
 			models[t.Name] = []openai.ModelWorker{{Coefficient: t.CoefficientMin}}
 		}
 	}
@@ -184,7 +184,9 @@ func (c *Client) list(workers map[string][]openai.ModelWorker, links []*link) []
 	for _, name := range slices.Sorted(maps.Keys(workers)) {
 		w := workers[name]
 		slices.SortStableFunc(w, func(a, b openai.ModelWorker) int { return cmp.Compare(a.Coefficient, b.Coefficient) })
-		models = append(models, openai.Model{ID: name, Object: "model", Created: c.models.created(name, c.cfg.Now()), OwnedBy: "cocoon", Workers: w, Market: quote(name, links)})
+		m := openai.Model{ID: name, Object: "model", Created: c.models.created(name, c.cfg.Now()), OwnedBy: "cocoon", Workers: w, Market: quote(name, links)}
+		describe(&m, links)
+		models = append(models, m)
 	}
 	return models
 }
@@ -197,7 +199,7 @@ func (c *Client) awaitLinks(ctx context.Context) ([]*link, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, noProxy(nil, nil)
+		return nil, c.noProxy(nil, nil)
 	}
 	links, _ := c.readyLinks()
 	return links, nil

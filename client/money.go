@@ -44,20 +44,15 @@ func (k *call) reserve(rq *request) *failure {
 	l := k.link
 	k.price = rq.price(l.root)
 	size, limit := int64(len(rq.query)), rq.options.MaxTokens*rq.options.Answers()
-	need, err := ledger.Need(rq.options.MaxTokens, len(rq.query), int64(rq.options.MaxCoefficient))
-	if err != nil {
-		return &failure{as: openai.BadRequest("max_tokens", openai.CodeInvalidValue, "%v", err)}
+	if err := rq.affordable(l); err != nil {
+		return err
 	}
-	if r := l.c.cfg.Registrar; r != nil {
-		if err := r.Afford(l.contract, max(need, rq.options.MaxTokens)); err != nil {
-			return &failure{as: openai.PaymentRequired("%v", err), elsewhere: true}
-		}
-	}
+	var err error
 	estimate := k.price.most(size, limit)
 	k.worth = k.price.perToken.Times(estimate)
 	k.spend, err = l.c.cfg.Tally.Reserve(ledger.Spending{
 		Account: l.account.name, Key: rq.key, Price: k.price.perToken,
-		Estimate: estimate, Before: rq.before, Most: ledger.Most(rq.options.MaxTokens, rq.options.Answers(), len(rq.query), k.price.coefficient, k.price.multipliers), Until: rq.deadline.Add(graceAfter),
+		Estimate: estimate, Before: rq.before, Most: rq.mostTokens(l.root, 0), Until: rq.deadline.Add(graceAfter),
 	})
 	var limited *ledger.LimitError
 	switch {
@@ -69,6 +64,25 @@ func (k *call) reserve(rq *request) *failure {
 	}
 	if rq.options.Encrypted {
 		k.usage.CompletionTokens = -1 // what passes is sealed
+	}
+	return nil
+}
+
+// mostTokens is the most that can be believed of the request's bill, in adjusted tokens, if it has so many bytes more.
+func (rq *request) mostTokens(root *contract.Root, more int) int64 {
+	return ledger.Most(rq.options.MaxTokens, rq.options.Answers(), len(rq.query)+more, int64(rq.options.MaxCoefficient), root.Multipliers)
+}
+
+// affordable says why the proxy would certainly refuse the request for want of money, or nil.
+func (rq *request) affordable(l *link) *failure {
+	need, err := ledger.Need(rq.options.MaxTokens, len(rq.query), int64(rq.options.MaxCoefficient))
+	if err != nil {
+		return &failure{as: openai.BadRequest("max_tokens", openai.CodeInvalidValue, "%v", err)}
+	}
+	if r := l.c.cfg.Registrar; r != nil {
+		if err := r.Afford(l.contract, max(need, rq.options.MaxTokens)); err != nil {
+			return unaffordable(err)
+		}
 	}
 	return nil
 }

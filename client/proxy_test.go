@@ -46,6 +46,7 @@ type scriptedProxy struct {
 	sessions []*session
 	queries  []*tl.ClientRunQueryEx
 	wishes   []*tl.CocoonRunQuery // those of them that came with more
+	needs    []*tl.CocoonRunNeeding
 	auths    []string
 	cancels  chan tl.Int256
 	conns    chan *session // each one that is authorised
@@ -253,6 +254,12 @@ func (s *session) Packet(_ *wire.Conn, data []byte) {
 			Flags: 3, PublicKey: m.PublicKey})
 	case *tl.CocoonCancelQuery:
 		s.p.cancels <- m.RequestID
+	case *tl.CocoonRunNeeding:
+		s.p.mu.Lock()
+		s.p.needs = append(s.p.needs, m)
+		s.p.mu.Unlock()
+		w := &m.Query
+		s.run(&tl.ClientRunQueryEx{ModelName: w.ModelName, Query: w.Query, MaxCoefficient: w.MaxCoefficient, MaxTokens: w.MaxTokens, Timeout: w.Timeout, RequestID: w.RequestID, PublicKey: w.PublicKey})
 	default:
 		s.p.t.Errorf("client sent %s", object.TLName())
 	}

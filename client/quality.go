@@ -16,6 +16,8 @@ const (
 	exploreShare = 1.0 / 32
 	// jitter is added to each time to the first answer, so that milliseconds do not decide.
 	jitter = 0.05 // seconds
+	// usualFirst is how long a first answer takes of a proxy that has given none, in seconds.
+	usualFirst = 0.3
 	// lostHalves is how long it takes until failures count half.
 	lostHalves = 30 * time.Second
 )
@@ -62,6 +64,7 @@ func (q *quality) look(now time.Time) (first, lost float64) {
 type candidate struct {
 	l           *link
 	rate, first float64 // 0 unknown
+	trip        float64 // round trip in seconds, 0 unknown
 	lost        float64
 	score       float64
 }
@@ -96,12 +99,15 @@ func choose(ready []*link, rq *request) *link {
 // foremost are the best and all that are nearly as good.
 func foremost(list []candidate, rq *request) []candidate {
 	now := rq.client.cfg.Now()
-	rate, first := math.Inf(1), math.Inf(1)
+	rate, first, trip := math.Inf(1), math.Inf(1), math.Inf(1)
 	for i := range list {
 		c := &list[i]
 		c.first, c.lost = c.l.quality.look(now)
 		if b := c.l.table.book(rq.options.Model); b != nil {
 			c.rate = float64(b.Now.Coefficient)
+		}
+		if c.trip = c.l.trip().Seconds(); c.trip > 0 {
+			trip = min(trip, c.trip)
 		}
 		if c.rate > 0 {
 			rate = min(rate, c.rate)
@@ -126,6 +132,8 @@ func foremost(list []candidate, rq *request) []candidate {
 		}
 		if c.first > 0 {
 			c.score += speed * ((c.first+jitter)/(first+jitter) - 1)
+		} else if c.trip > 0 { // no answer yet, so that its distance is all that is known
+			c.score += speed * (c.trip - trip) / (usualFirst + jitter)
 		}
 		kept := max(1-c.lost, 0.05)
 		c.score /= kept * kept

@@ -14,10 +14,11 @@ type standing struct {
 	failed int // in a row
 	rate   int32
 	busy   int64
+	trip   time.Duration
 }
 
 func (x standing) link(c *Client, now time.Time) *link {
-	l := &link{c: c, market: true}
+	l := &link{c: c, market: true, trip: func() time.Duration { return x.trip }}
 	if x.first > 0 {
 		l.quality.served(x.first, now)
 	}
@@ -27,7 +28,7 @@ func (x standing) link(c *Client, now time.Time) *link {
 	l.outstanding.Store(x.busy)
 	m := &modelTable{at: now, workers: map[string][]openai.ModelWorker{"m": {{Coefficient: 1000}}}}
 	if x.rate > 0 {
-		m.book = map[string]*tl.CocoonBookModel{"m": {Name: "m", Now: tl.CocoonBookMoment{Coefficient: x.rate}}}
+		m.book = map[string]*entry{"m": {CocoonBookModel: tl.CocoonBookModel{Name: "m", Now: tl.CocoonBookMoment{Coefficient: x.rate}}}}
 	}
 	l.table.models.Store(m)
 	return l
@@ -51,6 +52,8 @@ func TestChooseByQuality(t *testing.T) {
 		"the other fails":           {standing{first: 500e6}, standing{first: 200e6, failed: 8}, "", [2]float64{0.95, 0.999}},
 		"cheaper and slower":        {standing{first: time.Second, rate: 1000}, standing{first: 500e6, rate: 3000}, "latency", [2]float64{0.001, 0.05}},
 		"the same, for the price":   {standing{first: time.Second, rate: 1000}, standing{first: 500e6, rate: 3000}, "price", [2]float64{0.95, 0.999}},
+		"nothing known but the way": {standing{trip: 5e6}, standing{trip: 200e6}, "", [2]float64{0.95, 0.999}},
+		"answers say more":          {standing{trip: 5e6, first: time.Second}, standing{trip: 200e6, first: 500e6}, "", [2]float64{0.001, 0.05}},
 		"unknown is tried":          {standing{}, standing{first: 500e6}, "", [2]float64{0.4, 0.6}},
 	} {
 		links := []*link{x.a.link(c, now), x.b.link(c, now)}

@@ -42,6 +42,8 @@ type request struct {
 	path     string
 	options  openai.Options
 	wishes   tl.CocoonWishes
+	needs    openai.Facts
+	prompt   int64             // tokens of the question, by estimate
 	begins   [sha256.Size]byte // hash of the conversation's beginning, if familiar
 	familiar bool
 	query    []byte // boxed http.request; nil once an answer has begun
@@ -72,6 +74,7 @@ func (c *Client) newRequest(path string, h http.Header, body []byte) (*request, 
 	if err != nil {
 		return nil, err
 	}
+	asked := forward
 	if !options.HasMaxTokens {
 		options.MaxTokens = int64(c.cfg.MaxTokens)
 		if c.cfg.Tally.Limits() != (ledger.Limits{}) {
@@ -94,6 +97,7 @@ func (c *Client) newRequest(path string, h http.Header, body []byte) (*request, 
 		rq.begins, rq.familiar = beginning(path, rq.model(), forward)
 	}
 	rq.mayResume(mode, h, forward)
+	rq.readNeeds(path, asked)
 	if forward, err = rq.seal(mode, h, forward); err != nil {
 		rq.origin.release(c)
 		return nil, err
@@ -187,7 +191,10 @@ func (rq *request) message(l *link, id tl.Int256, left time.Duration) tl.Object 
 		q.Flags |= 2
 		q.PublicKey = rq.options.ReceiverPublicKey
 	}
-	if l.market && (rq.wishful() || rq.familiar || rq.options.Explain || len(rq.shun) > 0) {
+	if l.facts && rq.needs != (openai.Facts{}) {
+		return &tl.CocoonRunNeeding{Needs: factsMessage(rq.needs), Query: *rq.wished(q, l)}
+	}
+	if l.market && (rq.wishful() || rq.familiar || rq.options.Explain) {
 		return rq.wished(q, l)
 	}
 	if l.version > 0 {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/coin"
+	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/stats"
 	"github.com/opencocoon/cocoon/tl"
@@ -60,6 +61,8 @@ type Snapshot struct {
 	Connections []ConnectionInfo `json:"proxy_connections"`
 	Accounts    []AccountInfo    `json:"proxies"`
 	Spending    SpendingInfo     `json:"spending"`
+	// Chain is how the chain is seen; nil without one.
+	Chain *contract.View `json:"chain,omitempty"`
 	// Settlement is the money on the chain, if there is one.
 	Settlement any `json:"settlement,omitempty"`
 }

@@ -103,7 +103,7 @@ func (s *splicer) pass() {
 
 func (s *splicer) chunk(p openai.Piece, c *openai.Chunk) {
 	switch {
-	case c.Beyond == openai.Reasoning && s.part > 0:
+	case c.Beyond == openai.BeyondReasoning && s.part > 0:
 		// What it thinks now is not what the answer's beginning came from.
 		s.broke, s.astray = openai.BadGateway(openai.CodeBadAnswer, "the worker that went on began with reasoning"), true
 		return

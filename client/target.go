@@ -171,7 +171,11 @@ func (c *Client) dialJudged(ctx context.Context, addr string) (net.Conn, any, er
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := c.checkImage(c.cfg.Registry.Root(), peer); err != nil {
+	err = contract.Stale(c.cfg.Registry, c.cfg.Now())
+	if err == nil {
+		err = c.checkImage(c.cfg.Registry.Root(), peer)
+	}
+	if err != nil {
 		nc.Close()
 		return nil, nil, err
 	}

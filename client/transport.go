@@ -50,7 +50,7 @@ func (c *Client) roundTrip(r *http.Request) (*http.Response, error) {
 	if e := route(r.Method, r.URL.Path); e != nil {
 		return nil, e
 	}
-	if !isInference(r.URL.Path) {
+	if isDocument(r.URL.Path) {
 		doc, err := c.document(r.Context(), r.URL.Path)
 		if err != nil {
 			return nil, err
@@ -60,6 +60,14 @@ func (c *Client) roundTrip(r *http.Request) (*http.Response, error) {
 	body, held, err := c.readBody(r.Body, r.ContentLength)
 	if err != nil {
 		return nil, err
+	}
+	if r.URL.Path == pathQuote {
+		defer c.memory.give(held)
+		doc, err := c.quoteDocument(r.Context(), r.Header, body)
+		if err != nil {
+			return nil, err
+		}
+		return response(r, 200, http.Header{"Content-Type": {"application/json"}}, doc), nil
 	}
 	c.counts.bytesReceived.Add(int64(len(body)))
 	rq, e := c.newRequest(r.URL.Path, r.Header, body)
@@ -186,7 +194,7 @@ func (b *body) Close() error {
 // route says what is wrong with a method and path below /v1, or nil.
 func route(method, path string) *openai.Error {
 	switch {
-	case isInference(path):
+	case isInference(path), path == pathQuote:
 		if method != http.MethodPost {
 			return openai.MethodNotAllowed(method, path, "POST, OPTIONS")
 		}

@@ -103,15 +103,17 @@ func (rq *request) wishful() bool { return !rq.options.Provider.Plain() }
 
 // ignored lists the wishes that were lost on a proxy that knows none.
 func (rq *request) ignored(l *link) string {
-	if l.market || rq.options.Provider.Plain() {
+	if rq.options.Provider == nil {
 		return ""
 	}
 	var list []string
 	for _, x := range []struct {
 		name  string
 		given bool
-	}{{"order", len(rq.wishes.Order) > 0}, {"sort", rq.wishes.Sort != 0}, {"preferred_max_latency", rq.wishes.MaxLatency > 0}} {
-		if x.given {
+		known bool
+	}{{"order", len(rq.wishes.Order) > 0, l.market}, {"sort", rq.wishes.Sort != 0, l.market}, {"preferred_max_latency", rq.wishes.MaxLatency > 0, l.market},
+		{"region", rq.options.Provider.Region != "", l.facts}} {
+		if x.given && !x.known {
 			list = append(list, x.name)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/xssnick/tonutils-go/address"
+	"github.com/xssnick/tonutils-go/tvm/cell"
 
 	"github.com/opencocoon/cocoon/ton"
 )
@@ -28,7 +29,7 @@ const (
 // [OnChain.Run] runs. What a reader must not believe (content that does not
 // parse, parameters that lose money, a version that goes back) is reported and
 // the old stays in force; so it does while the chain cannot be read. Then it
-// ages: see [OnChain.AsOf].
+// ages: see [Stale].
 type OnChain struct {
 	*Memory
 	chain ton.Chain
@@ -42,21 +43,27 @@ type OnChain struct {
 	hash  [32]byte  // of the data in force
 	state string    // what was last reported: empty when all is well
 
-	mu   sync.Mutex // guards the next
-	asOf ton.Block
+	mu     sync.Mutex // guards the rest
+	asOf   ton.Block
+	readAt time.Time  // by this machine's clock, when asOf was read; zero if another process did
+	data   *cell.Cell // the contract's, in force
 }
 
 // Follow reads the registry at this address once, which must succeed; nil log
 // discards warnings.
 func Follow(ctx context.Context, chain ton.Chain, root *address.Address, log *slog.Logger) (*OnChain, error) {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	o := &OnChain{chain: chain, addr: root, log: log, retryAfter: retryAfter, silence: silence}
+	o := newOnChain(chain, root, log)
 	if err := o.read(ctx); err != nil {
 		return nil, fmt.Errorf("registry %s: %w", root, err)
 	}
 	return o, nil
+}
+
+func newOnChain(chain ton.Chain, root *address.Address, log *slog.Logger) *OnChain {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &OnChain{chain: chain, addr: root, log: log, retryAfter: retryAfter, silence: silence}
 }
 
 // Address is the registry's own.
@@ -68,19 +75,6 @@ func (o *OnChain) AsOf() ton.Block {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.asOf
-}
-
-// Stale says that the registry's word is older than [MaxAge]. Registries
-// without a date, such as files, never are.
-func Stale(r Registry, now time.Time) error {
-	o, ok := r.(interface{ AsOf() ton.Block })
-	if !ok {
-		return nil
-	}
-	if age := now.Sub(o.AsOf().Time); age > MaxAge {
-		return fmt.Errorf("registry: last seen on the chain %s ago, want at most %s: look at the connection to the chain", age.Round(time.Second), MaxAge)
-	}
-	return nil
 }
 
 // Run follows the registry until ctx ends: at each new block, but no more
@@ -171,7 +165,7 @@ func (o *OnChain) read(ctx context.Context) error {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.asOf = account.At
+	o.asOf, o.readAt, o.data = account.At, time.Now(), account.Data
 	return nil
 }
 

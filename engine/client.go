@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/opencocoon/cocoon/openai"
 )
 
 const (
@@ -46,6 +48,40 @@ func Client(concurrency int) *http.Client {
 func Check(ctx context.Context, base string, client *http.Client) error {
 	_, _, err := get(ctx, client, base+"/v1/models")
 	return err
+}
+
+// Learn is [Check], and takes from the same answer what the engine says that its model can do: the
+// context as vLLM and SGLang name it, and the abilities as the built-in engine does. What it does not say, and what
+// cannot be, is unknown.
+func Learn(ctx context.Context, base, model string, client *http.Client) (openai.Facts, error) {
+	_, body, err := get(ctx, client, base+"/v1/models")
+	if err != nil {
+		return openai.Facts{}, err
+	}
+	return factsOf(body, model), nil
+}
+
+func factsOf(body []byte, model string) (f openai.Facts) {
+	var list struct {
+		Data []struct {
+			ID           string   `json:"id"`
+			MaxModelLen  int      `json:"max_model_len"`
+			Capabilities []string `json:"capabilities"`
+		} `json:"data"`
+	}
+	if json.Unmarshal(body, &list) != nil {
+		return f
+	}
+	for _, m := range list.Data {
+		if m.ID == model || len(list.Data) == 1 {
+			can, _ := openai.ParseAbilities(m.Capabilities)
+			f = openai.Facts{Context: m.MaxModelLen, Can: can}
+		}
+	}
+	if f.Check() != nil {
+		return openai.Facts{}
+	}
+	return f
 }
 
 // get returns header and body of a 200 answer.

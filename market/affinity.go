@@ -1,5 +1,7 @@
 package market
 
+import "maps"
+
 // maxServed bounds what a model remembers of who served what: the latest so many,
 // and at most as many before.
 const maxServed = 4096
@@ -21,6 +23,13 @@ func (s *servedBy) note(digest [16]byte, o *Offer) {
 		clear(s.now)
 	}
 	s.now[digest] = o
+}
+
+// forget lets go of an offer that has gone, and of all that hangs on it.
+func (s *servedBy) forget(gone *Offer) {
+	of := func(_ [16]byte, o *Offer) bool { return o == gone }
+	maps.DeleteFunc(s.now, of)
+	maps.DeleteFunc(s.before, of)
 }
 
 // by finds who served the request's beginning, if it is free and will do.

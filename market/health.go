@@ -36,27 +36,40 @@ func (o *Offer) recover() {
 // fail counts a failure; from the third on the offer rests, twice as long each
 // time, with a fifth of chance so that many do not come back together. Requests
 // that were running when the last failure came are the same failure: a worker
-// that dies with fifty has died once.
-func (m *Market) fail(o *Offer, now time.Time, took time.Duration) {
+// that dies with fifty has died once. It reports whether this was another one.
+func (m *Market) fail(o *Offer, now time.Time, took time.Duration) bool {
 	if now.Add(-took).Before(o.failedAt) {
-		return
+		return false
 	}
 	o.failures, o.failedAt = o.failures+1, now
-	o.lost += (1 - o.lost) / 32
 	n := o.failures - failuresToEject
 	if n < 0 {
-		return
+		return true
 	}
 	rest := min(firstBackOff<<min(n, 10), longestBackOff)
 	o.retryAt = now.Add(rest + time.Duration(m.rand.Float64()*0.2*float64(rest)))
 	if o.gone {
-		return
+		return true
 	}
 	if n == 0 {
 		o.pool.failing++
 	}
 	o.pool.resting.remove(o)
 	o.pool.resting.add(o)
+	return true
+}
+
+// Contradict notes that a worker turned a request away as wrong, took it ago,
+// which another then served.
+func (m *Market) Contradict(o *Offer, took time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.cfg.Now()
+	if m.fail(o, now, took); o.gone {
+		o.pool.memory.keep(o, now)
+		return
+	}
+	m.rescore(o, now)
 }
 
 // revive rescores the offers whose rest is over.

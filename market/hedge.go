@@ -61,12 +61,73 @@ func (m *Market) HedgeAfter(o *Offer, w Want) time.Duration {
 	if known.start.w < leastSights {
 		return 0
 	}
-	first, _, ok := o.foreseen(max(o.running, 1), o.pool.size(&w))
+	j := o.pool.size(&w)
+	first, each, ok := o.foreseen(max(o.running, 1), j)
 	if !ok {
 		first = known.first
 	}
-	after := seconds(min(known.late(first), most))
-	return max(after, soonestHedge)
+	after := min(known.late(first), most)
+	if w.Whole {
+		after = min(after+lateFactor*j.tokens*each, latestHedge.Seconds())
+	}
+	return max(seconds(after), soonestHedge)
+}
+
+const (
+	// A request is overdue when a third of its time has passed without an answer, and
+	// in any case after so many times as long as could be foreseen, or so long.
+	overdueShare  = 1.0 / 3
+	overdueFactor = 8
+	overdueFloor  = shortestLate + time.Second/2 // then it counts as a failure, too
+	// What is long by its nature gets twice its time, and this share of what there is.
+	patientFactor = 2
+	patientShare  = 0.6
+)
+
+// Overdue is how long to wait, of the time left, for the first answer of the
+// offer's worker before another is picked, beyond all budgets: a worker that hangs
+// must not cost its caller the answer. Where nothing is free such a request may wait in the queue. Zero means never.
+func (m *Market) Overdue(o *Offer, w Want, left time.Duration) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if w.NoFallbacks || left <= 0 {
+		return 0
+	}
+	after := time.Duration(overdueShare * float64(left))
+	likely := o.likely(&w)
+	if likely <= 0 {
+		return after
+	}
+	after = min(after, max(overdueFactor*likely, overdueFloor))
+	after = max(after, min(patientFactor*likely, time.Duration(patientShare*float64(left))), soonestHedge)
+	if left < shortestLate && likely > left-after {
+		return 0 // callers who allow no time shall not have it of several workers
+	}
+	return after
+}
+
+// likely is when the first answer can be foreseen; 0 when nobody knows. How far answers stray does
+// not count: a few that hung would make all others be waited for.
+func (o *Offer) likely(w *Want) time.Duration {
+	p := o.pool
+	j := p.size(w)
+	first, each, ok := o.foreseen(max(o.running, 1), j)
+	switch {
+	case !ok && w.Whole:
+		return min(p.service, latestHedge)
+	case !ok:
+		return min(seconds(p.pace.first), latestHedge)
+	}
+	first = min(first, slowestHedge*p.pace.start.at(j.kilos))
+	if w.Whole {
+		// Nobody knows how long the answer will be: it may well be several times the usual.
+		tokens := lateFactor * p.pace.tokens
+		if w.MaxTokens > 0 {
+			tokens = min(tokens, float64(w.MaxTokens))
+		}
+		first += tokens * min(each, slowestHedge*p.pace.token.at(max(p.pace.requests-1, 0)))
+	}
+	return seconds(min(first, time.Hour.Seconds()))
 }
 
 // late is when 95 of 100 first answers have come of which this one was foreseen, in seconds.
@@ -86,8 +147,10 @@ func (m *Market) Hedge(w Want, first *Offer) (*Offer, Decision) {
 	}
 	w.Exclude = append(slices.Clone(w.Exclude), first)
 	o, d := m.pick(&w, m.cfg.Now())
-	if o != nil {
-		p.hedges--
+	if o == nil {
+		m.refuse(&w, &d)
+		return nil, d
 	}
+	p.hedges--
 	return o, d
 }

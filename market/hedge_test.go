@@ -92,3 +92,53 @@ func TestOvertakenIsRemembered(t *testing.T) {
 		t.Errorf("%s", d)
 	}
 }
+
+// A request is overdue in time for another worker, and not before an honest one could have answered.
+func TestOverdue(t *testing.T) {
+	m, _ := known(t)
+	o := offer(m, 1000, 10)
+	if after := m.Overdue(o, anyone, time.Minute); after != 20*time.Second {
+		t.Errorf("where nobody knows anything after %s of a minute, want a third", after)
+	}
+	for range 10 {
+		teach(m, o, 500*time.Millisecond, 10*time.Millisecond) // 100 tokens: 1.5 s in all
+	}
+	whole := anyone
+	whole.Whole = true
+	short := whole
+	short.MaxTokens = 10
+	no := anyone
+	no.NoFallbacks = true
+	for _, x := range []struct {
+		name        string
+		w           Want
+		left        time.Duration
+		least, most time.Duration
+	}{
+		{"a stream", anyone, time.Minute, shortestLate, 6 * time.Second},
+		{"a stream with little time", anyone, 4 * time.Second, time.Second, 2 * time.Second},
+		{"a stream with too little time", anyone, 600 * time.Millisecond, 0, 0},
+		{"in one piece, of any length", whole, time.Minute, 9 * time.Second, 40 * time.Second},
+		{"in one piece, and short", short, time.Minute, shortestLate, 6 * time.Second},
+		{"a stream with all the time", anyone, time.Hour, shortestLate, 10 * time.Second},
+		{"no fallbacks", no, time.Minute, 0, 0},
+	} {
+		if after := m.Overdue(o, x.w, x.left); after < x.least || after > x.most {
+			t.Errorf("%s: after %s of %s, want %s to %s", x.name, after, x.left, x.least, x.most)
+		}
+	}
+}
+
+// Workers that have made everything slow do not make a request wait past its time.
+func TestOverdueWhereAllIsSlow(t *testing.T) {
+	m, _ := known(t)
+	o, slow := offer(m, 1000, 10), offer(m, 1001, 10)
+	for range 20 {
+		teach(m, slow, 300*time.Second, 10*time.Second)
+	}
+	for _, left := range []time.Duration{10 * time.Second, time.Minute, 10 * time.Minute} {
+		if after := m.Overdue(o, anyone, left); after <= 0 || after > left*2/3 {
+			t.Errorf("after %s of %s, want a third for another", after, left)
+		}
+	}
+}

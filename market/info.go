@@ -23,16 +23,18 @@ type OfferInfo struct {
 	// Picked is how many requests it has got, LastAt when the last.
 	Picked int
 	LastAt time.Time
-	// FullModel, Context and Has are as in its terms.
+	// FullModel, Context, Has and Region are as in its terms, RTT is measured and 0 when unknown.
 	FullModel string
 	Context   int
 	Has       Capability
+	Region    string
+	RTT       time.Duration
 	Ref       any
 }
 
 func (o *Offer) info() OfferInfo {
 	i := OfferInfo{Key: o.Key, Coefficient: o.Coefficient, Running: o.running, Limit: o.Limit, Enabled: o.Enabled, Failures: o.failures, Lost: o.lost,
-		First: seconds(o.pace.first), Picked: o.picked, LastAt: o.lastAt, FullModel: o.FullModel, Context: o.Context, Has: o.Has, Ref: o.Ref}
+		First: seconds(o.pace.first), Picked: o.picked, LastAt: o.lastAt, FullModel: o.FullModel, Context: o.Context, Has: o.Has, Region: o.Region, RTT: o.rtt, Ref: o.Ref}
 	if o.pace.token.w > 0 {
 		i.Token = seconds(o.pace.token.at(float64(o.running)))
 	}
@@ -60,6 +62,11 @@ type ModelInfo struct {
 	// First is the smoothed time to the first answer, Token the time for each token and Service that of a
 	// whole request; 0 when unknown.
 	First, Token, Service time.Duration
+	// Longest is the longest context of its offers, 0 where none says, Has what at least one can do,
+	// and Regions where they are, each once, in order.
+	Longest int
+	Has     Capability
+	Regions []string
 	// Wait is how long a request that finds no free place would wait for one.
 	Wait time.Duration
 }
@@ -95,6 +102,7 @@ func (p *pool) info() ModelInfo {
 	for _, o := range p.offers.offers {
 		if o != nil {
 			info.Offers = append(info.Offers, o.info())
+			info.sum(o)
 		}
 	}
 	return info

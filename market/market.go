@@ -24,7 +24,9 @@
 // one that slows down as it fills. Failures in a row double the score; at three the offer is set
 // aside for a growing while, then tried with one request at a time. Chance decides
 // among all that are within a twentieth of the best, so that equals share the work.
-// A worker that served the same [Want.Affinity] before has a lead as large as what it
+// Until a worker has answered, its measured round trip counts, and without one its
+// region. Who says that it can do what is needed ([Claims]) comes before those that say
+// nothing, unless it is much worse. A worker that served the same [Want.Affinity] before has a lead as large as what it
 // need not read again. One request in fifty goes to whoever has waited longest for
 // work, if it is not much dearer than usual: what nobody tries nobody knows.
 // Callers may rank by price or time alone, and name workers ([Wishes]).
@@ -40,6 +42,7 @@
 package market
 
 import (
+	"cmp"
 	"container/list"
 	"math/rand/v2"
 	"sync"
@@ -123,6 +126,8 @@ type Terms struct {
 	Context int
 	// Has is what it can do; 0 is unknown, and does for all.
 	Has Capability
+	// Region is where it says it is, such as eu-west; empty is unknown.
+	Region string
 	// Enabled says whether it takes requests from the start.
 	Enabled bool
 	// Ref is whatever the caller wants to find again.
@@ -132,18 +137,21 @@ type Terms struct {
 // Offer is one worker connection. Its fields belong to the market.
 type Offer struct {
 	Terms
-	pool    *pool
-	traits  traits
-	serial  uint64
-	at      int // place in the tree
-	score   scores
-	running int
-	slots   int        // that it counts for in the pool
-	picked  int        // requests it got, ever
-	waits   *list.List // of the idlers
-	idle    *list.Element
-	lastAt  time.Time // it got work
-	rest    int       // place among those that rest, from 1; 0 is none
+	pool     *pool
+	traits   traits
+	serial   uint64
+	at       int // place in the tree
+	keyAt    int // place among its owner's
+	score    scores
+	running  int
+	slots    int        // that it counts for in the pool
+	picked   int        // requests it got, ever
+	waits    *list.List // of the idlers
+	idle     *list.Element
+	lastAt   time.Time // it got work
+	servedAt time.Time
+	rest     int           // place among those that rest, from 1; 0 is none
+	rtt      time.Duration // measured; 0 unknown
 	health
 	gone bool
 }
@@ -153,13 +161,14 @@ type pool struct {
 	name    string
 	without Facts
 	offers  tree
-	byKey   map[string][]*Offer
+	byKey   map[string]*owner
 	slots   int // of all that take requests
 	running int
 
 	pace    pace
 	paid    float64       // smoothed coefficient that requests were served for
 	service time.Duration // smoothed time of a whole request
+	rtt     time.Duration // smoothed round trip to its workers
 
 	failing int   // offers with too many failures in a row
 	resting rests // those of them that rest
@@ -177,7 +186,7 @@ func (m *Market) pool(model string) *pool {
 		if len(m.models) >= maxModels {
 			m.forgetModels()
 		}
-		p = &pool{name: model, without: m.cfg.Without, byKey: map[string][]*Offer{}}
+		p = &pool{name: model, without: m.cfg.Without, byKey: map[string]*owner{}}
 		m.models[model] = p
 	}
 	return p
@@ -204,7 +213,10 @@ func (m *Market) Add(t Terms) *Offer {
 		p.failing++
 		p.resting.add(o)
 	}
-	p.byKey[t.Key] = append(p.byKey[t.Key], o)
+	if o.pace.start.w > 0 || o.pace.token.w > 0 {
+		o.traits |= hasServed
+	}
+	p.owner(t.Key).add(o)
 	p.idle.add(o)
 	p.offers.insert(o)
 	m.rescore(o, now)
@@ -224,6 +236,7 @@ func (m *Market) Remove(o *Offer) {
 	p.offers.remove(o)
 	p.idle.leave(o)
 	p.forgetKey(o)
+	p.served.forget(o)
 	if o.failures >= failuresToEject {
 		p.failing--
 	}
@@ -231,18 +244,48 @@ func (m *Market) Remove(o *Offer) {
 	p.memory.keep(o, now)
 }
 
-func (p *pool) forgetKey(o *Offer) {
-	list := p.byKey[o.Key]
-	for i, x := range list {
-		if x == o {
-			list[i] = list[len(list)-1]
-			list[len(list)-1] = nil
-			list = list[:len(list)-1]
-			break
-		}
+// owner has the offers of one key, and how many of them are free: one who has thousands
+// that are all busy shall not cost those who name him a look at each.
+type owner struct {
+	offers []*Offer
+	free   int
+}
+
+func (p *pool) owner(key string) *owner {
+	w := p.byKey[key]
+	if w == nil {
+		w = &owner{}
+		p.byKey[key] = w
 	}
-	if p.byKey[o.Key] = list; len(list) == 0 {
+	return w
+}
+
+func (w *owner) add(o *Offer) {
+	o.keyAt = len(w.offers)
+	w.offers = append(w.offers, o)
+}
+
+// forgetKey takes out an offer, which is not free.
+func (p *pool) forgetKey(o *Offer) {
+	w := p.byKey[o.Key]
+	last := len(w.offers) - 1
+	w.offers[o.keyAt] = w.offers[last]
+	w.offers[o.keyAt].keyAt = o.keyAt
+	w.offers[last] = nil
+	if w.offers = w.offers[:last]; last == 0 {
 		delete(p.byKey, o.Key)
+	}
+}
+
+// mark gives the offer its marks, and counts the free.
+func (o *Offer) mark(s scores) {
+	was := o.free()
+	o.score = s
+	switch is := o.free(); {
+	case is && !was:
+		o.pool.byKey[o.Key].free++
+	case was && !is:
+		o.pool.byKey[o.Key].free--
 	}
 }
 
@@ -264,7 +307,7 @@ func (m *Market) SetCoefficient(o *Offer, c uint32) {
 	}
 	o.pool.offers.remove(o)
 	o.Coefficient = c
-	o.score = o.rate(m.cfg.Now())
+	o.mark(o.rate(m.cfg.Now()))
 	o.pool.offers.insert(o)
 }
 
@@ -276,7 +319,7 @@ func (m *Market) rescore(o *Offer, now time.Time) {
 	}
 	o.pool.slots += slots - o.slots
 	o.slots = slots
-	if o.score = o.rate(now); !o.gone {
+	if o.mark(o.rate(now)); !o.gone {
 		o.pool.offers.update(o)
 	}
 }
@@ -300,6 +343,9 @@ const (
 	// Overtaken means that a second worker was asked and answered first. This one is not to blame,
 	// but that it took so long is remembered.
 	Overtaken
+	// Declined means that the worker would not take what it had offered to take. That costs nobody
+	// more than a moment, but it must not attract work: it counts among the failures in a row.
+	Declined
 )
 
 // Done ends a request. The grants are for those who waited for the place: nobody who comes
@@ -314,11 +360,17 @@ func (m *Market) Done(o *Offer, how Outcome, took Took) []Grant {
 	switch how {
 	case Served:
 		o.recover()
+		o.traits |= hasServed
+		o.servedAt = now
 		o.pace.learn(o.running, took)
 		p.pace.learn(o.running, took)
-		p.learnPrice(o)
-		smooth(&p.service, took.Total)
+		p.learnPrice(cmp.Or(took.Price, o.Coefficient))
+		p.learnService(took.Total)
 	case Failed:
+		if m.fail(o, now, took.Total) {
+			o.lost += (1 - o.lost) / 32
+		}
+	case Declined:
 		m.fail(o, now, took.Total)
 	case Overtaken:
 		o.pace.learnAtLeast(o.running, took)
@@ -332,8 +384,25 @@ func (m *Market) Done(o *Offer, how Outcome, took Took) []Grant {
 	return m.match(p, nil, now)
 }
 
-// learnPrice takes in what a request was served for.
-func (p *pool) learnPrice(o *Offer) { smoothed(&p.paid, float64(o.Coefficient), 64) }
+// learnPrice takes in what a request was served for. A worker and a client of one owner
+// may agree on any price, so a single one is believed up to several times the usual.
+func (p *pool) learnPrice(coefficient uint32) {
+	price := float64(coefficient)
+	if p.paid > 0 {
+		price = min(max(price, p.paid/outlier), p.paid*outlier)
+	}
+	smoothed(&p.paid, price, 64)
+}
+
+// longService is how many times the usual a request's time counts at most.
+const longService = 16
+
+func (p *pool) learnService(took time.Duration) {
+	if p.service > 0 {
+		took = min(took, longService*p.service)
+	}
+	smooth(&p.service, max(took, 0))
+}
 
 // smooth moves the average an eighth of the way.
 func smooth(average *time.Duration, v time.Duration) {

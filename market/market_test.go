@@ -417,17 +417,18 @@ func TestAgainstPlainSearch(t *testing.T) {
 				m.SetCoefficient(offers[r.IntN(len(offers))], uint32(r.IntN(20))*100)
 			case k < 7 && len(running) > 0:
 				i := r.IntN(len(running))
-				m.Done(running[i], Outcome(r.IntN(4)), Took{time.Duration(r.IntN(1000)), time.Duration(r.IntN(1000)), r.Int64N(50), r.IntN(5000)})
+				m.Done(running[i], Outcome(r.IntN(6)), Took{time.Duration(r.IntN(1000)), time.Duration(r.IntN(1000)), r.Int64N(50), r.IntN(5000), uint32(r.IntN(5000))})
 				running = append(running[:i], running[i+1:]...)
 			default:
-				w := Want{Model: "m", MaxCoefficient: uint32(r.IntN(22)) * 100, MinVersion: int32(r.IntN(3))}
+				w := Want{Model: "m", MaxCoefficient: uint32(r.IntN(22)) * 100, MinVersion: int32(r.IntN(3)), Proven: r.IntN(4) == 0}
 				for range r.IntN(3) {
 					if len(offers) > 0 {
 						w.Exclude = append(w.Exclude, offers[r.IntN(len(offers))])
 					}
 				}
-				if m.models["m"] != nil {
-					m.revive(m.models["m"], c.t)
+				if p := m.models["m"]; p != nil {
+					m.revive(p, c.t)
+					p.checkOwners(t)
 				}
 				var best *Offer
 				lowest, free := math.Inf(1), 0
@@ -451,6 +452,29 @@ func TestAgainstPlainSearch(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// checkOwners compares what is known of each owner with a count.
+func (p *pool) checkOwners(t *testing.T) {
+	t.Helper()
+	total := 0
+	for key, w := range p.byKey {
+		free := 0
+		for i, o := range w.offers {
+			if o.keyAt != i || o.Key != key {
+				t.Fatalf("offer %d of %s is at %d and of %s", i, key, o.keyAt, o.Key)
+			}
+			if o.free() {
+				free++
+			}
+		}
+		if total += len(w.offers); free != w.free {
+			t.Fatalf("%d offers of %s are free, %d are counted", free, key, w.free)
+		}
+	}
+	if total != p.offers.len {
+		t.Fatalf("owners have %d offers of %d", total, p.offers.len)
 	}
 }
 
@@ -534,5 +558,102 @@ func TestOldFailuresDoNotCrowdOutNewOnes(t *testing.T) {
 	fail("new")
 	if o := m.Add(Terms{Model: "m", Limit: 1, Key: "new", Enabled: true}); m.Info(o).Failures == 0 {
 		t.Error("a failing worker came back with a clean record")
+	}
+}
+
+// Who turns away what it offered to take, or calls a request wrong that another serves, is asked less,
+// rests when it goes on, and is not one that has proven itself.
+func TestRefusersAreLeftAlone(t *testing.T) {
+	for name, refuse := range map[string]func(m *Market, o *Offer){
+		"declined":     func(m *Market, o *Offer) { m.Done(o, Declined, Took{}) },
+		"contradicted": func(m *Market, o *Offer) { m.Done(o, Neutral, Took{}); m.Contradict(o, 0) },
+	} {
+		m, c := known(t)
+		cheap, good := offer(m, 10, 1000), offer(m, 2000, 1000)
+		teach(m, good, 100*time.Millisecond, 10*time.Millisecond)
+		refused := 0
+		for range 100 {
+			c.t = c.t.Add(10 * time.Millisecond)
+			o, _ := m.Pick(anyone)
+			if o == good {
+				m.Done(o, Served, Took{First: 100 * time.Millisecond, Total: 1100 * time.Millisecond, Tokens: 100})
+				continue
+			}
+			refused++
+			refuse(m, o)
+		}
+		if refused == 0 || refused > failuresToEject {
+			t.Errorf("%s: %d of 100 requests went to who refuses, want a few", name, refused)
+		}
+		if i := m.Info(cheap); i.Failures == 0 || i.Lost != 0 {
+			t.Errorf("%s: %d failures in a row, %v lost", name, i.Failures, i.Lost)
+		}
+	}
+}
+
+// Those that have served and not failed since can be asked for.
+func TestProven(t *testing.T) {
+	m, c := known(t)
+	offer(m, 10, 10)
+	w := anyone
+	w.Proven = true
+	if o, _ := m.Pick(w); o != nil {
+		t.Error("a newcomer has proven itself")
+	}
+	good := offer(m, 3000, 10)
+	teach(m, good, 100*time.Millisecond, 10*time.Millisecond)
+	for range 20 {
+		if o, d := m.Pick(w); o != good {
+			t.Fatal(d)
+		}
+		m.Done(good, Neutral, Took{})
+	}
+	c.t = c.t.Add(time.Second)
+	if w.Alive = c.t; w.accepts(good) {
+		t.Error("one that served long ago has served since")
+	}
+	w.Alive = time.Time{}
+	m.Pick(w)
+	m.Done(good, Failed, Took{})
+	if o, _ := m.Pick(w); o != nil {
+		t.Error("one that has just failed has proven itself")
+	}
+	m.Remove(good)
+	if good = offer(m, 3000, 10); !(good.traits&hasServed != 0) {
+		t.Error("what was proven is forgotten when the worker comes back")
+	}
+}
+
+// One worker with a client of its own cannot tell the market what is usual: neither the price, by
+// raising it after it was chosen or by paying it to itself, nor the time.
+func TestUsualIsNotForSale(t *testing.T) {
+	const huge = 999_999_999
+	m, c := known(t)
+	good, evil := offer(m, 1000, 100), offer(m, 10, 100)
+	serve := func(o *Offer, price uint32, took time.Duration) {
+		m.mu.Lock()
+		o.running++
+		o.pool.running++
+		m.mu.Unlock()
+		c.t = c.t.Add(took)
+		m.Done(o, Served, Took{First: 100 * time.Millisecond, Total: took, Tokens: 100, Prompt: 1024, Price: price})
+	}
+	for range 100 {
+		serve(good, 1000, time.Second)
+	}
+	m.SetCoefficient(evil, huge)
+	for range 3 {
+		serve(evil, 10, time.Second)   // chosen when it was cheap
+		serve(evil, huge, time.Second) // by a friend
+		serve(evil, 0, 100*time.Hour)
+	}
+	if i := m.Models()[0]; i.GoingRate < 500 || i.GoingRate > 2000 {
+		t.Errorf("the going rate is %d, want about 1000", i.GoingRate)
+	}
+	for range 50 {
+		serve(good, 1000, time.Second)
+	}
+	if i := m.Models()[0]; i.Service > 10*time.Second || i.GoingRate < 800 || i.GoingRate > 1300 {
+		t.Errorf("after some honest work a request takes %s and costs %d", i.Service, i.GoingRate)
 	}
 }

@@ -150,8 +150,16 @@ func (m *Market) Recall(records []Record) {
 func (r *Record) sensible(now time.Time) bool {
 	numbers := append(append([]float64{r.Lost, r.First, r.Stray}, r.Token[:]...), r.Start[:]...)
 	bad := slices.ContainsFunc(numbers, func(v float64) bool { return math.IsNaN(v) || v < 0 || v > 1e9 })
-	return !bad && r.Lost <= 1 && r.Failures >= 0 && r.Key != "" && len(r.Key) <= 512 && r.Model != "" && len(r.Model) <= 512 &&
+	return !bad && r.Token.sensible() && r.Start.sensible() && r.Lost <= 1 && r.Failures >= 0 && r.Key != "" && len(r.Key) <= 512 && r.Model != "" && len(r.Model) <= 512 &&
 		!r.Seen.After(now) && now.Sub(r.Seen) <= keepFor
+}
+
+// sensible says that a line can be drawn through the sums: nothing divides by next to nothing.
+func (s Sums) sensible() bool {
+	const leastWeight, mostMean = 1e-6, 1e6
+	w := s[0]
+	return s == Sums{} || w >= leastWeight && !slices.ContainsFunc(s[1:3], func(v float64) bool { return v/w > mostMean }) &&
+		s[3]/w <= mostMean*mostMean && s[4]/w <= mostMean*mostMean
 }
 
 func (h *health) record(model, key string, seen time.Time) Record {

@@ -112,3 +112,37 @@ func TestRecalledRestEnds(t *testing.T) {
 		t.Errorf("after the rest: %s", d)
 	}
 }
+
+// Numbers that each look fine can make nonsense together: a worker must neither become one that
+// is never asked nor one that always is.
+func TestRecalledNonsenseIsHarmless(t *testing.T) {
+	for _, s := range []Sums{{1e-300, 1e9, 1e9, 1e9, 1e9}, {5e-324, 0, 1e9, 0, 0}, {1e9, 1e9, 1e-300, 0, 0}, {1, 0, 1e9, 1e9, 1e9}, {1, 1e9, 5e-324, 1e9, 0}, {1e-9, 1, 1, 1, 1}} {
+		for _, first := range []float64{0, 1e-300, 1e9} {
+			m, c := known(t)
+			m.Recall([]Record{{Model: "m", Key: "1000", Seen: c.t.Add(-time.Second), Token: s, Start: s, First: first, Stray: first}})
+			odd, usual := offer(m, 1000, 100), offer(m, 1001, 100)
+			teach(m, usual, 100*time.Millisecond, 10*time.Millisecond)
+			picks := map[*Offer]int{}
+			for range 200 {
+				o, d := m.Pick(anyone)
+				if o == nil || math.IsNaN(d.Score) {
+					t.Fatalf("%v, %v: %s", s, first, d)
+				}
+				picks[o]++
+				if after := m.HedgeAfter(o, anyone); after < 0 {
+					t.Errorf("%v: a second worker after %s", s, after)
+				}
+				m.Done(o, Served, Took{First: 100 * time.Millisecond, Total: 1100 * time.Millisecond, Tokens: 100, Prompt: 1024})
+			}
+			if i := m.Info(odd); picks[odd] == 0 && i.Token == 0 || i.Token < 0 || i.First < 0 {
+				t.Errorf("%v, %v: %d picks, %+v", s, first, picks[odd], i)
+			}
+			for _, score := range odd.score {
+				if math.IsNaN(float64(score)) || math.IsInf(float64(score), 0) {
+					t.Errorf("%v, %v: scores %v", s, first, odd.score)
+					break
+				}
+			}
+		}
+	}
+}

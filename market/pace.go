@@ -11,6 +11,7 @@ type Took struct {
 	Total  time.Duration // from Pick to the end
 	Tokens int64         // of the answer, as the model counts; 0 when unknown
 	Prompt int           // bytes of the question; 0 when unknown
+	Price  uint32        // that it was served for; 0: what the offer asks now
 }
 
 // pace is what is known of the speed of a worker, or of all workers of a model.
@@ -156,6 +157,9 @@ func (o *Offer) foreseen(n int, j job) (first, each float64, ok bool) {
 	each = typical * fills
 	each += trust * (own.token.at(float64(n-1)) - each)
 	first = usual.start.at(j.kilos) * fills
+	if o.rtt > 0 {
+		first = max(first+(o.rtt-o.pool.rtt).Seconds(), o.rtt.Seconds())
+	}
 	if own.start.w > 0 {
 		first += trusted(own.start.w) * (own.starts(n, j.kilos) - first)
 	}
@@ -174,14 +178,23 @@ func (o *Offer) slowness(n int, j job) (slow, first, each float64) {
 		if o.pace.first > 0 && usual.first > 0 && o.pool.without&Speed == 0 {
 			slow *= min(2, max(0.7, math.Sqrt(o.pace.first/usual.first)))
 		}
-		return slow, max(usual.first, leastFirst) * slow, slow
+		return slow, max(usual.first, leastFirst)*slow + o.rtt.Seconds(), slow
 	}
 	// What one more costs those that run there already.
 	burden := weightOfOthers * float64(n-1) * o.pace.token.slope * trusted(o.pace.token.w)
-	usually := usual.start.at(usual.kilos) + usual.tokens*usual.token.at(max(usual.requests-1, 0))
+	usually := o.pool.usually()
 	full := float64(n) / o.room()
 	full *= full
 	return (first+j.tokens*(each+burden))/usually + weightOfLast*full*full, first, each
+}
+
+// usually is how long the model's usual request takes, in seconds; 1 where nobody knows.
+func (p *pool) usually() float64 {
+	u := &p.pace
+	if u.token.w == 0 {
+		return 1
+	}
+	return u.start.at(u.kilos) + u.tokens*u.token.at(max(u.requests-1, 0))
 }
 
 // room is how many requests at once the offer has room for: its limit, or as many

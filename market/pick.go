@@ -21,6 +21,12 @@ type Want struct {
 	// Client names who asks, for fair turns in the queue.
 	Client string
 
+	// Proven asks for an offer that has served before and has not failed since.
+	Proven bool
+	// Alive, with Proven, is since when it must have served; zero is ever.
+	Alive time.Time
+	// Whole says that the answer comes in one piece, so that its first sign is its end.
+	Whole bool
 	// PromptBytes is the length of the question and MaxTokens the longest answer allowed; 0 is unknown.
 	PromptBytes, MaxTokens int
 	// Deadline is when the answer is no use any more; zero is never.
@@ -32,6 +38,8 @@ type Want struct {
 	Context int
 	// Needs is what the worker must be able to do.
 	Needs Capability
+	// Region is where the caller is; empty is unknown. It counts only for workers without a measured round trip.
+	Region string
 	Wishes
 }
 
@@ -73,6 +81,9 @@ type Decision struct {
 	Failures       int
 	Lost           float64
 	Score          float64
+	// Context is how many tokens the chosen offer says it takes, RTT the measured round trip to it; 0 when unknown.
+	Context int
+	RTT     time.Duration
 	// First is how long the first answer is foreseen to take; 0 when nobody knows. Slowness is the
 	// time for the usual request over what it usually takes.
 	First    time.Duration
@@ -130,6 +141,12 @@ func (d *Decision) chosen() string {
 	if d.Lost > 0 {
 		fmt.Fprintf(&b, ", %.1f %% lost", 100*d.Lost)
 	}
+	if d.Context > 0 {
+		fmt.Fprintf(&b, ", takes %d tokens", d.Context)
+	}
+	if d.RTT > 0 {
+		fmt.Fprintf(&b, ", round trip %s", d.RTT.Round(10*time.Microsecond))
+	}
 	if d.First > 0 {
 		fmt.Fprintf(&b, ", first answer foreseen in %s, %.2f times the usual", d.First.Round(time.Millisecond), d.Slowness)
 	}
@@ -149,6 +166,9 @@ func (m *Market) Pick(w Want) (*Offer, Decision) {
 	defer m.mu.Unlock()
 	now := m.cfg.Now()
 	o, d := m.pick(&w, now)
+	if o == nil {
+		m.refuse(&w, &d)
+	}
 	if p := m.models[w.Model]; p != nil {
 		p.recent.add(&w, o, d, now)
 		if len(w.Exclude) == 0 {
@@ -162,11 +182,14 @@ func (m *Market) Pick(w Want) (*Offer, Decision) {
 func (m *Market) Quote(w Want) Decision {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	_, d := m.choose(&w, m.cfg.Now())
+	o, d := m.choose(&w, m.cfg.Now())
+	if o == nil {
+		m.refuse(&w, &d)
+	}
 	return d
 }
 
-// pick chooses and gives. mu is held.
+// pick chooses and gives; why there is nothing to give is another question. mu is held.
 func (m *Market) pick(w *Want, now time.Time) (*Offer, Decision) {
 	o, d := m.choose(w, now)
 	if o == nil {
@@ -203,7 +226,6 @@ func (m *Market) choose(w *Want, now time.Time) (*Offer, Decision) {
 		}
 	}
 	if o == nil {
-		p.refuse(w, n, &d)
 		return nil, d
 	}
 	d.about(o)
@@ -218,6 +240,7 @@ func (m *Market) choose(w *Want, now time.Time) (*Offer, Decision) {
 // about notes what is known of the chosen offer.
 func (d *Decision) about(o *Offer) {
 	d.Coefficient, d.Running, d.Limit, d.Failures, d.Lost = o.Coefficient, o.running, o.Limit, o.failures, o.lost
+	d.Context, d.RTT = o.Context, o.rtt
 	if o.free() {
 		d.Score = float64(o.score[d.By])
 	}
@@ -255,6 +278,7 @@ func (m *Market) find(p *pool, q *query, d *Decision, now time.Time) *Offer {
 
 // byScore finds one of the best.
 func (m *Market) byScore(p *pool, q *query, d *Decision) *Offer {
+	q.preferSaid()
 	at := q.best()
 	if at < 0 {
 		return nil
@@ -285,7 +309,7 @@ func (m *Market) sized(p *pool, q *query, best *Offer, d *Decision) *Offer {
 	q.limit = best.score[q.by] * looksAt
 	lowest, n := 0.0, 0
 	look := func(o *Offer) {
-		offers[n], marks[n] = o, o.exactly(j, o == familiarOne)
+		offers[n], marks[n] = o, o.exactly(j, o == familiarOne, q.w.Region)
 		if n == 0 || marks[n] < lowest {
 			lowest = marks[n]
 		}
@@ -333,12 +357,23 @@ func (p *pool) among(w *Want) (best *Offer) {
 
 // of finds the best free offer of one worker.
 func (p *pool) of(key string, w *Want) (best *Offer) {
-	for _, o := range p.byKey[key] {
+	own := p.byKey[key]
+	if own == nil || own.free == 0 {
+		return nil
+	}
+	for _, o := range own.offers {
 		if o.free() && o.Coefficient <= w.MaxCoefficient && w.accepts(o) && (best == nil || o.score[w.Sort] < best.score[w.Sort]) {
 			best = o
 		}
 	}
 	return best
+}
+
+// refuse finds out why nothing was chosen.
+func (m *Market) refuse(w *Want, d *Decision) {
+	if p := m.models[w.Model]; p != nil {
+		p.refuse(w, p.offers.place(w.MaxCoefficient), d)
+	}
 }
 
 // refuse finds out why nothing was picked. Waiting helps only if an offer that
@@ -368,7 +403,11 @@ func (p *pool) would(w *Want) (cheapest *Offer) {
 		return p.offers.would(w)
 	}
 	for _, key := range named(w.Only) {
-		for _, o := range p.byKey[key] {
+		own := p.byKey[key]
+		if own == nil {
+			continue
+		}
+		for _, o := range own.offers {
 			if o.Enabled && w.accepts(o) && (cheapest == nil || o.Coefficient < cheapest.Coefficient) {
 				cheapest = o
 			}

@@ -84,9 +84,10 @@ const (
 )
 
 // exactly is the offer's mark for this very request: [Balanced], with the
-// question's length and the answer's limit.
-func (o *Offer) exactly(j job, familiarHere bool) float64 {
+// question's length and the answer's limit, and where its caller is.
+func (o *Offer) exactly(j job, familiarHere bool, region string) float64 {
 	slow, first, each := o.slowness(o.running+1, j)
+	slow = max(slow+o.away(region)/o.pool.usually(), 0)
 	price, usual := o.costs()
 	if familiarHere {
 		if slope := o.pace.start.slope; slope > 0 && first > 0 {

@@ -71,7 +71,7 @@ const (
 
 // plain says that every offer will do.
 func (w *Want) plain() bool {
-	return w.MinVersion == 0 && w.Pin == "" && w.Context == 0 && w.Needs == 0 && len(w.Exclude) == 0 && len(w.Ignore) == 0 && len(w.Only) == 0 && !w.NoFallbacks
+	return !w.Proven && w.MinVersion == 0 && w.Pin == "" && w.Context == 0 && w.Needs == 0 && len(w.Exclude) == 0 && len(w.Ignore) == 0 && len(w.Only) == 0 && !w.NoFallbacks
 }
 
 // accepts says whether the offer will do, its price and room apart.
@@ -79,7 +79,7 @@ func (w *Want) accepts(o *Offer) bool {
 	if w.NoFallbacks && (len(w.Exclude) > 0 || len(w.Order) > 0 && !slices.Contains(named(w.Order), o.Key)) {
 		return false
 	}
-	return o.Version >= w.MinVersion && w.fits(o) &&
+	return o.Version >= w.MinVersion && w.fits(o) && (!w.Proven || o.proven() && !o.servedAt.Before(w.Alive)) &&
 		(o.Context == 0 || o.Context >= w.Context) && (o.Has == 0 || o.Has&w.Needs == w.Needs) &&
 		!slices.Contains(w.Exclude, o) && !slices.Contains(named(w.Ignore), o.Key) &&
 		(len(w.Only) == 0 || slices.Contains(named(w.Only), o.Key))
@@ -94,26 +94,41 @@ func named(keys []string) []string { return keys[:min(len(keys), MaxNamed)] }
 // that a search passes by where nobody has what is needed. They may promise too
 // much, never too little; accepts has the last word.
 //
-//	0–31  capabilities
+//	0–29  capabilities; 0 is Known
+//	30    says how long its context is
+//	31    has served a request
 //	32–39 versions 1 to 8 and all below
 //	40–55 contexts of 1 Ki, 2 Ki, 4 Ki … tokens and all below
 //	56–63 one of eight for each revision
 type traits uint64
 
+const (
+	saysHas     = traits(Known)
+	saysContext = traits(1 << 30)
+	hasServed   = traits(1 << 31)
+	capable     = saysContext - 1
+)
+
+// proven says that the worker has served, by what is known here, and not failed since.
+func (o *Offer) proven() bool { return o.traits&hasServed != 0 && o.failures == 0 }
+
 func (t *Terms) traits() traits {
 	has, context := t.Has, t.Context
 	if has == 0 {
-		has = ^has
+		has = ^Known
 	}
-	x := traits(has) | below(int(min(t.Version, 8)))<<32 | 1<<(56+revisionBit(t.FullModel))
+	x := traits(has)&capable | below(int(min(t.Version, 8)))<<32 | 1<<(56+revisionBit(t.FullModel))
 	if context == 0 {
 		return x | below(16)<<40
 	}
-	return x | below(min(bits.Len(uint(context)>>10), 16))<<40
+	return x | saysContext | below(min(bits.Len(uint(context)>>10), 16))<<40
 }
 
 func (w *Want) needs() traits {
-	x := traits(w.Needs)
+	x := traits(w.Needs) & capable
+	if w.Proven {
+		x |= hasServed
+	}
 	if w.MinVersion > 0 {
 		x |= 1 << (31 + min(w.MinVersion, 8))
 	}

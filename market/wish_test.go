@@ -245,3 +245,22 @@ func TestProbes(t *testing.T) {
 		t.Error("a worker that was slow long ago is never tried again")
 	}
 }
+
+// Who served what is forgotten with the worker, and not kept for others to fill memory with.
+func TestAffinityForgetsWhoHasGone(t *testing.T) {
+	m, _ := known(t)
+	offer(m, 1000, 10)
+	for i := range 100 {
+		o := offer(m, 10, 1)
+		w := anyone
+		w.Affinity = [16]byte{1, byte(i)}
+		if got, d := m.Pick(w); got != o {
+			t.Fatal(d)
+		}
+		m.Remove(o)
+		m.Done(o, Neutral, Took{})
+	}
+	if s := m.models["m"].served; len(s.now)+len(s.before) != 0 {
+		t.Errorf("%d workers that have gone are kept", len(s.now)+len(s.before))
+	}
+}

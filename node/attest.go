@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"path/filepath"
 
 	"github.com/opencocoon/cocoon/attest"
 	"github.com/opencocoon/cocoon/attest/insecure"
@@ -31,6 +32,11 @@ type Attestation struct {
 	// DenyPlatformsFile is a file of machines that are struck off, by their ids
 	// as verdicts name them, one a line. It may be changed at any time.
 	DenyPlatformsFile string `json:"deny_platforms_file,omitempty"`
+
+	// ProvenMachinesFile is a file that remembers which machines have proved
+	// themselves for a connection: it is asked of them from then on. By default
+	// proxies and workers keep it with their data, and others forget at their end.
+	ProvenMachinesFile string `json:"proven_machines_file,omitempty"`
 
 	// SimulatedTDX is the directory of a simulated vendor whose machines the
 	// node believes.
@@ -99,6 +105,13 @@ func (a *Attestation) guest() (attest.Platform, error) {
 		return amd, nil
 	}
 	return nil, fmt.Errorf("%w; %w; run in a TDX or SEV-SNP guest, or name an --insecure-… mode", err, err2)
+}
+
+// keepProven names the file of machines that proved themselves, if nobody has.
+func (a *Attestation) keepProven(data string) {
+	if a.ProvenMachinesFile == "" && data != "" {
+		a.ProvenMachinesFile = filepath.Join(data, "proven-machines")
+	}
 }
 
 // policy is whom this node believes; images says which are wanted, nil any.

@@ -12,6 +12,7 @@ import (
 	"github.com/opencocoon/cocoon/client"
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ledger"
+	"github.com/opencocoon/cocoon/openai"
 )
 
 // Client is a client's settings.
@@ -44,6 +45,9 @@ type Client struct {
 	// Resume lets another worker go on with a stream that breaks, where the
 	// request does not say itself; the rest is paid anew.
 	Resume bool `json:"resume,omitempty"`
+	// Region is where callers are who do not say it, such as eu-west; empty
+	// tells nobody.
+	Region string `json:"region,omitempty"`
 	// MaxBody is the largest request in bytes; 0 means 15 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 	// MaxTokens is reserved for requests that name no limit; 0 means 10000.
@@ -88,6 +92,9 @@ func (s *Client) Check() error {
 	default:
 		p.Add("encryption %q: want off, auto or v1", s.Encryption)
 	}
+	if !openai.IsRegion(s.Region) {
+		p.Add("region %q: want small letters, digits and hyphens, such as eu-west", s.Region)
+	}
 	s.Purse.check(&p, s)
 	s.Sealing.check(&p, &s.Common, s.Data != "")
 	if s.ProxyConnections < 0 || s.MaxBody < 0 || s.MaxTokens < 0 || s.MaxCoefficient < 0 || s.Timeout < 0 {
@@ -108,7 +115,12 @@ func (s *Client) Run(ctx context.Context, env Env) error {
 	if s.AnyProxyImage {
 		images = nil
 	}
-	b, err := s.base(ctx, env, false, images)
+	ring, release, err := s.ring(ctx, env)
+	if err != nil {
+		return err
+	}
+	defer release()
+	b, err := s.base(ctx, env, false, images, ring)
 	if err != nil {
 		return err
 	}
@@ -120,8 +132,8 @@ func (s *Client) Run(ctx context.Context, env Env) error {
 	cfg := client.Config{
 		Listen: s.Listen, Registry: b.registry, Connections: s.ProxyConnections, RATLS: b.tls, Via: s.Via, CheckImages: !s.AnyProxyImage,
 		RootAddress: s.RootAddress,
-		APIKeys:     keys, AllowOrigins: s.AllowOrigins, ForwardHeaders: s.ForwardHeaders, ControlToken: b.token, Encryption: s.Encryption, NoAffinity: s.NoAffinity, Resume: s.Resume,
-		MaxBody: s.MaxBody, MaxTokens: s.MaxTokens, MaxCoefficient: s.MaxCoefficient, Timeout: time.Duration(s.Timeout), Log: env.Log,
+		APIKeys:     keys, AllowOrigins: s.AllowOrigins, ForwardHeaders: s.ForwardHeaders, ControlToken: b.token, Encryption: s.Encryption, NoAffinity: s.NoAffinity, Resume: s.Resume, Region: s.Region,
+		MaxBody: s.MaxBody, MaxTokens: s.MaxTokens, MaxCoefficient: s.MaxCoefficient, Timeout: time.Duration(s.Timeout), Now: env.Now, Log: env.Log,
 	}
 	if s.Data == "" {
 		cfg.Wallet, cfg.Secret = s.identity(), s.Secret
@@ -131,18 +143,13 @@ func (s *Client) Run(ctx context.Context, env Env) error {
 		if err != nil {
 			return err
 		}
-		cfg.Tally = ledger.NewTally(ledger.TallyConfig{Limits: limits}, ledger.TallyState{})
+		cfg.Tally = ledger.NewTally(ledger.TallyConfig{Limits: limits, Now: env.Now}, ledger.TallyState{})
 		c, err := client.New(cfg)
 		if err != nil {
 			return err
 		}
 		return b.run(ctx, c.Run)
 	}
-	ring, release, err := s.holding().begin(ctx, env)
-	if err != nil {
-		return err
-	}
-	defer release()
 	purse, err := s.openPurse(ctx, env, b, ring)
 	if err != nil || purse == nil {
 		return err
@@ -154,6 +161,14 @@ func (s *Client) Run(ctx context.Context, env Env) error {
 		return errors.Join(err, purse.Close())
 	}
 	return b.run(ctx, c.Run, purse.Run)
+}
+
+// ring opens the secrets of a client that keeps any; nil without data.
+func (s *Client) ring(ctx context.Context, env Env) (ring *keyring, release func(), err error) {
+	if s.Data == "" {
+		return nil, func() {}, nil
+	}
+	return s.holding().begin(ctx, env)
 }
 
 func (s *Client) identity() string {

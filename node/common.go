@@ -94,14 +94,15 @@ type base struct {
 }
 
 // base opens chain and registry and makes the identity. images chooses the
-// images that peers may run, of those in the registry; nil believes any.
-func (c *Common) base(ctx context.Context, env Env, guest bool, images func(*contract.Root, [32]byte) bool) (*base, error) {
+// images that peers may run, of those in the registry; nil believes any. A nil ring
+// keeps nothing.
+func (c *Common) base(ctx context.Context, env Env, guest bool, images func(*contract.Root, [32]byte) bool, ring *keyring) (*base, error) {
 	token, err := c.token()
 	if err != nil {
 		return nil, fmt.Errorf("control token: %w", err)
 	}
 	b := &base{token: token}
-	if err := c.openRegistry(ctx, env, b); err != nil {
+	if err := c.openRegistry(ctx, env, b, ring); err != nil {
 		return nil, err
 	}
 	if err := c.identify(ctx, env, b, guest, images); err != nil {
@@ -109,25 +110,6 @@ func (c *Common) base(ctx context.Context, env Env, guest bool, images func(*con
 		return nil, err
 	}
 	return b, nil
-}
-
-func (c *Common) openRegistry(ctx context.Context, env Env, b *base) (err error) {
-	if c.TONConfig == "" {
-		b.registry, err = contract.OpenFile(c.Registry, env.log())
-		return err
-	}
-	root, err := contract.ParseAddress(c.RootAddress)
-	if err != nil {
-		return err
-	}
-	b.chain, err = ton.Dial(ctx, ton.Config{Path: c.TONConfig, InsecureUnsigned: c.InsecureUnsigned, Log: env.Log})
-	if err != nil {
-		return err
-	}
-	if b.registry, err = contract.Follow(ctx, b.chain, root, env.log()); err != nil {
-		return errors.Join(err, b.chain.Close())
-	}
-	return nil
 }
 
 func (c *Common) identify(ctx context.Context, env Env, b *base, guest bool, images func(*contract.Root, [32]byte) bool) error {
@@ -146,6 +128,9 @@ func (c *Common) identify(ctx context.Context, env Env, b *base, guest bool, ima
 	policy, err := c.policy(wanted)
 	if err != nil {
 		return err
+	}
+	if policy.Proven, err = attest.OpenProven(c.ProvenMachinesFile, env.log()); err != nil {
+		return fmt.Errorf("proven_machines_file: %w", err)
 	}
 	if b.done, err = c.judgeGPUs(policy); err != nil {
 		return err

@@ -39,11 +39,10 @@ func (a *Attestation) judgeGPUs(p *attest.Policy) (done func(), err error) {
 		return nil, nil
 	}
 	v := &nvidia.Verifier{MultiGPU: a.GPULinked, AllowUnknown: a.Require < attest.LevelGPU}
-	v.Collateral = &nvidia.Service{}
 	if a.GPUCollateral != "" {
 		v.Collateral = nvidia.Dir(a.GPUCollateral)
-	} else if dir := keptIn("nvidia"); dir != "" {
-		cache := nvidia.Cached(&nvidia.Service{}, dir, nil)
+	} else {
+		cache := nvidia.Cached(&nvidia.Service{}, keptIn("nvidia"), nil)
 		v.Collateral, done = cache, cache.Close
 	}
 	if a.SimulatedTDX != "" {

@@ -70,26 +70,27 @@ func (s *Keys) Check() error {
 
 // Run implements [Role].
 func (s *Keys) Run(ctx context.Context, env Env) error {
-	// Whoever proves what it is may ask; the key manager looks at the image itself,
-	// at each question.
-	b, err := s.base(ctx, env, true, nil)
-	if err != nil {
-		return err
-	}
-	defer b.close()
-	b.tls.Difficulty = s.Difficulty
 	ring, release, err := s.holding().begin(ctx, env)
 	if err != nil {
 		return err
 	}
 	defer release()
+	// Whoever proves what it is may ask; the key manager looks at the image itself,
+	// at each question.
+	s.keepProven(s.Data)
+	b, err := s.base(ctx, env, true, nil, ring)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	b.tls.Difficulty = s.Difficulty
 	key, err := ring.key(ManagerKey)
 	if err != nil {
 		return fmt.Errorf("data %s: %w", s.Data, err)
 	}
 	cfg := keys.Config{
 		Registry: b.registry, CheckImages: !s.AnyImage, Key: key.Private(), Store: ring.blob(keysFile), KeysKept: ring.kept,
-		ServeWorkers: s.ServeWorkers, Ripen: time.Duration(s.RegisterAfter), ControlToken: b.token, Log: env.Log,
+		ServeWorkers: s.ServeWorkers, Ripen: time.Duration(s.RegisterAfter), ControlToken: b.token, Now: env.Now, Log: env.Log,
 	}
 	var more []func(context.Context) error
 	if b.chain != nil {

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 )
 
 // Problems collects everything that is wrong with settings, so that a person
@@ -44,6 +45,16 @@ type Env struct {
 	// Guide tells the person who started the role what to do before it can go
 	// on; nil logs it.
 	Guide func(text string)
+	// Now is the clock by which the chain, its registry and all money are dated.
+	// Nil means time.Now.
+	Now func() time.Time
+}
+
+func (e Env) now() time.Time {
+	if e.Now == nil {
+		return time.Now()
+	}
+	return e.Now()
 }
 
 func (e Env) guide(text string) {

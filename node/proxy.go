@@ -41,7 +41,7 @@ type Proxy struct {
 	// QueueWait is how long they wait; 0 means 10 s.
 	QueueWait Duration `json:"queue_wait,omitempty"`
 	// HedgeShare is how many second workers may be asked per request, on
-	// average, where the first answer is late; 0 is none.
+	// average, as soon as the first answer is late; 0 is none. What is overdue is given on in any case.
 	HedgeShare float64 `json:"hedge_share,omitempty"`
 	// ClientRequests and ClientTokens are what a client may have in a minute,
 	// ClientConcurrent how many requests at a time; 0 is no limit.
@@ -95,20 +95,25 @@ func (s *Proxy) Run(ctx context.Context, env Env) error {
 	if s.AnyWorkerImage {
 		images = nil
 	}
-	b, err := s.base(ctx, env, true, images)
+	var ring *keyring
+	if s.Data != "" {
+		held, release, err := s.holding().begin(ctx, env)
+		if err != nil {
+			return err
+		}
+		defer release()
+		ring = held
+	}
+	s.keepProven(s.Data)
+	b, err := s.base(ctx, env, true, images, ring)
 	if err != nil {
 		return err
 	}
 	defer b.close()
 	b.tls.Difficulty = s.Difficulty
-	if s.Data == "" {
+	if ring == nil {
 		return s.serve(ctx, env, b, proxy.Config{Key: freshKey()})
 	}
-	ring, release, err := s.holding().begin(ctx, env)
-	if err != nil {
-		return err
-	}
-	defer release()
 	h, err := s.openHouse(env, b, ring)
 	if err != nil {
 		return err
@@ -133,7 +138,7 @@ func (s *Proxy) serve(ctx context.Context, env Env, b *base, cfg proxy.Config, m
 	cfg.CheckImages, cfg.QueueLimit, cfg.QueueWait = !s.AnyWorkerImage, s.QueueLimit, time.Duration(s.QueueWait)
 	cfg.HedgeShare = s.HedgeShare
 	cfg.Limits = market.Limits{Requests: s.ClientRequests, Concurrent: s.ClientConcurrent, Tokens: s.ClientTokens}
-	cfg.ControlToken, cfg.Seed, cfg.Log, cfg.Keys = b.token, mrand.Uint64(), env.Log, held
+	cfg.ControlToken, cfg.Seed, cfg.Log, cfg.Keys, cfg.Now = b.token, mrand.Uint64(), env.Log, held, env.Now
 	p, err := proxy.New(cfg)
 	if err != nil {
 		return errors.Join(err, doors.close())

@@ -13,6 +13,7 @@ import (
 	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/settlement"
 	"github.com/opencocoon/cocoon/stats"
+	"github.com/opencocoon/cocoon/ton"
 	"github.com/opencocoon/cocoon/wallet"
 )
 
@@ -137,10 +138,14 @@ func (s *Client) openPurse(ctx context.Context, env Env, b *base, ring *keyring)
 	}
 	u, err := settlement.OpenPurse(settlement.PurseConfig{Owner: owner, Key: key, ClientConfig: settlement.ClientConfig{
 		Chain: b.chain, Registry: b.registry, Dir: s.Data, Secret: secret, Limits: limits,
-		MaxTopUpHour: budget[0], MaxTopUpDay: budget[1], CloseAfter: time.Duration(s.CloseAfter), Log: env.Log,
+		MaxTopUpHour: budget[0], MaxTopUpDay: budget[1], CloseAfter: time.Duration(s.CloseAfter), Now: env.Now, Log: env.Log,
 	}})
 	if err != nil {
 		return nil, err
+	}
+	if out := ton.OutageOf(b.chain); out.Away() && u.Counts() {
+		env.log().Warn("the chain is away: going on with the accounts that are there, within what is paid in", "since", out.Since.UTC(), "error", out.Why)
+		return u, nil
 	}
 	if err := awaitFunding(ctx, env, b, u.Funding()); err != nil {
 		err = errors.Join(err, u.Close())
@@ -154,6 +159,9 @@ func (s *Client) openPurse(ctx context.Context, env Env, b *base, ring *keyring)
 
 // awaitFunding guides a person whose node wallet holds too little to begin.
 func awaitFunding(ctx context.Context, env Env, b *base, f *settlement.Funding) error {
+	if out := ton.OutageOf(b.chain); out.Away() {
+		env.guide("The chain is away since " + out.Since.UTC().Format(time.DateTime) + " UTC: what the node wallet holds is seen when it is back.")
+	}
 	told := false
 	err := f.Await(ctx, b.chain, func(f *settlement.Funding) {
 		if !told {

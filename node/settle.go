@@ -121,7 +121,7 @@ func (s *Proxy) openHouse(env Env, b *base, ring *keyring) (h *house, err error)
 	if err != nil {
 		return h, err
 	}
-	if h.ledger, err = ledger.New(ledger.Config{Store: store, Key: h.key}); err != nil {
+	if h.ledger, err = ledger.New(ledger.Config{Store: store, Key: h.key, Now: env.Now}); err != nil {
 		return h, errors.Join(err, store.Close())
 	}
 	return h, s.openSettler(env, b, h, walletKey)
@@ -140,13 +140,13 @@ func (s *Proxy) openSettler(env Env, b *base, h *house, key wallet.Key) error {
 	if err != nil {
 		return err
 	}
-	h.wallet, err = wallet.Open(wallet.Config{Dir: filepath.Join(s.Data, "wallet"), Key: key, Owner: owner, Chain: b.chain, Idle: walletIdle, Log: env.Log})
+	h.wallet, err = wallet.Open(wallet.Config{Dir: filepath.Join(s.Data, "wallet"), Key: key, Owner: owner, Chain: b.chain, Idle: walletIdle, Now: env.Now, Log: env.Log})
 	if err != nil {
 		return err
 	}
 	h.settler, err = settlement.NewProxy(settlement.ProxyConfig{
 		Chain: b.chain, Wallet: h.wallet, Registry: b.registry, Ledger: h.ledger, Key: h.key, Owner: owner, Root: root,
-		Rules: rules, NoteEvery: time.Duration(s.NoteEvery), Log: env.Log,
+		Rules: rules, NoteEvery: time.Duration(s.NoteEvery), Now: env.Now, Log: env.Log,
 	})
 	if err != nil {
 		return err

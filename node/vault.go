@@ -266,7 +266,7 @@ func (v *Vault) policy(ctx context.Context, env Env) (*attest.Policy, error) {
 		return nil, err
 	}
 	b := &base{}
-	if err := v.h.openRegistry(ctx, env, b); err != nil {
+	if err := v.h.openRegistry(ctx, env, b, nil); err != nil {
 		return nil, err
 	}
 	defer b.close()

@@ -80,7 +80,7 @@ func (a *Attestation) collateral() (tdx.Collateral, snp.Collateral) {
 	if address != "" && !strings.Contains(address, "://") {
 		address = "https://" + address
 	}
-	return tdx.NewCache(tdx.CacheOptions{Source: tdx.PCS(address, nil), Dir: keptIn("intel")}), snp.Cached(snp.KDS("", nil), keptIn("amd"), nil)
+	return tdx.Cached(tdx.PCS(address, nil), keptIn("intel"), nil), snp.Cached(snp.KDS("", nil), keptIn("amd"), nil)
 }
 
 // keptIn is a directory for collateral that survives restarts, empty if there

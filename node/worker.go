@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/engine"
+	"github.com/opencocoon/cocoon/openai"
 	"github.com/opencocoon/cocoon/settlement"
 	"github.com/opencocoon/cocoon/stats"
 	"github.com/opencocoon/cocoon/worker"
@@ -30,6 +31,14 @@ type Worker struct {
 	ModelDir  string `json:"model_dir,omitempty"`
 	// Coefficient is the price in thousandths of the network's.
 	Coefficient int32 `json:"coefficient"`
+	// ContextLength is how many tokens a question and its answer may have
+	// together; 0 is what the engine says, if it does.
+	ContextLength int `json:"context_length,omitempty"`
+	// Capabilities are what the model can do: text, or some of tools, vision, structured,
+	// audio and reasoning. Empty is what the engine says, if it does.
+	Capabilities []string `json:"capabilities,omitempty"`
+	// Region is where the machine is, such as eu-west; empty tells nobody.
+	Region string `json:"region,omitempty"`
 	// MaxActiveRequests is how many run at a time; 0 means 60.
 	MaxActiveRequests int `json:"max_active_requests,omitempty"`
 	// ProxyConnections is how many proxies to work for; 0 means 1.
@@ -93,6 +102,9 @@ func (s *Worker) Check() error {
 	if s.MaxActiveRequests < 0 || s.ProxyConnections < 0 {
 		p.Add("max_active_requests and proxy_connections cannot be negative")
 	}
+	if _, err := s.facts(); err != nil {
+		p.Add("%v", err)
+	}
 	if s.Via != "" {
 		checkAddress(&p, "connect_to_proxy_via", s.Via)
 	}
@@ -100,6 +112,16 @@ func (s *Worker) Check() error {
 	s.Earnings.check(&p)
 	s.Sealing.check(&p, &s.Common, s.Data != "" && s.TONConfig != "")
 	return p.Err()
+}
+
+// facts are what the operator says of model and machine.
+func (s *Worker) facts() (openai.Facts, error) {
+	can, err := openai.ParseAbilities(s.Capabilities)
+	if err != nil {
+		return openai.Facts{}, err
+	}
+	f := openai.Facts{Context: s.ContextLength, Can: can, Region: s.Region}
+	return f, f.Check()
 }
 
 // Run implements [Role].
@@ -111,7 +133,17 @@ func (s *Worker) Run(ctx context.Context, env Env) error {
 	if s.AnyProxyImage {
 		images = nil
 	}
-	b, err := s.base(ctx, env, true, images)
+	var ring *keyring
+	if s.Data != "" && s.TONConfig != "" {
+		held, release, err := s.holding().begin(ctx, env)
+		if err != nil {
+			return err
+		}
+		defer release()
+		ring = held
+	}
+	s.keepProven(s.Data)
+	b, err := s.base(ctx, env, true, images, ring)
 	if err != nil {
 		return err
 	}
@@ -127,15 +159,18 @@ func (s *Worker) Run(ctx context.Context, env Env) error {
 	cfg := worker.Config{
 		Engine: s.Engine, EngineKey: s.EngineKey, Model: s.Model, Coefficient: s.Coefficient, MaxActive: s.MaxActiveRequests,
 		Connections: s.ProxyConnections, OwnerAddress: owner, RootAddress: root, Registry: b.registry, RATLS: b.tls, Via: s.Via,
-		CheckImages: !s.AnyProxyImage, HTTP: s.Listen, ControlToken: b.token, Log: env.Log,
+		CheckImages: !s.AnyProxyImage, HTTP: s.Listen, ControlToken: b.token, Now: env.Now, Log: env.Log,
 	}
 	if cfg.Pricer = s.Price.pricer(b.registry.Root()); cfg.Pricer != nil && env.Log != nil {
 		env.Log.Info("the price follows demand", "floor", s.Price.floorText(b.registry.Root()))
 	}
+	if cfg.Facts, err = s.facts(); err != nil {
+		return err
+	}
 	if s.Data == "" {
 		return s.serve(ctx, b, cfg)
 	}
-	return s.serveWithBook(ctx, env, b, cfg)
+	return s.serveWithBook(ctx, env, b, cfg, ring)
 }
 
 func (s *Worker) serve(ctx context.Context, b *base, cfg worker.Config, more ...func(context.Context) error) error {
@@ -147,18 +182,13 @@ func (s *Worker) serve(ctx context.Context, b *base, cfg worker.Config, more ...
 }
 
 // serveWithBook keeps what is earned and, with a chain, cashes it.
-func (s *Worker) serveWithBook(ctx context.Context, env Env, b *base, cfg worker.Config) (err error) {
-	sc := settlement.WorkerConfig{Owner: cfg.OwnerAddress, Dir: s.Data, Log: env.Log}
+func (s *Worker) serveWithBook(ctx context.Context, env Env, b *base, cfg worker.Config, ring *keyring) (err error) {
+	sc := settlement.WorkerConfig{Owner: cfg.OwnerAddress, Dir: s.Data, Now: env.Now, Log: env.Log}
 	if err := s.Earnings.into(&sc); err != nil {
 		return err
 	}
 	var more []func(context.Context) error
 	if b.chain != nil {
-		ring, release, err := s.holding().begin(ctx, env)
-		if err != nil {
-			return err
-		}
-		defer release()
 		wallet, err := ring.openNodeWallet(env, b)
 		if err != nil {
 			return fmt.Errorf("data %s: %w", s.Data, err)

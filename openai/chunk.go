@@ -24,8 +24,8 @@ type Chunk struct {
 	text               string  // name of the text's member
 }
 
-// Reasoning is [Chunk.Beyond] where a chunk holds what the model thinks.
-const Reasoning = "reasoning"
+// BeyondReasoning is [Chunk.Beyond] where a chunk holds what the model thinks.
+const BeyondReasoning = "reasoning"
 
 // ReadChunk reads a document of a stream, which must not change while the chunk
 // is in use.
@@ -88,7 +88,7 @@ func (c *Chunk) readDelta() {
 		case name == "tool_calls", name == "function_call":
 			c.Beyond = "a call of a tool"
 		case name == "reasoning_content", name == "reasoning", name == "reasoning_details":
-			c.Beyond = Reasoning
+			c.Beyond = BeyondReasoning
 		default:
 			c.Beyond = "more than text"
 		}

@@ -41,6 +41,7 @@ const (
 	CodeTimeout        = "timeout"
 	CodeNoProxy        = "no_proxy"
 	CodeNoWorker       = "no_worker"
+	CodeChainAway      = "chain_away"
 	CodePriceCeiling   = "price_above_ceiling"
 	CodeConnectionLost = "connection_lost"
 	CodeBadAnswer      = "bad_answer"

@@ -31,6 +31,11 @@ type Model struct {
 	// Market is the network's addition too: what a request would cost and how
 	// long it would take, nil if no proxy tells.
 	Market *ModelMarket `json:"market,omitempty"`
+	// ContextLength in tokens, Capabilities and Regions are what workers say: the longest, what at least one
+	// can do, and where they are. The network's addition as well; unknown is left out.
+	ContextLength int      `json:"context_length,omitempty"`
+	Capabilities  []string `json:"capabilities,omitempty"`
+	Regions       []string `json:"regions,omitempty"`
 }
 
 // ModelMarket is a quote: what requests for a model were served for and how

@@ -33,6 +33,8 @@ type Provider struct {
 	// Resume lets another worker go on with a stream that breaks, if HasResume.
 	// Unlike the others it is a wish to the client, and no proxy hears of it.
 	Resume, HasResume bool
+	// Region is where the caller is, such as eu-west; empty if he does not say.
+	Region string
 }
 
 // Limits of what a "provider" object names.
@@ -66,6 +68,7 @@ var providerMembers = []struct {
 		p.HasResume = true
 		return err
 	}},
+	{"region", (*Provider).readRegion},
 }
 
 func (o *Options) readProvider(v value) *Error {
@@ -103,7 +106,7 @@ func unknownMember(v value, doc *Object) *Error {
 		}
 		if !found {
 			name = name[:min(len(name), 64)]
-			return BadRequest(v.name+"."+name, CodeInvalidValue, "unknown parameter: '%s.%s'; there are order, only, ignore, sort, max_price, preferred_max_latency, allow_fallbacks and resume", v.name, name)
+			return BadRequest(v.name+"."+name, CodeInvalidValue, "unknown parameter: '%s.%s'; there are order, only, ignore, sort, max_price, preferred_max_latency, allow_fallbacks, resume and region", v.name, name)
 		}
 	}
 	return v.wrong("a JSON object")
@@ -123,6 +126,13 @@ func (v value) names() ([]string, *Error) {
 		}
 	}
 	return list, nil
+}
+
+func (p *Provider) readRegion(v value) (err *Error) {
+	if p.Region, err = v.string(MaxRegion); err == nil && !IsRegion(p.Region) {
+		err = v.outside("small letters, digits and hyphens, such as eu-west")
+	}
+	return err
 }
 
 func (p *Provider) readSort(v value) (err *Error) {

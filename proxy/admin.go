@@ -73,6 +73,8 @@ func (p *Proxy) page() *stats.Page {
 	switch {
 	case !s.Status.Enabled:
 		state = stats.Badge{Level: stats.Warn, Text: s.Status.Closing}
+	case s.Chain.Away():
+		state = stats.Badge{Level: stats.Warn, Text: s.Chain.Text()}
 	case len(s.Connected) == 0:
 		state = stats.Badge{Level: stats.Warn, Text: "no workers"}
 	}
@@ -154,7 +156,7 @@ func (p *Proxy) metrics() []stats.Metric {
 		stats.GaugeMetric("cocoon_proxy_client_connections", "Connections of clients.", float64(s.ClientConn)),
 		stats.GaugeMetric("cocoon_proxy_held_bytes", "Bytes of questions without a first answer.", float64(s.HeldBytes)),
 		stats.GaugeMetric("cocoon_proxy_wire_bytes", "Bytes that connections hold.", float64(s.WireBytes)),
-	}, moneyMetrics(s)...)
+	}, append(p.chainMetrics(s), moneyMetrics(s)...)...)
 }
 
 // tick serves the queue and tells those who wait where they stand, until ctx

@@ -16,6 +16,9 @@ const (
 	// lookEvery is how old a look at the whole market may be that many share:
 	// with ten thousand workers and as many clients nobody could make one for each.
 	lookEvery = time.Second
+	// lookShare is how many times as long as a look takes it is at least till the next,
+	// whatever changes: a worker could change its price a thousand times a second.
+	lookShare = 10
 	// noteEvery and maxMoments make the history an hour long.
 	noteEvery  = 15 * time.Second
 	maxMoments = 240
@@ -36,6 +39,7 @@ type book struct {
 // view is a look at the whole market, and what all who ask for it are told.
 type view struct {
 	at      time.Time
+	took    time.Duration // to look
 	models  []market.ModelInfo
 	moments []tl.CocoonBookMoment // of each model
 	types   *tl.ClientWorkerTypesV2
@@ -53,8 +57,9 @@ func (p *Proxy) look() *view {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now, changed := p.now(), b.changed.Load()
-	if b.view == nil || b.seen != changed || now.Sub(b.view.at) >= lookEvery {
+	if v := b.view; v == nil || now.Sub(v.at) >= lookEvery || b.seen != changed && now.Sub(v.at) >= lookShare*v.took {
 		b.view, b.seen = newView(p.market.Models(), now), changed
+		b.view.took = p.now().Sub(now)
 	}
 	return b.view
 }
@@ -122,14 +127,17 @@ func moment(m *market.ModelInfo, now time.Time) tl.CocoonBookMoment {
 			workers++
 		}
 	}
-	return tl.CocoonBookMoment{At: int32(now.Unix()), Coefficient: thousandths(m.GoingRate), Running: int32(m.Running), Slots: int32(m.Slots),
-		Waiting: int32(m.Waiting), Workers: int32(workers), FirstSeconds: m.First.Seconds()}
+	return tl.CocoonBookMoment{At: int32(now.Unix()), Coefficient: thousandths(m.GoingRate), Running: number(m.Running), Slots: number(m.Slots),
+		Waiting: number(m.Waiting), Workers: number(workers), FirstSeconds: m.First.Seconds()}
 }
 
 func thousandths(c uint32) int32 { return int32(min(c, math.MaxInt32)) }
 
+// number fits a count into the wire: places that many workers claim to have may add up to anything.
+func number(n int) int32 { return int32(min(max(n, 0), math.MaxInt32)) }
+
 // tells answers a client that asks for the market.
-func (p *Proxy) tells(fn *tl.CocoonGetBook) *tl.CocoonBook {
+func (p *Proxy) tells(fn *tl.CocoonGetBook) (out *tl.CocoonBook, facts []tl.CocoonModelFacts) {
 	v := p.look()
 	out, left := &tl.CocoonBook{}, maxListed
 	for i := range v.models {
@@ -138,22 +146,24 @@ func (p *Proxy) tells(fn *tl.CocoonGetBook) *tl.CocoonBook {
 			continue
 		}
 		x := tl.CocoonBookModel{Name: m.Name, Now: v.moments[i], WaitSeconds: m.Wait.Seconds(), TokenSeconds: m.Token.Seconds(), ServiceSeconds: m.Service.Seconds()}
+		all := tl.CocoonModelFacts{Context: number(m.Longest), Capabilities: int32(m.Has), Regions: m.Regions}
 		for _, o := range m.Offers {
 			if len(x.Offers) >= int(fn.Offers) || left == 0 {
 				break
 			}
 			if o.Enabled {
 				left--
-				x.Offers = append(x.Offers, tl.CocoonBookOffer{Worker: o.Ref.(*worker).text, Coefficient: thousandths(o.Coefficient), Running: int32(o.Running), Limit: int32(o.Limit),
-					Failures: int32(o.Failures), Lost: o.Lost, FirstSeconds: o.First.Seconds(), TokenSeconds: o.Token.Seconds()})
+				x.Offers = append(x.Offers, tl.CocoonBookOffer{Worker: o.Ref.(*worker).text, Coefficient: thousandths(o.Coefficient), Running: number(o.Running), Limit: number(o.Limit),
+					Failures: number(o.Failures), Lost: o.Lost, FirstSeconds: o.First.Seconds(), TokenSeconds: o.Token.Seconds()})
+				all.Offers = append(all.Offers, tl.CocoonFacts{Context: number(o.Context), Capabilities: int32(o.Has), Region: o.Region})
 			}
 		}
 		p.shown.mu.Lock()
 		x.History = p.shown.history[m.Name].last(int(min(fn.History, maxMoments)))
 		p.shown.mu.Unlock()
-		out.Models = append(out.Models, x)
+		out.Models, facts = append(out.Models, x), append(facts, all)
 	}
-	return out
+	return out, facts
 }
 
 // why answers a worker that asks why it has no work.
@@ -163,7 +173,7 @@ func (w *worker) why(q *wire.Query) {
 		return
 	}
 	r := w.p.market.Why(w.offer)
-	answer := &tl.CocoonReasons{Cause: r.Cause.String(), Text: r.String(), Requests: int32(r.Requests), Won: int32(r.Won),
+	answer := &tl.CocoonReasons{Cause: r.Cause.String(), Text: r.String(), Requests: number(r.Requests), Won: number(r.Won),
 		Price: thousandths(r.Price), UsualPrice: thousandths(r.UsualWon), WouldWinAt: thousandths(r.WouldWinAt)}
 	if why, ok := w.p.takesWork(); !ok {
 		answer.Cause, answer.Text = "proxy", why
@@ -175,12 +185,15 @@ func (w *worker) why(q *wire.Query) {
 func (p *Proxy) keepHistory(ctx context.Context) {
 	t := time.NewTicker(noteEvery)
 	defer t.Stop()
-	for {
+	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
 			p.note()
+			if n%pingsEvery == 0 {
+				p.pingWorkers()
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +36,11 @@ type client struct {
 
 	ready    atomic.Bool
 	features atomic.Uint32
+	held     atomic.Int64 // bytes of its questions without a first answer
+
+	// telling is held from reading the account until that is queued to be sent, so
+	// that what the client is told never goes back.
+	telling sync.Mutex
 }
 
 type clientStage int
@@ -87,7 +93,7 @@ func (c *client) Packet(_ *wire.Conn, data []byte) {
 			c.malformed(err)
 			return
 		}
-		c.run(&q, nil)
+		c.run(&q, nil, nil)
 	case (*tl.ClientRunQuery)(nil).TLID():
 		var old tl.ClientRunQuery
 		if err := tl.Unmarshal(data, &old); err != nil {
@@ -95,7 +101,7 @@ func (c *client) Packet(_ *wire.Conn, data []byte) {
 			return
 		}
 		c.run(&tl.ClientRunQueryEx{ModelName: old.ModelName, Query: old.Query, MaxCoefficient: old.MaxCoefficient, MaxTokens: old.MaxTokens,
-			Timeout: old.Timeout, RequestID: old.RequestID, MinConfigVersion: old.MinConfigVersion}, nil)
+			Timeout: old.Timeout, RequestID: old.RequestID, MinConfigVersion: old.MinConfigVersion}, nil, nil)
 	case (*tl.CocoonRunQuery)(nil).TLID():
 		var more tl.CocoonRunQuery
 		if err := tl.Unmarshal(data, &more); err != nil {
@@ -103,7 +109,16 @@ func (c *client) Packet(_ *wire.Conn, data []byte) {
 			return
 		}
 		if c.features.Load()&featureMarket != 0 {
-			c.run(ordinary(&more), &more)
+			c.run(ordinary(&more), &more, nil)
+		}
+	case (*tl.CocoonRunNeeding)(nil).TLID():
+		var more tl.CocoonRunNeeding
+		if err := tl.Unmarshal(data, &more); err != nil {
+			c.malformed(err)
+			return
+		}
+		if c.features.Load()&featureFacts != 0 {
+			c.runNeeding(&more)
 		}
 	case (*tl.CocoonCancelQuery)(nil).TLID():
 		var cancel tl.CocoonCancelQuery
@@ -131,7 +146,7 @@ func (c *client) Query(_ *wire.Conn, q *wire.Query) {
 			q.Fail(err.code, err.Error())
 			c.conn.CloseAfterFlush(fmt.Errorf("handshake refused: %w", err))
 		}
-	case *tl.ClientUpdatePaymentStatus, *tl.ClientGetWorkerTypes, *tl.ClientGetWorkerTypesV2, *tl.CocoonGetFeatures, *tl.CocoonGetBook:
+	case *tl.ClientUpdatePaymentStatus, *tl.ClientGetWorkerTypes, *tl.ClientGetWorkerTypesV2, *tl.CocoonGetFeatures, *tl.CocoonGetBook, *tl.CocoonGetBookWithFacts:
 		c.ask(q, fn)
 	case *tl.WorkerConnectToProxy, *tl.WorkerCompareBalanceWithProxy, *tl.WorkerExtendedCompareBalanceWithProxy, *tl.WorkerProxyHandshakeComplete:
 		q.Fail(wire.CodeProtocol, "worker connect() from non worker")
@@ -172,8 +187,18 @@ func (c *client) ask(q *wire.Query, fn tl.Object) {
 			lostPromise(q)
 			return
 		}
-		q.Answer(c.p.tells(fn))
+		b, _ := c.p.tells(fn)
+		q.Answer(b)
+	case *tl.CocoonGetBookWithFacts:
+		if c.features.Load()&featureFacts == 0 {
+			lostPromise(q)
+			return
+		}
+		b, facts := c.p.tells(&tl.CocoonGetBook{Model: fn.Model, Offers: fn.Offers, History: fn.History})
+		q.Answer(&tl.CocoonBookWithFacts{Book: *b, Facts: facts})
 	default:
+		c.telling.Lock()
+		defer c.telling.Unlock()
 		s, err := c.p.book.ClientStatus(c.account)
 		if err != nil {
 			c.p.log.Error("payment status", "client", c.text, "error", err)

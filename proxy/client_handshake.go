@@ -85,7 +85,8 @@ func (c *client) admit(t *terms, fn *tl.ClientConnectToProxy) *denied {
 	}
 	c.account, c.text = c.wallet.StringRaw(), c.p.text(c.wallet)
 	c.extensions = params.Flags&tl.FlagExtensions != 0
-	if c.secret, c.known = c.p.known(c.wallet); c.known {
+	var away error
+	if c.secret, c.known, away = c.p.known(c.wallet); c.known {
 		if err := c.open(); err != nil {
 			return err
 		}
@@ -93,10 +94,18 @@ func (c *client) admit(t *terms, fn *tl.ClientConnectToProxy) *denied {
 	if c.p.cfg.Registrar != nil {
 		c.nonce = rand.Int64()
 	}
-	if _, ok := c.p.takesWork(); !ok {
-		return deny(wire.CodeNotReady, "proxy is not participating in this iteration")
+	if why, ok := c.p.takesWork(); !ok {
+		return notParticipating(why)
+	}
+	if away != nil {
+		return deny(wire.CodeNotReady, "%w", away)
 	}
 	return nil
+}
+
+// notParticipating begins with the network's own words.
+func notParticipating(why string) *denied {
+	return deny(wire.CodeNotReady, "proxy is not participating in this iteration: %s", why)
 }
 
 // open makes the account known and refuses one that is closing.

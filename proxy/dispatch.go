@@ -14,7 +14,7 @@ import (
 // dispatch gives the request to the best worker there is, or lets it wait, or fails it.
 func (r *request) dispatch(l *later) {
 	for {
-		offer, d := r.p.market.Pick(r.want())
+		offer, d := r.pick(r.want())
 		if offer == nil {
 			r.noOffer(d, l)
 			return
@@ -25,9 +25,32 @@ func (r *request) dispatch(l *later) {
 	}
 }
 
+// pick leaves newcomers alone once some have failed the request, or one has called it
+// wrong: there may be any number of those. Where one has hung, others may too: best is who
+// has served since.
+func (r *request) pick(want market.Want) (*market.Offer, market.Decision) {
+	if !want.Alive.IsZero() || len(want.Exclude) >= newcomers || r.doubted != nil {
+		want.Proven = true
+		if offer, d := r.p.market.Pick(want); offer != nil {
+			return offer, d
+		}
+		if want.Alive = (time.Time{}); len(want.Exclude) >= newcomers {
+			if offer, d := r.p.market.Pick(want); offer != nil {
+				return offer, d
+			}
+		}
+		want.Proven = false
+	}
+	return r.p.market.Pick(want)
+}
+
 func (r *request) want() market.Want {
-	want := market.Want{Model: r.model, Pin: r.pin, MaxCoefficient: r.ceiling, Exclude: r.tried, Client: r.client.account, PromptBytes: r.bytesIn, MaxTokens: r.longest,
-		Deadline: r.deadline, Affinity: r.affinity, Wishes: r.wishes}
+	want := market.Want{Model: r.model, Pin: r.pin, MaxCoefficient: r.ceiling, Exclude: r.tried, Client: r.client.account, PromptBytes: r.bytesIn, MaxTokens: r.longest, Whole: r.bound.whole,
+		Deadline: r.deadline, Affinity: r.affinity, Wishes: r.wishes,
+		Context: r.needs.Context, Needs: market.Capability(r.needs.Can), Region: r.needs.Region}
+	if r.doubted != nil { // its owner's other workers would say the same
+		want.Ignore = append([]string{r.doubted.offer.Key}, want.Ignore...)
+	}
 	if r.encrypted {
 		want.MinVersion = versionKeys
 	}
@@ -42,7 +65,7 @@ func (r *request) give(offer *market.Offer, why market.Decision, l *later) bool 
 	r.attempt, err = r.ask(offer, why)
 	if err == nil {
 		r.given = true
-		r.watch(offer)
+		r.watch(&r.attempt)
 		return true
 	}
 	if err == errNoRoom {
@@ -64,6 +87,8 @@ func (r *request) ask(offer *market.Offer, why market.Decision) (attempt, error)
 	if !w.requests.add(a.workerID, r) {
 		return a, errClosing
 	}
+	w.telling.Lock()
+	defer w.telling.Unlock()
 	s, err := w.owed()
 	if !w.conn.Fits(len(r.query)) {
 		err = errNoRoom
@@ -90,6 +115,7 @@ var errNoRoom = errors.New("too much waits to be written to the worker")
 
 // leave gives the worker's place back.
 func (r *request) leave(how market.Outcome, l *later) {
+	r.stopAwaiting()
 	first := r.firstAt
 	if first.IsZero() {
 		first = r.p.now()
@@ -100,7 +126,7 @@ func (r *request) leave(how market.Outcome, l *later) {
 
 // done tells the market how an attempt went.
 func (r *request) done(a *attempt, how market.Outcome, took market.Took, l *later) {
-	took.Total, took.Prompt = r.p.now().Sub(a.sentAt), r.bytesIn
+	took.Total, took.Prompt, took.Price = r.p.now().Sub(a.sentAt), r.bytesIn, uint32(a.price)
 	l.grants = append(l.grants, r.p.market.Done(a.offer, how, took)...)
 	r.tried = append(r.tried, a.offer)
 }
@@ -120,6 +146,7 @@ func (w *worker) runQuery(r *request, a *attempt, payment []byte) tl.Object {
 	w.mu.Unlock()
 	a.price = price
 	timeout := time.Until(r.deadline).Seconds() * workerShare
+	a.limit = time.Duration(timeout * float64(time.Second))
 	if w.version == 0 {
 		return &tl.ProxyRunQuery{Query: r.query, SignedPayment: signed(payment), Coefficient: price, Timeout: timeout, RequestID: a.workerID}
 	}

@@ -12,7 +12,7 @@ import (
 
 // spent says whether there is no time for another attempt.
 func (r *request) spent() bool {
-	return len(r.tried) >= r.p.maxAttempts() || r.muted || r.gone || time.Until(r.deadline) < 10*time.Millisecond
+	return len(r.tried) >= maxAttempts || r.muted || r.gone || time.Until(r.deadline) < 10*time.Millisecond
 }
 
 // workerFailed moves the request to another worker if no answer has begun,
@@ -36,6 +36,33 @@ func (r *request) workerFailed(why *refusal, how market.Outcome, l *later) {
 	}
 	r.p.stats.retried.Inc()
 	r.dispatch(l)
+}
+
+// calledWrong takes a worker's word that the request is wrong to a worker of another owner, once,
+// best one that has served: who says so of everything would otherwise be the end of all that comes to it.
+func (r *request) calledWrong(why *refusal, l *later) {
+	first := r.attempt
+	if r.doubted != nil || r.spent() {
+		r.finish(why, tl.TokensUsed{}, market.Neutral, l)
+		return
+	}
+	r.doubted, r.wrong = &first, why
+	if want := r.want(); r.second == nil {
+		want.Exclude = r.asked()
+		if r.p.market.Quote(want).Verdict != market.Chosen {
+			r.finish(why, tl.TokensUsed{}, market.Neutral, l)
+			return
+		}
+	}
+	r.workerFailed(why, market.Neutral, l)
+}
+
+// vindicate holds it against a worker that called the request wrong, when another serves it.
+func (r *request) vindicate() {
+	if a := r.doubted; a != nil {
+		r.doubted, r.wrong = nil, nil
+		r.p.market.Contradict(a.offer, r.p.now().Sub(a.sentAt))
+	}
 }
 
 // workerGone is the loss of the worker's connection.
@@ -67,11 +94,19 @@ func (r *request) broken(l *later) {
 	r.workerFailed(badAnswer(), market.Failed, l)
 }
 
+// stalled is how long nothing may have come of an answer that runs out of time. One that
+// still went on is merely long, and that is nobody's fault.
+const stalled = 5 * time.Second
+
 // fail ends the request with an error of ours. What the worker had reported by then is booked.
 func (r *request) fail(why *refusal, l *later) {
 	how := market.Neutral
-	if r.state == sent && why.code == wire.CodeTimeout {
+	switch {
+	case why.code != wire.CodeTimeout || r.muted:
+	case r.state == sent:
 		how = market.Late
+	case r.state == answering && r.p.now().Sub(r.lastAt) > stalled:
+		how = market.Failed
 	}
 	if r.worker != nil {
 		r.worker.cancel(r.workerID)
@@ -82,15 +117,19 @@ func (r *request) fail(why *refusal, l *later) {
 // finish books what was used, ends the answer with an error, and closes.
 func (r *request) finish(why *refusal, used tl.TokensUsed, how market.Outcome, l *later) {
 	begun := r.state == answering
+	if r.wrong != nil && !begun && !r.muted { // nobody has shown that it is not
+		why = r.wrong
+	}
+	r.stopAwaiting()
 	r.dropSecond(market.Neutral, l)
 	if !begun {
 		used = tl.TokensUsed{}
 	}
 	r.settle(used, l, func(booked int64, err error, l *later) {
 		if err != nil {
-			why, used = unbooked(), tl.TokensUsed{}
+			why = unbooked()
 		}
-		r.sendError(why, begun, &tl.ProxyQueryFinalInfo{TokensUsed: used})
+		r.sendError(why, begun, &tl.ProxyQueryFinalInfo{TokensUsed: charged(used, booked)})
 		r.close(false, booked, how, l)
 	})
 }
@@ -101,7 +140,11 @@ func (r *request) finish(why *refusal, used tl.TokensUsed, how market.Outcome, l
 // every other event passes this request by. An error means that nothing can be vouched for.
 func (r *request) settle(report tl.TokensUsed, l *later, then func(booked int64, err error, l *later)) {
 	r.used = report
-	if r.worker == nil || report.TotalTokensUsed <= 0 {
+	used := int64(0)
+	if r.worker != nil {
+		used = r.believed(report.TotalTokensUsed)
+	}
+	if used <= 0 {
 		if err := r.p.book.Release(r.hold); err != nil {
 			r.p.log.Error("ledger", "client", r.client.text, "error", err)
 		}
@@ -110,7 +153,7 @@ func (r *request) settle(report tl.TokensUsed, l *later, then func(booked int64,
 	}
 	r.state = settling
 	r.timer.Reset(bookingLimit)
-	hold, w, used := r.hold, r.worker, r.believed(report.TotalTokensUsed)
+	hold, w := r.hold, r.worker
 	r.p.bookings.Go(func() {
 		booked, err := r.book(hold, w, used)
 		var l later
@@ -169,7 +212,7 @@ func (r *request) close(success bool, booked int64, how market.Outcome, l *later
 }
 
 func (r *request) forgetQuery() {
-	r.p.held.Add(-int64(len(r.query)))
+	r.letGoQuery()
 	r.query = nil
 	clear(r.private[:])
 }
@@ -191,6 +234,8 @@ func (w *worker) reopen() error {
 
 // pay tells the worker what the request brought.
 func (w *worker) pay(r *request, id tl.Int256, booked int64) {
+	w.telling.Lock()
+	defer w.telling.Unlock()
 	s, err := w.owed()
 	if err != nil {
 		w.p.log.Error("payment", "worker", w.text, "error", err)
@@ -202,6 +247,8 @@ func (w *worker) pay(r *request, id tl.Int256, booked int64) {
 
 // payClient tells the client what the request cost.
 func (r *request) payClient(booked int64) {
+	r.client.telling.Lock()
+	defer r.client.telling.Unlock()
 	s, err := r.p.book.ClientStatus(r.client.account)
 	if err != nil {
 		r.p.log.Error("payment", "client", r.client.text, "error", err)

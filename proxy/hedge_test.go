@@ -100,6 +100,12 @@ func TestHedgeEnds(t *testing.T) {
 			first.head(a)
 			first.end(a, 5)
 		}, 200, ownerText},
+		"second's engine is overloaded": {func(r *rig, first, second, c *peer, a, b tl.Int256) {
+			second.send(&tl.ProxyQueryAnswerEx{RequestID: b, Answer: response(429, "slow down"), Flags: 1})
+			time.Sleep(time.Second)
+			first.head(a)
+			first.end(a, 5)
+		}, 200, ownerText},
 		"second is lost": {func(r *rig, first, second, c *peer, a, b tl.Int256) {
 			second.conn.Close(nil)
 			time.Sleep(time.Second)
@@ -107,6 +113,15 @@ func TestHedgeEnds(t *testing.T) {
 			first.end(a, 5)
 		}, 200, ownerText},
 		"the request is wrong": {func(r *rig, first, second, c *peer, a, b tl.Int256) {
+			first.send(&tl.ProxyQueryAnswerErrorEx{RequestID: a, ErrorCode: 621, Error: "no such member"})
+			second.send(&tl.ProxyQueryAnswerErrorEx{RequestID: b, ErrorCode: 621, Error: "no such member"})
+		}, 400, ""},
+		"first calls the request wrong": {func(r *rig, first, second, c *peer, a, b tl.Int256) {
+			first.send(&tl.ProxyQueryAnswerErrorEx{RequestID: a, ErrorCode: 621, Error: "no such member"})
+			second.head(b)
+			second.end(b, 5)
+		}, 200, ""},
+		"and nobody else says anything": {func(r *rig, first, second, c *peer, a, b tl.Int256) {
 			first.send(&tl.ProxyQueryAnswerErrorEx{RequestID: a, ErrorCode: 621, Error: "no such member"})
 		}, 400, ""},
 		"nobody answers": {func(r *rig, first, second, c *peer, a, b tl.Int256) {}, 504, ""},
@@ -154,14 +169,14 @@ func TestHedgeGoesOn(t *testing.T) {
 	})
 }
 
-// Nobody is asked twice who did not agree to it: the operator, or the caller.
+// Nobody is asked twice who did not agree to it, the caller, or before a request is overdue, the operator.
 func TestNoHedge(t *testing.T) {
 	inBubble(t, nil, func(r *rig) {
 		first, second := r.worker(workerOptions{version: 4}), r.worker(workerOptions{version: 4, coefficient: 1500})
 		c := r.client(4, allFeatures)
 		c.send(question(1))
 		id := first.given().RequestID
-		time.Sleep(late + time.Second)
+		time.Sleep(late - time.Second)
 		first.head(id)
 		first.end(id, 5)
 		c.answer(requestID(1), true)

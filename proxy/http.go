@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/opencocoon/cocoon/openai"
@@ -53,6 +54,7 @@ type head struct {
 	length   int // index of Content-Length in headers, or -1
 	chunked  bool
 	twoSizes bool
+	split    bool // something in it would end a line, or worse
 }
 
 // span is where a header lies in raw.
@@ -67,7 +69,7 @@ func parseHead(b []byte) (*head, error) {
 	h := &head{raw: b, length: -1}
 	version := r.Bytes("http_version")
 	h.status = r.Int32("status_code")
-	r.Bytes("reason")
+	h.split = !plainText(r.Bytes("reason"))
 	h.start = len(b) - r.Len()
 	for range r.Count("headers", 8) {
 		h.readHeader(r)
@@ -79,8 +81,11 @@ func parseHead(b []byte) (*head, error) {
 	if v := string(version); v != "HTTP/1.0" && v != "HTTP/1.1" || h.status < 100 || h.status > 999 {
 		return nil, fmt.Errorf("version %.20q status %d, want HTTP/1.0 or 1.1 and 100 to 999", version, h.status)
 	}
-	if h.twoSizes {
+	switch {
+	case h.twoSizes:
 		return nil, fmt.Errorf("two Content-Length headers")
+	case h.split:
+		return nil, fmt.Errorf("a header or the reason has characters that none may have")
 	}
 	return h, nil
 }
@@ -95,10 +100,42 @@ func (h *head) readHeader(r *tl.Reader) {
 		h.twoSizes, h.length = h.length >= 0, len(h.headers)
 	case bytes.EqualFold(name, []byte("Transfer-Encoding")):
 		h.chunked = true
-	case bytes.EqualFold(name, []byte(headerWorker)), bytes.EqualFold(name, []byte(headerWhy)):
-		return // it is the proxy that says who served
+	case isOurs(name):
+		return // a worker does not speak in the names of others
 	}
+	h.split = h.split || !isToken(name) || !plainText(value)
 	h.headers = append(h.headers, span{from, len(h.raw) - r.Len()})
+}
+
+// isOurs says whether a header is the proxy's or the client's to set: who
+// served and why, that it is a refusal, and when.
+func isOurs(name []byte) bool {
+	const prefix = "X-Cocoon-"
+	if len(name) < len(prefix) || !bytes.EqualFold(name[:len(prefix)], []byte(prefix)) {
+		return false
+	}
+	name = bytes.ToLower(name[len(prefix):])
+	switch string(name) {
+	case "worker", "why", "error":
+		return true
+	}
+	return bytes.HasPrefix(name, []byte("proxy-")) || bytes.HasPrefix(name, []byte("client-"))
+}
+
+// isToken says whether the bytes can name a header; RFC 9110 section 5.6.2.
+func isToken(b []byte) bool {
+	for _, c := range b {
+		alpha := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !alpha && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
+// plainText says whether the bytes can stand in one line of a head.
+func plainText(b []byte) bool {
+	return !bytes.ContainsFunc(b, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
 }
 
 // rewrite is the head as the client gets it: with the proxy's times and with

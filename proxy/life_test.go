@@ -217,11 +217,11 @@ type chain struct {
 	arrived chan struct{}
 }
 
-func (c *chain) Known(*address.Address) ([32]byte, bool) {
+func (c *chain) Known(*address.Address) ([32]byte, bool, error) {
 	if c.secret == nil {
-		return [32]byte{}, false
+		return [32]byte{}, false, nil
 	}
-	return *c.secret, true
+	return *c.secret, true, nil
 }
 
 func (c *chain) Await(ctx context.Context, _ *address.Address, nonce int64) error {

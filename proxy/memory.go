@@ -65,11 +65,13 @@ func readMemory(name string) (records []market.Record, err error) {
 // nothing of what was asked.
 func (p *Proxy) remember() error {
 	records := p.market.Remembered()
-	if extra := len(records) - maxSaved; extra > 0 {
-		slices.SortStableFunc(records, func(a, b market.Record) int { return a.Seen.Compare(b.Seen) })
-		records = records[extra:]
-	}
+	slices.SortStableFunc(records, func(a, b market.Record) int { return a.Seen.Compare(b.Seen) })
+	records = records[max(len(records)-maxSaved, 0):]
 	text, err := json.Marshal(records)
+	for err == nil && len(text) > maxMemoryFile { // of long names: what cannot be read again is not worth writing
+		records = records[(len(records)+1)/2:]
+		text, err = json.Marshal(records)
+	}
 	if err != nil {
 		return err
 	}

@@ -3,10 +3,12 @@ package proxy
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/opencocoon/cocoon/market"
 	"github.com/opencocoon/cocoon/tl"
 )
 
@@ -69,4 +71,22 @@ func TestDamagedMemory(t *testing.T) {
 			t.Errorf("%.20s: not set aside: %v", text, err)
 		}
 	}
+}
+
+// Workers with long names cannot make the file so large that it is not read again.
+func TestMemoryIsReadable(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "reputation.json")
+	inBubble(t, func(c *Config) { c.MemoryFile = name }, func(r *rig) {
+		records := make([]market.Record, maxSaved)
+		for i := range records {
+			records[i] = market.Record{Model: strings.Repeat("<", 300), Key: strings.Repeat("<", 100) + strconv.Itoa(i), Seen: time.Now().Add(time.Duration(i-maxSaved) * time.Second), Lost: 0.5}
+		}
+		r.p.market.Recall(records)
+		if err := r.p.remember(); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := readMemory(name); err != nil || len(again) < maxSaved/4 || again[len(again)-1].Key != records[maxSaved-1].Key {
+			t.Errorf("%d records were read: %v", len(again), err)
+		}
+	})
 }

@@ -81,7 +81,7 @@ type Config struct {
 	// and how reliable they were. Empty forgets it.
 	MemoryFile string
 	// HedgeShare is how many second workers may be asked per request, on
-	// average, where the first answer is late; 0 is none.
+	// average, as soon as the first answer is late; 0 is none. What is overdue is given on in any case.
 	HedgeShare float64
 	// DrainLimit is how long running requests may go on when the proxy stops,
 	// changes its contract or lets a worker go; 0 is 30 s.
@@ -277,13 +277,10 @@ func (p *Proxy) serveHTTP(ctx context.Context) error {
 	return nil
 }
 
-// takesNone is what peers are told while health is not nil; the operator's log says more.
-const takesNone = "proxy's ledger takes no work"
-
 // takesWork says why not, if not.
 func (p *Proxy) takesWork() (why string, ok bool) {
-	if p.health() != nil {
-		return takesNone, false
+	if err := p.health(); err != nil {
+		return p.none(err).Message, false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -208,7 +208,7 @@ func TestRestingWorkerServesTheQueue(t *testing.T) {
 		for i := range 3 {
 			c.send(question(i))
 			bad.send(&tl.ProxyQueryAnswerErrorEx{RequestID: bad.given().RequestID, Error: "broken", Flags: 1})
-			c.answer(requestID(i), true).refusedWith(t, 502, "0", "")
+			c.answer(requestID(i), true).refusedWith(t, 502, "601", "")
 			want[*tl.ProxyWorkerRequestPayment](bad)
 			time.Sleep(time.Second / 10)
 		}
@@ -249,5 +249,30 @@ func TestQueueShedsEarly(t *testing.T) {
 		want[*tl.ProxyWorkerRequestPayment](w)
 		serve(w.given().RequestID, 0)
 		c.answer(requestID(3), true)
+	})
+}
+
+// One client's large questions leave room for those of others.
+func TestHeldIsShared(t *testing.T) {
+	size := int64(len(question(1).Query))
+	inBubble(t, func(c *Config) { c.MaxHeld = 32 * size }, func(r *rig) {
+		r.worker(workerOptions{version: 4, limit: 100})
+		greedy, modest := r.client(4, nil), r.client(4, nil)
+		for i := range 40 {
+			greedy.send(question(i))
+		}
+		time.Sleep(time.Second)
+		if held := r.p.held.Load(); held > 17*size {
+			t.Errorf("one client holds %d bytes of %d", held, 32*size)
+		}
+		refused := len(greedy.in) / 2
+		for i := range 4 {
+			modest.send(question(i))
+		}
+		time.Sleep(time.Second)
+		if n := len(modest.in); n != 0 || refused < 20 {
+			t.Errorf("the modest client was refused %d times, the greedy one %d times", n/2, refused)
+		}
+		greedy.conn.Close(nil)
 	})
 }

@@ -53,8 +53,9 @@ func workerLost() *refusal {
 	return &refusal{wire.CodeNotReady, openai.BadGateway(openai.CodeConnectionLost, "the worker was lost before it had finished")}
 }
 
+// badAnswer is about the worker, not about the request: another proxy may do better.
 func badAnswer() *refusal {
-	return &refusal{wire.CodeProtocol, openai.BadGateway(openai.CodeBadAnswer, "the worker broke the protocol")}
+	return &refusal{wire.CodeNotReady, openai.BadGateway(openai.CodeBadAnswer, "the worker broke the protocol")}
 }
 
 func queueFull() *refusal {
@@ -96,6 +97,10 @@ func (r *request) unserved(d market.Decision) *refusal {
 		}
 		return &refusal{wire.CodeNotReady, openai.TooManyRequests(wait, "all workers of the model that the request allows are busy, %d of %d offers are free; try again in about %s%s", d.Free, d.Offers, wait.Round(time.Second), text)}
 	}
+	if why := r.lacking(d); why != "" {
+		// The request's own fault, so that nobody repeats it, in the network's words for "ask elsewhere".
+		return &refusal{wire.CodeNotReady, openai.BadRequest("", openai.CodeNoWorker, "%s", why)}
+	}
 	if r.shutsOut(d) {
 		return &refusal{wire.CodeNotReady, openai.Unavailable(openai.CodeNoWorker, retrySoon, "%d workers serve the model '%s' and provider allows none of them; name others or allow fallbacks", d.Offers, clip(d.Model))}
 	}
@@ -134,8 +139,20 @@ func workerRefused(code int32, text string) *refusal {
 		return &refusal{code, openai.Unavailable(openai.CodeNoWorker, retrySoon, "%s", text)}
 	case wire.CodeCancelled:
 		return cancelled()
+	case wire.CodeError:
+		return &refusal{code, openai.BadGateway(openai.CodeBadAnswer, "%s", text)}
 	}
-	return &refusal{code, openai.BadGateway(openai.CodeBadAnswer, "%s", text)}
+	return &refusal{wire.CodeFailure, openai.BadGateway(openai.CodeBadAnswer, "%s", text)}
+}
+
+// engineSays is an engine's error whose own words are lost.
+func engineSays(status int32) *refusal {
+	e := openai.BadGateway(openai.CodeBadAnswer, "the worker's engine answered with status %d", status)
+	if status < http.StatusInternalServerError && status != http.StatusTooManyRequests {
+		e.Status, e.Type = int(status), openai.TypeInvalidRequest
+		return &refusal{wire.CodeProtocol, e}
+	}
+	return &refusal{wire.CodeNotReady, e}
 }
 
 // clip keeps a peer's text at a length fit for an error.
@@ -151,7 +168,7 @@ func (f *refusal) head(start, now time.Time) []byte {
 	}
 	add("Content-Type", "application/json")
 	add("Transfer-Encoding", "chunked")
-	add("X-Cocoon-Error", strconv.Itoa(int(f.code)))
+	add(headerError, strconv.Itoa(int(f.code)))
 	if f.RetryAfter > 0 {
 		add("Retry-After", strconv.Itoa(int((f.RetryAfter+time.Second-1)/time.Second)))
 	}

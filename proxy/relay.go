@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
+	"net/http"
 	"time"
 
 	"github.com/opencocoon/cocoon/ledger"
@@ -51,6 +51,9 @@ func (r *request) sendPart(data, part []byte) {
 // sawBody counts, and remembers how the body ends so that an error can follow it.
 func (r *request) sawBody(b []byte) {
 	r.bytesOut += len(b)
+	if len(b) > 0 {
+		r.lastAt = r.p.now()
+	}
 	switch n := len(b); {
 	case n >= 2:
 		r.tail = [2]byte(b[n-2:])
@@ -79,27 +82,44 @@ func (r *request) answer(w *worker, a answer) {
 }
 
 // answerFailed is the worker's own word that it cannot. Before the first
-// answer another may; 621 is about the request itself, and 602 "too many active
-// queries" is no fault. What a worker says it had delivered by then is booked.
+// answer another may. 621 says that the request itself is wrong: that is believed of two,
+// or where there is no other. What a worker says it had delivered by then is booked.
 func (r *request) answerFailed(a answer, l *later) {
-	why, how := workerRefused(a.code, a.text), blame(a.code)
+	why, how := workerRefused(a.code, a.text), r.blame(&r.attempt, a.code)
+	if a.code == wire.CodeCancelled && !r.muted { // nobody has cancelled it
+		why = workerLost()
+	}
 	switch {
 	case r.state == answering:
 		r.finish(why, larger(a.info.TokensUsed, r.progress), how, l)
-	case a.code == wire.CodeProtocol || a.code == wire.CodeTimeout && r.second == nil || r.muted:
+	case r.muted || a.code == wire.CodeTimeout && r.second == nil && time.Until(r.deadline) < r.limit/8: // nobody has time any more
 		r.finish(why, tl.TokensUsed{}, how, l)
+	case a.code == wire.CodeProtocol:
+		r.calledWrong(why, l)
 	default:
 		r.workerFailed(why, how, l)
 	}
 }
 
 // blame is what the market makes of a worker's own word that it cannot.
-func blame(code int32) market.Outcome {
+func (r *request) blame(a *attempt, code int32) market.Outcome {
 	switch code {
-	case wire.CodeProtocol, wire.CodeError, wire.CodeCancelled:
-		return market.Neutral
+	case wire.CodeProtocol:
+		if r.state == sent {
+			return market.Neutral
+		}
+	case wire.CodeError:
+		if r.state == sent {
+			return market.Declined
+		}
 	case wire.CodeTimeout:
-		return market.Late
+		if r.p.now().Sub(a.sentAt) > a.limit/2 {
+			return market.Late
+		}
+	case wire.CodeCancelled:
+		if r.muted {
+			return market.Neutral
+		}
 	}
 	return market.Failed
 }
@@ -122,8 +142,13 @@ func (r *request) answerFirst(a answer, l *later) {
 	if r.elsewhere(h.status, l) {
 		return
 	}
+	if h.status < http.StatusBadRequest {
+		r.vindicate()
+	}
+	r.stopAwaiting()
 	r.dropSecond(market.Overtaken, l)
 	r.state, r.firstAt, r.status, r.framing = answering, r.p.now(), h.status, h.framing
+	r.lastAt = r.firstAt
 	r.forgetQuery()
 	r.sawBody(h.payload)
 	if a.final {
@@ -135,40 +160,57 @@ func (r *request) answerFirst(a answer, l *later) {
 	}
 }
 
-// elsewhere moves a request whose engine is down to another worker, if one is
-// free at this moment; else the engine's own answer is as good as any.
+// elsewhere moves a request whose engine is down, or calls it wrong, to another worker,
+// if one is free at this moment; else the engine's own answer is as good as any.
 func (r *request) elsewhere(status int32, l *later) bool {
-	if status != 502 && status != 503 || r.muted || r.gone {
+	how, ok := r.doubt(status)
+	if !ok || r.muted || r.gone {
 		return false
 	}
+	if first := r.attempt; how == market.Neutral {
+		r.doubted, r.wrong = &first, engineSays(status)
+	}
 	if r.second != nil {
-		r.giveUp(status, l)
+		r.giveUp(status, how, l)
 		return r.promote()
 	}
-	if len(r.tried)+1 >= r.p.maxAttempts() {
+	if len(r.tried)+1 >= maxAttempts {
 		return false
 	}
 	want := r.want()
-	want.Exclude = append(slices.Clone(r.tried), r.offer)
-	offer, why := r.p.market.Pick(want)
+	want.Exclude = r.asked()
+	offer, why := r.pick(want)
 	if offer == nil {
 		return false
 	}
-	r.giveUp(status, l)
+	r.giveUp(status, how, l)
 	if !r.give(offer, why, l) && r.state != ended {
 		r.dispatch(l)
 	}
 	return true
 }
 
-// giveUp leaves a worker whose engine is down.
-func (r *request) giveUp(status int32, l *later) {
+// doubt says whether an answer of that status is worth another worker, and what it
+// says of this one. An engine that is down or overloaded is; so is one that calls the request wrong or
+// fails over it, once: that may be the request, and it may be what a worker says of everything.
+func (r *request) doubt(status int32) (how market.Outcome, ok bool) {
+	switch {
+	case status == http.StatusBadGateway, status == http.StatusServiceUnavailable:
+		return market.Failed, true
+	case status == http.StatusTooManyRequests:
+		return market.Declined, true
+	}
+	return market.Neutral, status >= http.StatusBadRequest && r.doubted == nil && !r.wishes.NoFallbacks
+}
+
+// giveUp leaves a worker whose engine is of no help.
+func (r *request) giveUp(status int32, how market.Outcome, l *later) {
 	w := r.worker
 	w.cancel(r.workerID)
 	w.release(r.workerID)
 	w.pay(r, r.workerID, 0)
-	r.leave(market.Failed, l)
-	r.failure = &refusal{wire.CodeNotReady, openai.BadGateway(openai.CodeBadAnswer, "the worker's engine answered with status %d", status)}
+	r.leave(how, l)
+	r.failure = engineSays(status)
 	r.p.stats.retried.Inc()
 }
 
@@ -216,6 +258,7 @@ func (r *request) succeed(a answer, body []byte, first bool, l *later) {
 			r.close(false, 0, market.Neutral, l)
 			return
 		}
+		a.info.TokensUsed = charged(a.info.TokensUsed, booked)
 		if r.send(r.last(body, first, &a.info)) {
 			r.sendError(tooLarge(len(body)), !first, &a.info)
 		}
@@ -319,15 +362,15 @@ func (r *request) separator() []byte {
 // back. One that costs more than was set aside for it ends where the client's money does.
 func (r *request) progressed(w *worker, m *tl.CocoonQueryProgress) {
 	r.event(func(l *later) {
-		if r.worker != w || checkTokens(&m.TokensUsed) != nil || m.TokensUsed.TotalTokensUsed < r.progress.TotalTokensUsed {
+		if r.worker != w || r.state != answering || checkTokens(&m.TokensUsed) != nil || m.TokensUsed.TotalTokensUsed < r.progress.TotalTokensUsed {
 			return
 		}
-		r.progress = m.TokensUsed
+		r.progress = charged(m.TokensUsed, r.believed(m.TokensUsed.TotalTokensUsed))
 		if r.client.features.Load()&featureProgress != 0 && !r.muted {
-			r.send(&tl.CocoonQueryProgress{RequestID: r.id, TokensUsed: m.TokensUsed})
+			r.send(&tl.CocoonQueryProgress{RequestID: r.id, TokensUsed: r.progress})
 		}
 		var short *ledger.BalanceError
-		if r.state == answering && errors.As(r.p.book.Extend(r.hold, m.TokensUsed.TotalTokensUsed), &short) {
+		if errors.As(r.p.book.Extend(r.hold, r.progress.TotalTokensUsed), &short) {
 			r.fail(unpaid("the answer costs more than was set aside for it, and the client cannot pay more: pay in, or lower max_tokens"), l)
 		}
 	})

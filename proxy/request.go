@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	maxAttempts = 3         // workers that one request is given to at most
+	maxAttempts = 6         // workers that one request is given to at most
+	newcomers   = 2         // the first of them may be such of whom nothing is known
 	maxTimeout  = time.Hour // of a request
 	// workerShare of the remaining time goes to the worker, so that its verdict comes before ours.
 	workerShare = 0.95
@@ -44,17 +45,18 @@ type request struct {
 	longest   int  // answer in tokens that the client sets money aside for
 	wishes    market.Wishes
 	affinity  [16]byte
+	needs     openai.Facts
 	explain   bool // the client wants to know why this worker
 
 	mu       sync.Mutex // guards all below
 	state    state
 	query    []byte    // until the first answer
 	private  tl.Int256 // of the key that it is encrypted for, as long as query
-	most     int64     // what it can cost, 0 if nothing bounds it
+	bound    bound     // of what it can cost
 	hold     *ledger.Hold
-	timer    *time.Timer // the whole
-	patience *time.Timer // the queue
-	waiter   *market.Waiter
+	timer    *time.Timer     // the whole
+	patience *time.Timer     // the queue
+	waiter   *market.Waiter  // in the queue, for a worker or for a second one
 	verdict  market.Decision // why it waits
 	position int             // the client was told
 
@@ -63,9 +65,12 @@ type request struct {
 	hedge   *time.Timer
 	tried   []*market.Offer
 	failure *refusal // of the last worker
+	doubted *attempt // that called the request wrong, until another has served it
+	wrong   *refusal // its words
 	given   bool     // to any worker: then payments follow
 
 	firstAt  time.Time
+	lastAt   time.Time // something of the answer came
 	status   int32
 	framing  openai.Framing
 	tail     [2]byte // last bytes of the body
@@ -87,7 +92,9 @@ type attempt struct {
 	offer    *market.Offer
 	decision market.Decision // why this offer
 	sentAt   time.Time
-	price    int64 // coefficient that the worker was sent
+	price    int64         // coefficient that the worker was sent
+	limit    time.Duration // that the worker was given
+	overdue  time.Time     // when another is asked; zero is never
 }
 
 type state int
@@ -109,7 +116,7 @@ type later struct {
 
 func (l *later) do(p *Proxy) {
 	if l.dropped != nil {
-		l.dropped.Ref.(*request).abort(queueFull())
+		l.dropped.Ref.(*request).displaced(l.dropped)
 	}
 	if l.match != "" {
 		l.grants = append(l.grants, p.market.Match(l.match)...)
@@ -135,9 +142,9 @@ func (r *request) event(f func(l *later)) {
 	l.do(r.p)
 }
 
-// run takes a question of a client that is ready. More is nil, or what else
+// run takes a question of a client that is ready. More and needs are nil, or what else
 // the client says about it.
-func (c *client) run(q *tl.ClientRunQueryEx, more *tl.CocoonRunQuery) {
+func (c *client) run(q *tl.ClientRunQueryEx, more *tl.CocoonRunQuery, needs *tl.CocoonFacts) {
 	r := &request{p: c.p, client: c, id: q.RequestID, model: contract.BaseModel(q.ModelName), ceiling: uint32(q.MaxCoefficient),
 		debug: q.Flags&1 != 0 && q.EnableDebug, started: c.p.now(), query: q.Query, bytesIn: len(q.Query), longest: int(q.MaxTokens)}
 	if r.model != q.ModelName {
@@ -150,6 +157,9 @@ func (c *client) run(q *tl.ClientRunQueryEx, more *tl.CocoonRunQuery) {
 			return
 		}
 		why := r.takeWishes(more)
+		if why == nil {
+			why = r.takeNeeds(needs)
+		}
 		if why == nil {
 			why = r.admit(q)
 		}
@@ -177,7 +187,7 @@ func (r *request) admit(q *tl.ClientRunQueryEx) *refusal {
 	case q.MaxTokens < 0:
 		return badRequest("max_tokens is %d, want 0 or more", q.MaxTokens)
 	case account.Available() < int64(q.MaxTokens):
-		return unpaid("client balance is too low: %d tokens available, max_tokens is %d", account.Available(), q.MaxTokens)
+		return p.broke(account.Available(), int64(q.MaxTokens))
 	case uint32(q.MinConfigVersion) > p.terms.Load().Version:
 		return &refusal{wire.CodeError, openai.Unavailable(openai.CodeNoProxy, retrySoon, "active config version is too low: the proxy has %d, the client wants %d", p.terms.Load().Version, uint32(q.MinConfigVersion))}
 	case account.State != ledger.Open:
@@ -213,26 +223,48 @@ func (r *request) take(q *tl.ClientRunQueryEx) *refusal {
 	if err != nil {
 		return badRequest("%v", err)
 	}
-	if p.health() != nil { // those who came before the chain or the ledger forbade it are no exception
-		return stopping(takesNone)
+	if err := p.health(); err != nil { // those who came before the chain or the ledger forbade it are no exception
+		return p.none(err)
+	}
+	if err := p.lends(r.client.account, need); err != nil {
+		return awayed(err)
 	}
 	if why, ok := p.begin(); !ok {
 		return stopping(why)
 	}
-	if p.held.Add(int64(len(r.query))) > p.cfg.MaxHeld {
-		p.held.Add(-int64(len(r.query)))
+	if !r.holdQuery() {
+		r.letGoQuery()
 		p.end()
 		return queueFull()
 	}
-	r.most = most(q, p.terms.Load())
+	r.bound = boundOf(q)
 	if r.hold, err = p.book.Reserve(r.client.account, need); err != nil {
-		p.held.Add(-int64(len(r.query)))
+		r.letGoQuery()
 		p.end()
 		var short *ledger.BalanceError
-		if errors.As(err, &short) || errors.Is(err, ledger.ErrClosing) {
+		switch {
+		case errors.As(err, &short):
+			return p.broke(short.Available, short.Need)
+		case errors.Is(err, ledger.ErrClosing):
 			return unpaid("%v", err)
 		}
-		return stopping(takesNone)
+		return p.none(err)
 	}
 	return nil
+}
+
+// largestShare of the bytes that may be held are one connection's, once half of them are taken:
+// nobody shall crowd out the others with large questions.
+const largestShare = 8
+
+// holdQuery counts the question, and says whether there is room for it.
+func (r *request) holdQuery() bool {
+	n, limit := int64(len(r.query)), r.p.cfg.MaxHeld
+	all, own := r.p.held.Add(n), r.client.held.Add(n)
+	return all <= limit && (all <= limit/2 || own == n || own <= limit/largestShare)
+}
+
+func (r *request) letGoQuery() {
+	r.p.held.Add(-int64(len(r.query)))
+	r.client.held.Add(-int64(len(r.query)))
 }

@@ -355,7 +355,7 @@ func (r *rig) worker(o workerOptions) *peer {
 	return w
 }
 
-var allFeatures = []string{tl.FeatureCancel, tl.FeatureProgress, tl.FeatureQueue, tl.FeatureMarket}
+var allFeatures = []string{tl.FeatureCancel, tl.FeatureProgress, tl.FeatureQueue, tl.FeatureMarket, tl.FeatureFacts}
 
 // client connects a client of the given version with a wallet of its own.
 func (r *rig) client(version int32, features []string) *peer {

@@ -30,8 +30,9 @@ type Snapshot struct {
 	HeldBytes  int64          `json:"held_bytes"`
 	WireBytes  int            `json:"wire_bytes"`
 	ClientConn int            `json:"client_connections"`
-	// Money is nil without a chain.
-	Money *Settlement `json:"settlement,omitempty"`
+	// Chain is how the chain is seen, Money how money moves on it; nil without one.
+	Chain *contract.View `json:"chain,omitempty"`
+	Money *Settlement    `json:"settlement,omitempty"`
 }
 
 // StatusInfo says whether the proxy works.
@@ -165,14 +166,14 @@ func (p *Proxy) summary() (s Snapshot, running map[string]int, paying map[string
 	clients, workers := p.connections()
 	money := p.settlement()
 	s = Snapshot{
-		Status:    StatusInfo{WalletBalance: money.Wallet.Balance, Enabled: takes, ActualImageHash: true, Closing: why},
-		Stats:     p.stats.info(),
-		Wallet:    money.Wallet,
-		Local:     LocalInfo{p.text(p.root), p.cfg.OwnerAddress, t.check, hex.EncodeToString(p.public()), p.keyCount(), p.cfg.KeysKept},
-		Contract:  ContractInfo{p.text(t.proxy), t.ParamsVersion, int64(money.Account), int64(money.Ready), int64(money.Deposits)},
-		Old:       append([]OldInstance{}, money.Old...),
-		Root:      t.Root,
-		HeldBytes: p.held.Load(), WireBytes: p.cfg.Wire.Budget.Used(), ClientConn: len(clients),
+		Status:   StatusInfo{WalletBalance: money.Wallet.Balance, Enabled: takes, ActualImageHash: true, Closing: why},
+		Stats:    p.stats.info(),
+		Wallet:   money.Wallet,
+		Local:    LocalInfo{p.text(p.root), p.cfg.OwnerAddress, t.check, hex.EncodeToString(p.public()), p.keyCount(), p.cfg.KeysKept},
+		Contract: ContractInfo{p.text(t.proxy), t.ParamsVersion, int64(money.Account), int64(money.Ready), int64(money.Deposits)},
+		Old:      append([]OldInstance{}, money.Old...),
+		Root:     t.Root,
+		Chain:    p.view(), HeldBytes: p.held.Load(), WireBytes: p.cfg.Wire.Budget.Used(), ClientConn: len(clients),
 	}
 	if p.cfg.Settler != nil {
 		s.Money = &money

@@ -65,6 +65,7 @@ func (r *request) callerGone() {
 func (r *request) stopWork(l *later) {
 	again := r.muted
 	r.muted = true
+	r.stopAwaiting()
 	r.dropSecond(market.Neutral, l)
 	if r.state == waiting {
 		r.stopWaiting()

@@ -13,9 +13,10 @@ const (
 	featureProgress
 	featureQueue
 	featureMarket
+	featureFacts
 )
 
-var featureNames = []string{tl.FeatureCancel, tl.FeatureProgress, tl.FeatureQueue, tl.FeatureMarket}
+var featureNames = []string{tl.FeatureCancel, tl.FeatureProgress, tl.FeatureQueue, tl.FeatureMarket, tl.FeatureFacts}
 
 // featuresOf keeps those names of a peer that are known here.
 func featuresOf(names []string) (set uint32) {
@@ -52,6 +53,7 @@ var queries = []func() tl.Object{
 	func() tl.Object { return new(tl.WorkerProxyHandshakeComplete) },
 	func() tl.Object { return new(tl.CocoonGetFeatures) },
 	func() tl.Object { return new(tl.CocoonGetBook) },
+	func() tl.Object { return new(tl.CocoonGetBookWithFacts) },
 	func() tl.Object { return new(tl.CocoonWhyIdle) },
 }
 

@@ -16,8 +16,8 @@ func (r *request) noOffer(d market.Decision, l *later) {
 		r.fail(r.unserved(d), l)
 		return
 	}
-	// Workers that a caller shuts out himself do not become others by waiting.
-	canWait := d.Verdict == market.Busy || d.Verdict == market.NoWorker && r.failure == nil && !r.shutsOut(d)
+	// Workers that a caller shuts out himself, or that say they cannot do it, do not become others by waiting.
+	canWait := d.Verdict == market.Busy || d.Verdict == market.NoWorker && r.failure == nil && !r.shutsOut(d) && r.lacking(d) == ""
 	switch {
 	case !canWait && r.failure != nil:
 		r.fail(r.failure, l)
@@ -60,14 +60,32 @@ func (r *request) granted(g market.Grant) {
 	r.mu.Lock()
 	if r.state == waiting && r.waiter == g.Waiter {
 		r.patience.Stop()
+		r.waiter = nil
 		if !r.give(g.Offer, g.Decision, &l) && r.state != ended {
 			r.dispatch(&l)
 		}
+	} else if r.state == sent && r.waiter == g.Waiter { // as a second one
+		r.waiter = nil
+		r.askSecond(g.Offer, g.Decision, &l)
 	} else { // ended meanwhile: the place goes to the next
 		l.grants = r.p.market.Done(g.Offer, market.Neutral, market.Took{})
 	}
 	r.mu.Unlock()
 	l.do(r.p)
+}
+
+// displaced has lost its turn to somebody whose comes before.
+func (r *request) displaced(w *market.Waiter) {
+	r.event(func(l *later) {
+		switch {
+		case r.waiter != w:
+		case r.state == waiting:
+			r.fail(queueFull(), l)
+		default:
+			r.waiter = nil
+			r.lateIn(hedgeAgain)
+		}
+	})
 }
 
 // waitOver ends the patience of the queue.

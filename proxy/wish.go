@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ import (
 const (
 	headerWorker = "X-Cocoon-Worker"
 	headerWhy    = "X-Cocoon-Why"
+	headerError  = "X-Cocoon-Error" // that it is a refusal, to all
 )
 
 // Bits of cocoon.runQuery.
@@ -62,10 +64,14 @@ func badWish(format string, args ...any) *refusal {
 	return &refusal{wire.CodeProtocol, openai.BadRequest("provider", openai.CodeInvalidValue, format, args...)}
 }
 
-// whyThis are the headers that explain an answer.
+// whyThis are the headers that explain an answer. An engine that is down is a
+// refusal of this proxy, if it has no other: clients go on to the next.
 func (r *request) whyThis() (list [][2]string) {
+	if how, _ := r.doubt(r.status); how != market.Neutral && !r.wishes.NoFallbacks {
+		list = append(list, [2]string{headerError, strconv.Itoa(wire.CodeNotReady)})
+	}
 	if r.client.features.Load()&featureMarket == 0 {
-		return nil
+		return list
 	}
 	list = append(list, [2]string{headerWorker, r.worker.text})
 	if r.explain || r.debug {
@@ -127,6 +133,9 @@ func (n *names) remove(account string) {
 // or the beginning of its digits, which may mean several.
 func (n *names) keys(list []string) (keys []string, why *refusal) {
 	for _, name := range list {
+		if n := max(len(list), len(keys)); n > market.MaxNamed { // before short names have become a list of millions
+			return nil, badWish("%d workers are named, want at most %d", n, market.MaxNamed)
+		}
 		if len(name) > 128 {
 			return nil, badWish("the name of a worker has %d bytes, want at most 128", len(name))
 		}
@@ -141,7 +150,18 @@ func (n *names) keys(list []string) (keys []string, why *refusal) {
 	if len(keys) > market.MaxNamed {
 		return nil, badWish("%d workers are named, want at most %d", len(keys), market.MaxNamed)
 	}
-	return keys, nil
+	return distinct(keys), nil
+}
+
+// distinct leaves out what is there already, and keeps the order.
+func distinct(keys []string) []string {
+	kept := keys[:0]
+	for _, key := range keys {
+		if !slices.Contains(kept, key) {
+			kept = append(kept, key)
+		}
+	}
+	return kept
 }
 
 // beginning lists the accounts that begin with the digits.

@@ -51,6 +51,10 @@ type worker struct {
 	ready    atomic.Bool
 	features atomic.Uint32
 
+	// telling is held from reading the account until that is queued to be sent: deployed workers
+	// leave when what they are told goes back. The ledger's and the connection's locks are taken under it.
+	telling sync.Mutex
+
 	mu        sync.Mutex // guards the two below
 	price     uint32
 	retireWhy error // set once it takes no more requests
@@ -73,6 +77,7 @@ func (p *Proxy) greetWorker(ctx context.Context, nc net.Conn) error {
 	if cfg.MaxQueued == 0 {
 		cfg.MaxQueued = workerQueued
 	}
+	cfg.OnRTT = w.measured
 	conn, err := wire.Server(ctx, nc, w, cfg)
 	if err != nil {
 		return err
@@ -136,6 +141,15 @@ func (w *worker) Packet(_ *wire.Conn, data []byte) {
 		}
 		if r := w.requests.find(m.RequestID); r != nil {
 			r.progressed(w, &m)
+		}
+	case (*tl.CocoonFacts)(nil).TLID():
+		var m tl.CocoonFacts
+		if err := tl.Unmarshal(data, &m); err != nil {
+			w.malformed(err)
+			return
+		}
+		if w.features.Load()&featureFacts != 0 {
+			w.says(&m)
 		}
 	default:
 		w.answer(id, data)
@@ -244,6 +258,8 @@ func (w *worker) status(q *wire.Query) {
 		q.Fail(wire.CodeProtocol, "worker request from non-ready connection")
 		return
 	}
+	w.telling.Lock()
+	defer w.telling.Unlock()
 	s, err := w.owed()
 	if err != nil {
 		w.p.log.Error("payment status", "worker", w.text, "error", err)

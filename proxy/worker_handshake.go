@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"unicode/utf8"
+
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/market"
@@ -57,7 +59,7 @@ func (w *worker) admit(t *terms) *denied {
 		return deny(wire.CodeError, "too old worker")
 	case params.IsTest != t.IsTest:
 		return deny(wire.CodeError, "test mode mismatch")
-	case params.Model == "" || len(params.Model) > maxModel:
+	case params.Model == "" || len(params.Model) > maxModel || !utf8.ValidString(params.Model) || !plainText([]byte(params.Model)):
 		return deny(wire.CodeProtocol, "invalid worker hash or worker type")
 	case params.Coefficient < 0 || params.Coefficient >= maxCoefficient:
 		return deny(wire.CodeProtocol, "invalid coefficient value")
@@ -77,8 +79,8 @@ func (w *worker) admit(t *terms) *denied {
 	if w.owner, err = contract.ParseAddress(params.WorkerOwnerAddress); err != nil {
 		return deny(0, "Failed to parse account address")
 	}
-	if _, ok := w.p.takesWork(); !ok {
-		return deny(wire.CodeNotReady, "proxy is not participating in this iteration")
+	if why, ok := w.p.takesWork(); !ok {
+		return notParticipating(why)
 	}
 	w.account, w.text = w.owner.StringRaw(), w.p.text(w.owner)
 	w.extensions = params.Flags&tl.FlagExtensions != 0
@@ -196,6 +198,7 @@ func (w *worker) finish(q *wire.Query) *denied {
 	w.p.log.Info("worker connected", "worker", w.text, "model", w.params.Model, "coefficient", w.params.Coefficient,
 		"limit", limit, "remote", w.conn.RemoteAddr(), "version", w.version)
 	w.setEnabled(!fn.IsDisabled)
+	w.conn.Ping()
 	if err := w.approved(w.p.terms.Load()); err != nil { // withdrawn in this very moment
 		w.retire(err)
 	}

@@ -167,6 +167,24 @@ func TestRelayWithStolenKey(t *testing.T) {
 		thief.play = thief.show(func(ratls.Proof) []byte { return old })
 		dialRefused(t, thief.listen(t), node(t, attest.NoPlatform{}, trusting(t, "x")), attest.CheckSession)
 	})
+	t.Run("a key whose machine proved itself before", func(t *testing.T) {
+		dialer := node(t, attest.NoPlatform{}, trusting(t, "x"))
+		dialer.Policy.Proven, _ = attest.OpenProven("", nil)
+		thief := crook{shown: genuine.Identity.Certificate(), play: func(*tls.Conn, bool) error { return nil }}
+		address := thief.listen(t)
+		c, err := ratls.Dial(t.Context(), address, dialer)
+		if err != nil {
+			t.Fatalf("before: %v", err)
+		}
+		c.Close()
+		l := listen(t, genuine)
+		echo(t, l)
+		if c, err = ratls.Dial(t.Context(), l.Addr().String(), dialer); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		dialRefused(t, address, dialer, attest.CheckSession)
+	})
 	t.Run("the dialer's own proof", func(t *testing.T) {
 		// Both have the same key: only the side tells the proofs apart.
 		thief := crook{shown: genuine.Identity.Certificate(), protos: []string{ratls.SessionProtocol}}

@@ -44,7 +44,7 @@ func (n *network) policy(images ...string) *attest.Policy {
 	}
 	return &attest.Policy{
 		Images:    func(h attest.Hash) bool { return listed[h] },
-		Verifiers: map[attest.Kind]attest.Verifier{attest.KindTDX: &tdx.Verifier{TestRoots: n.Roots(), TestCollateral: tdx.NewCache(tdx.CacheOptions{Source: n})}},
+		Verifiers: map[attest.Kind]attest.Verifier{attest.KindTDX: &tdx.Verifier{TestRoots: n.Roots(), TestCollateral: tdx.Cached(n, "", nil)}},
 		Cache:     attest.NewCache(1000),
 	}
 }

@@ -15,8 +15,8 @@ import (
 // A certificate proves a machine that existed when it was made. Peers of ours
 // prove themselves once more inside TLS, with evidence made now for this very
 // connection, so that neither a stolen key nor a relayed or replayed quote
-// helps anybody, where the policy has RequireFresh. Elsewhere a thief says that
-// he does not know how.
+// helps anybody, where the policy has RequireFresh or remembers the machine as
+// Proven. Elsewhere a thief says that he does not know how.
 //
 // Both ends agree on it by the ALPN name below, which the dialer offers and
 // the listener picks. Servers of the reference ignore ALPN and its clients

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"github.com/xssnick/tonutils-go/address"
@@ -86,6 +87,7 @@ type clientAccount struct {
 	asked   wishes
 	busy    string // what is under way
 	trouble string // why the next step cannot be taken
+	told    string // what the log was told of it
 	changed chan struct{}
 }
 
@@ -202,6 +204,8 @@ func (a *clientAccount) run(ctx context.Context) {
 			t.Stop()
 			return
 		case <-a.wake:
+		case <-ton.OutageOf(a.c.cfg.Chain).Back:
+			_ = pause(ctx, rand.N(a.c.cfg.Every)) // not all at once
 		case <-t.C:
 		}
 		t.Stop()

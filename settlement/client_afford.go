@@ -10,6 +10,7 @@ import (
 	"github.com/xssnick/tonutils-go/address"
 
 	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/ton"
 )
 
 // usable says why nothing should be asked of the proxy.
@@ -95,7 +96,10 @@ func (c *Client) Afford(own *address.Address, tokens int64) error {
 	a.kick()
 	text := fmt.Sprintf("the request sets %s aside, and %s are left with the proxy: lower max_tokens or max_coefficient, or wait", price.Times(tokens).Text(), price.Times(max(0, most)).Text())
 	trouble := cmp.Or(a.trouble, c.poor())
+	out := ton.OutageOf(c.cfg.Chain)
 	switch {
+	case out.Away():
+		return &contract.AwayError{Since: out.Since, What: text + " until then: nothing can be paid in"}
 	case trouble != "":
 		return errors.New(text + "; more cannot be paid in: " + trouble)
 	case a.busy != "":

@@ -52,7 +52,7 @@ func (a *clientAccount) step(ctx context.Context) error {
 	v, err := a.view(ctx)
 	if err != nil {
 		a.c.mu.Lock()
-		a.inTrouble(err.Error())
+		a.inTrouble(err.Error(), ton.Alike(err))
 		a.c.mu.Unlock()
 	}
 	if err != nil {
@@ -61,7 +61,7 @@ func (a *clientAccount) step(ctx context.Context) error {
 	do, amount, trouble := v.next()
 	a.c.mu.Lock()
 	if do == doNothing || trouble != "" {
-		a.inTrouble(trouble)
+		a.inTrouble(trouble, trouble)
 	}
 	if do == doNothing {
 		a.asked = wishes{}
@@ -215,18 +215,20 @@ func (a *clientAccount) post(ctx context.Context, in *intent) error {
 	}
 	a.c.mu.Lock()
 	defer a.c.mu.Unlock()
-	a.inTrouble(string(in.Do) + ": " + err.Error())
+	a.inTrouble(string(in.Do)+": "+err.Error(), string(in.Do)+": "+ton.Alike(err))
 	return err
 }
 
-// inTrouble says why a step is not taken, in the log once. Called with mu held.
-func (a *clientAccount) inTrouble(why string) {
+// inTrouble says why a step is not taken, in the log once for all that are
+// alike. Called with mu held.
+func (a *clientAccount) inTrouble(why, alike string) {
 	if why == a.trouble {
 		return
 	}
-	a.trouble = why
+	again := alike == a.told
+	a.trouble, a.told = why, alike
 	a.tell()
-	if why != "" {
+	if why != "" && !again {
 		a.c.cfg.Log.Warn("settlement: an account needs something", "proxy", a.proxy.String(), "client contract", a.address.String(), "why", why)
 	}
 }
@@ -238,7 +240,7 @@ func (a *clientAccount) done(in *intent, why error) error {
 	a.r.Intent, a.busy, a.r.Block = nil, "", a.block
 	switch {
 	case why == nil:
-		a.trouble = ""
+		a.trouble, a.told = "", ""
 		switch in.Do {
 		case doCharge:
 			a.asked.charge = false
@@ -252,7 +254,7 @@ func (a *clientAccount) done(in *intent, why error) error {
 	default:
 		a.asked = wishes{}
 		if !errors.Is(why, errNotSent) {
-			a.inTrouble(string(in.Do) + ": " + why.Error())
+			a.inTrouble(string(in.Do)+": "+why.Error(), string(in.Do)+": "+ton.Alike(why))
 		}
 		for i := len(c.topUps) - 1; i >= 0 && in.Do.paysIn(); i-- {
 			if c.topUps[i].Amount == in.Amount {

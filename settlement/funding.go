@@ -82,6 +82,17 @@ func (c *Client) Funding() *Funding {
 	return f
 }
 
+// Counts says whether any account has been counted in before: then requests can
+// go on where they were without a look at the wallet.
+func (c *Client) Counts() bool {
+	for _, a := range c.list() {
+		if c.tally.Knows(a.name) {
+			return true
+		}
+	}
+	return false
+}
+
 // Await waits until the wallet holds what it should, and calls progress at
 // first and whenever its balance changes. The chain may be away meanwhile.
 func (f *Funding) Await(ctx context.Context, chain ton.Chain, progress func(*Funding)) error {

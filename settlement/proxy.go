@@ -117,6 +117,7 @@ type generation struct {
 	account *ton.Account // of the proxy's contract; nil before the first reading
 	state   *contract.ProxyState
 	told    bool // the ledger knows everything up to account
+	behind  bool // the chain was away, and has not been read since
 	clients map[string]secret
 	absent  map[string]time.Time // wallets that had no contract, and when
 	nonces  map[string][]uint64  // by wallet: the latest it has said
@@ -154,6 +155,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		case <-p.wake:
+		case <-ton.OutageOf(p.cfg.Chain).Back:
+			p.goOn()
 		}
 		select {
 		case <-p.wake: // the coming turn sees to it
@@ -202,7 +205,8 @@ func (p *Proxy) turn(ctx context.Context) {
 
 // ready is a copy of the current generation as it is known, nil before its
 // contract has been read. Nothing is promised and nothing sent before the
-// chain's whole word has been heard: it may say that this ledger is an old copy.
+// chain's whole word has been heard: it may say that this ledger is an old copy, or
+// that what is due has happened.
 func (p *Proxy) ready() (current *generation, ready bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -212,7 +216,7 @@ func (p *Proxy) ready() (current *generation, ready bool) {
 	}
 	ready = true
 	for _, old := range p.generations {
-		ready = ready && old.told
+		ready = ready && old.told && !old.behind
 	}
 	again := *g
 	return &again, ready
@@ -284,7 +288,7 @@ func (p *Proxy) Health() error {
 	g := p.generations[p.current]
 	switch {
 	case g == nil || g.account == nil:
-		return errors.New("settlement: the proxy's contract has not been read yet")
+		return fmt.Errorf("settlement: the proxy's contract: %w", contract.ErrUnread)
 	case g.state == nil:
 		return fmt.Errorf("settlement: the proxy's contract %s is not deployed yet", g.contracts.Proxy.Address)
 	case g.state.State != contract.Normal:
@@ -296,14 +300,14 @@ func (p *Proxy) Health() error {
 // fail remembers an error for [Proxy.Status] and logs it unless the same went
 // wrong in the same way before. mu is held.
 func (p *Proxy) fail(what string, err error) {
-	text := err.Error()
-	if p.failed[what] != text {
+	text, alike := err.Error(), ton.Alike(err)
+	if p.failed[what] != alike {
 		p.log.Warn("settlement: "+what+" failed", "error", text)
 	}
 	if len(p.failed) >= maxFailed {
 		clear(p.failed)
 	}
-	p.failed[what] = text
+	p.failed[what] = alike
 	p.lastError, p.lastErrorAt = what+": "+text, p.cfg.Now()
 }
 

@@ -19,7 +19,7 @@ import (
 // order, until ctx ends. The ledger's cursor moves on only when all that
 // transactions caused is in the ledger, so a crash repeats some and skips none.
 func (p *Proxy) follow(ctx context.Context, g *generation) {
-	watcher := ton.Watcher{Chain: p.cfg.Chain, Trouble: p.hear}
+	watcher := ton.Watcher{Chain: p.cfg.Chain, Trouble: func(err error) { p.hear(g, err) }}
 	for ctx.Err() == nil {
 		lt, hash := p.cfg.Ledger.Followed(g.Number)
 		err := watcher.Watch(ctx, g.contracts.Proxy.Address, ton.TxID{LT: lt, Hash: hash}, func(u ton.Update) error { return p.update(ctx, g, u) })
@@ -39,11 +39,11 @@ func (p *Proxy) follow(ctx context.Context, g *generation) {
 }
 
 // hear notes whether the chain can be read.
-func (p *Proxy) hear(err error) {
+func (p *Proxy) hear(g *generation, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	was := p.trouble
-	p.trouble = ""
+	p.trouble, g.behind = "", err != nil
 	if err != nil {
 		p.trouble = err.Error()
 	}

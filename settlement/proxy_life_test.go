@@ -271,15 +271,15 @@ func TestRegistrar(t *testing.T) {
 	h := newHouse(t)
 	h.serving()
 	alice, nobody := h.person("alice", 50*coin.TON), stranger(9)
-	if _, ok := h.proxy.Known(nobody); ok {
+	if _, ok, _ := h.proxy.Known(nobody); ok {
 		t.Error("a wallet without a contract is known")
 	}
-	if _, ok := h.proxy.Known(alice.at); ok {
+	if _, ok, _ := h.proxy.Known(alice.at); ok {
 		t.Error("known before it has a contract")
 	}
 	c := &customer{person: alice}
 	c.deploy(h)
-	if _, ok := h.proxy.Known(alice.at); ok {
+	if _, ok, _ := h.proxy.Known(alice.at); ok {
 		t.Error("known without a secret")
 	}
 	secret := func(text string) [32]byte {
@@ -297,11 +297,11 @@ func TestRegistrar(t *testing.T) {
 	if err := h.proxy.Await(h.ctx, alice.at, -5); err != nil {
 		t.Errorf("said before it was waited for: %v", err)
 	}
-	if _, ok := h.proxy.Known(alice.at); ok {
+	if _, ok, _ := h.proxy.Known(alice.at); ok {
 		t.Error("known by the empty secret, which everybody knows")
 	}
 	want := secret("a long secret")
-	known := func() bool { got, ok := h.proxy.Known(alice.at); return ok && got == want }
+	known := func() bool { got, ok, _ := h.proxy.Known(alice.at); return ok && got == want }
 	h.await("known by its secret", known)
 	h.restart()
 	h.await("known after a restart", known)

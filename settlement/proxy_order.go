@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"time"
 
 	"github.com/xssnick/tonutils-go/address"
@@ -99,6 +100,21 @@ func (p *Proxy) finished(ctx context.Context, key string, steady bool, err error
 		}
 		j.until = p.cfg.Now().Add(rest)
 		j.failures++
+	}
+}
+
+// goOn lets what failed because the chain was away be tried soon, now that it is
+// back, though not all at the same moment.
+func (p *Proxy) goOn() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.cfg.Now()
+	for _, j := range p.jobs {
+		if errors.Is(j.err, ton.ErrUnreachable) || errors.Is(j.err, ton.ErrStale) {
+			if soon := now.Add(rand.N(p.cfg.RetryAfter/10 + 1)); soon.Before(j.until) {
+				j.until = soon
+			}
+		}
 	}
 }
 

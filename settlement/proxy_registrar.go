@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/xssnick/tonutils-go/address"
+
+	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/ton"
 )
 
 const (
@@ -30,31 +33,46 @@ var noSecret = sha256.Sum256(nil)
 // Known implements the proxy's registrar: the hash of the secret that the
 // client's contract publishes. A client that the proxy has not heard of is
 // looked up on the chain, which takes a moment. One without a secret, or
-// with the empty one, is not known by it: it must register.
-func (p *Proxy) Known(wallet *address.Address) (hash [32]byte, ok bool) {
+// with the empty one, is not known by it: it must register. While the chain is
+// away it could not be seen to do so, and would pay for that in vain: then the
+// error is a contract.AwayError.
+func (p *Proxy) Known(wallet *address.Address) (hash [32]byte, ok bool, err error) {
 	g := p.currentGeneration()
 	if g == nil {
-		return hash, false
+		return hash, false, nil
 	}
 	s, ok := p.secretOf(g, wallet)
-	if !ok && !p.absent(g, wallet) {
-		ctx, cancel := context.WithTimeout(context.Background(), readLimit)
-		defer cancel()
-		reads := p.readsFor(g, wallet)
-		select {
-		case reads <- struct{}{}:
-			defer func() { <-reads }()
-		case <-ctx.Done():
-			return hash, false
-		}
-		if err := p.readClient(ctx, g, wallet); err != nil {
-			return hash, false
-		}
-		if s, ok = p.secretOf(g, wallet); !ok {
-			p.missed(g, wallet)
-		}
+	if !ok {
+		s, ok = p.lookUp(g, wallet)
 	}
-	return s.hash, ok && s.hash != [32]byte{} && s.hash != noSecret
+	known := ok && s.hash != [32]byte{} && s.hash != noSecret
+	if out := ton.OutageOf(p.cfg.Chain); !known && out.Away() {
+		return hash, false, &contract.AwayError{Since: out.Since, What: "a client that this proxy has not seen on it yet can be let in when it is back; use another proxy, or try again then"}
+	}
+	return s.hash, known, nil
+}
+
+// lookUp reads a client that was not heard of.
+func (p *Proxy) lookUp(g *generation, wallet *address.Address) (s secret, ok bool) {
+	if p.absent(g, wallet) || ton.OutageOf(p.cfg.Chain).Away() {
+		return s, false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), readLimit)
+	defer cancel()
+	reads := p.readsFor(g, wallet)
+	select {
+	case reads <- struct{}{}:
+		defer func() { <-reads }()
+	case <-ctx.Done():
+		return s, false
+	}
+	if err := p.readClient(ctx, g, wallet); err != nil {
+		return s, false
+	}
+	if s, ok = p.secretOf(g, wallet); !ok {
+		p.missed(g, wallet)
+	}
+	return s, ok
 }
 
 // readsFor bounds strangers apart from clients that the ledger knows: however

@@ -50,7 +50,7 @@ func TestKnownInAFlood(t *testing.T) {
 	alice := h.customer("alice")
 	want := sha256.Sum256([]byte("a long secret"))
 	alice.send(alice.at2.Address, coin.TON, &contract.ChangeSecret{QueryID: 1, Hash: want, Excess: alice.at}, nil)
-	h.await("known", func() bool { _, ok := h.proxy.Known(alice.at); return ok })
+	h.await("known", func() bool { _, ok, _ := h.proxy.Known(alice.at); return ok })
 	h.stop()
 	p := h.proxy
 	g := p.generations[p.current]
@@ -61,13 +61,13 @@ func TestKnownInAFlood(t *testing.T) {
 	var strangers sync.WaitGroup
 	for i := range byte(2 * maxReads) {
 		strangers.Go(func() {
-			if _, ok := p.Known(stranger(100 + i)); ok {
+			if _, ok, _ := p.Known(stranger(100 + i)); ok {
 				t.Error("a stranger is known")
 			}
 		})
 	}
 	h.await("all readers wait", func() bool { return chain.waiting.Load() >= maxReads })
-	if got, ok := p.Known(alice.at); !ok || got != want {
+	if got, ok, _ := p.Known(alice.at); !ok || got != want {
 		t.Error("a client of the ledger is a stranger")
 	}
 	strangers.Wait()
@@ -75,7 +75,7 @@ func TestKnownInAFlood(t *testing.T) {
 	asked := &counting{Chain: h.client}
 	p.cfg.Chain = asked
 	for range 3 {
-		if _, ok := p.Known(stranger(9)); ok {
+		if _, ok, _ := p.Known(stranger(9)); ok {
 			t.Error("nobody is known")
 		}
 	}

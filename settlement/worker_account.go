@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/xssnick/tonutils-go/address"
@@ -61,6 +62,7 @@ type workerAccount struct {
 	asked   bool
 	busy    string
 	trouble string
+	told    string // what the log was told of it
 }
 
 func (w *Worker) newAccount(r *workerAccountRecord) (*workerAccount, error) {
@@ -111,6 +113,8 @@ func (a *workerAccount) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-a.wake:
+		case <-ton.OutageOf(a.w.cfg.Chain).Back:
+			_ = pause(ctx, rand.N(a.w.cfg.Every)) // not all at once
 		case <-t.C:
 		}
 		t.Stop()
@@ -127,7 +131,9 @@ func (a *workerAccount) finish(err error) bool {
 	if err != nil {
 		why, a.asked = err.Error(), false
 	}
-	if why != a.trouble && why != "" {
+	again := a.told == ton.Alike(err)
+	a.told = ton.Alike(err)
+	if why != "" && !again {
 		w.cfg.Log.Warn("settlement: an account needs something", "proxy", a.proxy.String(), "worker contract", a.address.String(), "why", why)
 	}
 	a.trouble = why

@@ -150,7 +150,7 @@ func (c *client) greet(accounts *settlement.Client, settle *settlement.Proxy, ro
 	if err := accounts.Open(ctx, root, proxy, h.issuer.Public()); err != nil {
 		return err
 	}
-	if hash, ok := settle.Known(c.at); ok && hash == settlement.SecretHash(c.program.secret) {
+	if hash, ok, _ := settle.Known(c.at); ok && hash == settlement.SecretHash(c.program.secret) {
 		return nil
 	}
 	said := make(chan error, 1)

@@ -1,6 +1,9 @@
 package stats
 
 import (
+	"strings"
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
@@ -33,6 +36,19 @@ func GaugeMetric(name, help string, value float64) Metric {
 	return Metric{Name: name, Help: help, Gauge: true, Samples: []Sample{{Value: value}}}
 }
 
+// ChainMetrics are how a node ("client", "proxy", "worker") sees the chain; times
+// in Unix seconds, awaySince 0 while it is there.
+func ChainMetrics(node string, awaySince, registrySeen int64, now time.Time) []Metric {
+	away := 0.0
+	if awaySince != 0 {
+		away = max(1, float64(now.Unix()-awaySince))
+	}
+	return []Metric{
+		GaugeMetric("cocoon_"+node+"_chain_away_seconds", "For how long the chain is away, 0 while it is there.", away),
+		GaugeMetric("cocoon_"+node+"_registry_age_seconds", "Age of the block that the registry was last seen in.", float64(now.Unix()-registrySeen)),
+	}
+}
+
 // NewRegistry returns a registry with the process's own figures and whatever
 // snapshot describes at each scrape. The caller may register histograms of
 // its own beside them. A nil snapshot adds nothing.
@@ -59,6 +75,9 @@ func (s snapshotCollector) Collect(out chan<- prometheus.Metric) {
 		}
 		desc := prometheus.NewDesc(m.Name, m.Help, m.Labels, nil)
 		for _, sample := range m.Samples {
+			for i, label := range sample.Labels { // others' words: one bad name must not take all metrics along
+				sample.Labels[i] = strings.ToValidUTF8(label, "?")
+			}
 			metric, err := prometheus.NewConstMetric(desc, kind, sample.Value, sample.Labels...)
 			if err != nil { // a label count that does not fit: show it where the operator looks
 				metric = prometheus.NewInvalidMetric(desc, err)

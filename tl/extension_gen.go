@@ -688,6 +688,241 @@ func (m *CocoonReasons) DecodeTL(r *Reader) error {
 	return r.end("cocoon.reasons")
 }
 
+// CocoonFacts says what a worker can do and where it is, or what a request takes and where
+// its caller is: worker to proxy, whenever it changes; a packet.
+//
+//	cocoon.facts#4738d436 context:int capabilities:int region:string = cocoon.Facts
+type CocoonFacts struct {
+	Context      int32  // tokens of a question and its answer together, 0 unknown
+	Capabilities int32  // bits, see openai.Abilities; 0 unknown
+	Region       string // such as eu-west, empty unknown
+}
+
+// TLID returns 0x4738d436.
+func (*CocoonFacts) TLID() uint32 { return 0x4738d436 }
+
+// TLName returns "cocoon.facts".
+func (*CocoonFacts) TLName() string { return "cocoon.facts" }
+
+// String returns the name; contents stay private.
+func (*CocoonFacts) String() string { return "cocoon.facts" }
+
+// SizeTL returns the length of the boxed form.
+func (m *CocoonFacts) SizeTL() int { return 4 + m.sizeFields() }
+
+// AppendTL appends the boxed form.
+func (m *CocoonFacts) AppendTL(b []byte) []byte {
+	return m.appendFields(binary.LittleEndian.AppendUint32(b, 0x4738d436))
+}
+
+func (m *CocoonFacts) sizeFields() int {
+	n := 8
+	n += SizeBytes(len(m.Region))
+	return n
+}
+
+func (m *CocoonFacts) appendFields(b []byte) []byte {
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Context))
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Capabilities))
+	b = AppendString(b, m.Region)
+	return b
+}
+
+// DecodeTL reads the fields.
+func (m *CocoonFacts) DecodeTL(r *Reader) error {
+	m.Context = r.Int32("context")
+	m.Capabilities = r.Int32("capabilities")
+	m.Region = r.String("region")
+	return r.end("cocoon.facts")
+}
+
+// CocoonRunNeeding asks for an answer, and says what that takes: client to proxy; a packet.
+//
+//	cocoon.runNeeding#4d202517 needs:cocoon.facts query:cocoon.runQuery = cocoon.RunNeeding
+type CocoonRunNeeding struct {
+	Needs CocoonFacts
+	Query CocoonRunQuery
+}
+
+// TLID returns 0x4d202517.
+func (*CocoonRunNeeding) TLID() uint32 { return 0x4d202517 }
+
+// TLName returns "cocoon.runNeeding".
+func (*CocoonRunNeeding) TLName() string { return "cocoon.runNeeding" }
+
+// String returns the name; contents stay private.
+func (*CocoonRunNeeding) String() string { return "cocoon.runNeeding" }
+
+// SizeTL returns the length of the boxed form.
+func (m *CocoonRunNeeding) SizeTL() int { return 4 + m.sizeFields() }
+
+// AppendTL appends the boxed form.
+func (m *CocoonRunNeeding) AppendTL(b []byte) []byte {
+	return m.appendFields(binary.LittleEndian.AppendUint32(b, 0x4d202517))
+}
+
+func (m *CocoonRunNeeding) sizeFields() int {
+	n := 0
+	n += m.Needs.sizeFields()
+	n += m.Query.sizeFields()
+	return n
+}
+
+func (m *CocoonRunNeeding) appendFields(b []byte) []byte {
+	b = m.Needs.appendFields(b)
+	b = m.Query.appendFields(b)
+	return b
+}
+
+// DecodeTL reads the fields.
+func (m *CocoonRunNeeding) DecodeTL(r *Reader) error {
+	if r.ok() && m.Needs.DecodeTL(r) != nil {
+		r.in("needs")
+	}
+	if r.ok() && m.Query.DecodeTL(r) != nil {
+		r.in("query")
+	}
+	return r.end("cocoon.runNeeding")
+}
+
+// CocoonModelFacts tells what the workers of a model can do.
+//
+//	cocoon.modelFacts#a25c5412 context:int capabilities:int regions:vector string
+//	    offers:vector cocoon.facts = cocoon.ModelFacts
+type CocoonModelFacts struct {
+	Context      int32         // the longest of any, 0 unknown
+	Capabilities int32         // what at least one can do
+	Regions      []string      // each once
+	Offers       []CocoonFacts // of each offer in the book, in its order
+}
+
+// TLID returns 0xa25c5412.
+func (*CocoonModelFacts) TLID() uint32 { return 0xa25c5412 }
+
+// TLName returns "cocoon.modelFacts".
+func (*CocoonModelFacts) TLName() string { return "cocoon.modelFacts" }
+
+// String returns the name; contents stay private.
+func (*CocoonModelFacts) String() string { return "cocoon.modelFacts" }
+
+// SizeTL returns the length of the boxed form.
+func (m *CocoonModelFacts) SizeTL() int { return 4 + m.sizeFields() }
+
+// AppendTL appends the boxed form.
+func (m *CocoonModelFacts) AppendTL(b []byte) []byte {
+	return m.appendFields(binary.LittleEndian.AppendUint32(b, 0xa25c5412))
+}
+
+func (m *CocoonModelFacts) sizeFields() int {
+	n := 16
+	for i := range m.Regions {
+		n += SizeBytes(len(m.Regions[i]))
+	}
+	for i := range m.Offers {
+		n += m.Offers[i].sizeFields()
+	}
+	return n
+}
+
+func (m *CocoonModelFacts) appendFields(b []byte) []byte {
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Context))
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Capabilities))
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(m.Regions)))
+	for i := range m.Regions {
+		b = AppendString(b, m.Regions[i])
+	}
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(m.Offers)))
+	for i := range m.Offers {
+		b = m.Offers[i].appendFields(b)
+	}
+	return b
+}
+
+// DecodeTL reads the fields.
+func (m *CocoonModelFacts) DecodeTL(r *Reader) error {
+	*m = CocoonModelFacts{}
+	m.Context = r.Int32("context")
+	m.Capabilities = r.Int32("capabilities")
+	if n := r.Count("regions", 4); n > 0 {
+		m.Regions = make([]string, n)
+		for i := range m.Regions {
+			m.Regions[i] = r.String("regions")
+		}
+	}
+	if n := r.Count("offers", 12); n > 0 {
+		m.Offers = make([]CocoonFacts, n)
+		for i := range m.Offers {
+			if m.Offers[i].DecodeTL(r) != nil {
+				r.inElement("offers", i)
+				break
+			}
+		}
+	}
+	return r.end("cocoon.modelFacts")
+}
+
+// CocoonBookWithFacts answers getBookWithFacts.
+//
+//	cocoon.bookWithFacts#1248b42e book:cocoon.book facts:vector cocoon.modelFacts =
+//	    cocoon.BookWithFacts
+type CocoonBookWithFacts struct {
+	Book  CocoonBook
+	Facts []CocoonModelFacts // of each model in the book, in its order
+}
+
+// TLID returns 0x1248b42e.
+func (*CocoonBookWithFacts) TLID() uint32 { return 0x1248b42e }
+
+// TLName returns "cocoon.bookWithFacts".
+func (*CocoonBookWithFacts) TLName() string { return "cocoon.bookWithFacts" }
+
+// String returns the name; contents stay private.
+func (*CocoonBookWithFacts) String() string { return "cocoon.bookWithFacts" }
+
+// SizeTL returns the length of the boxed form.
+func (m *CocoonBookWithFacts) SizeTL() int { return 4 + m.sizeFields() }
+
+// AppendTL appends the boxed form.
+func (m *CocoonBookWithFacts) AppendTL(b []byte) []byte {
+	return m.appendFields(binary.LittleEndian.AppendUint32(b, 0x1248b42e))
+}
+
+func (m *CocoonBookWithFacts) sizeFields() int {
+	n := 4
+	n += m.Book.sizeFields()
+	for i := range m.Facts {
+		n += m.Facts[i].sizeFields()
+	}
+	return n
+}
+
+func (m *CocoonBookWithFacts) appendFields(b []byte) []byte {
+	b = m.Book.appendFields(b)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(m.Facts)))
+	for i := range m.Facts {
+		b = m.Facts[i].appendFields(b)
+	}
+	return b
+}
+
+// DecodeTL reads the fields.
+func (m *CocoonBookWithFacts) DecodeTL(r *Reader) error {
+	*m = CocoonBookWithFacts{}
+	if r.ok() && m.Book.DecodeTL(r) != nil {
+		r.in("book")
+	}
+	if n := r.Count("facts", 16); n > 0 {
+		m.Facts = make([]CocoonModelFacts, n)
+		for i := range m.Facts {
+			if m.Facts[i].DecodeTL(r) != nil {
+				r.inElement("facts", i)
+				break
+			}
+		}
+	}
+	return r.end("cocoon.bookWithFacts")
+}
+
 // CocoonGetFeatures carries the dialer's list right behind the handshake; a query.
 //
 //	cocoon.getFeatures#1a16b57e names:vector string = cocoon.Features
@@ -785,6 +1020,54 @@ func (m *CocoonGetBook) DecodeTL(r *Reader) error {
 	m.Offers = r.Int32("offers")
 	m.History = r.Int32("history")
 	return r.end("cocoon.getBook")
+}
+
+// CocoonGetBookWithFacts asks for the same, with what the workers can do: client to proxy; a query.
+//
+//	cocoon.getBookWithFacts#c04879c0 model:string offers:int history:int =
+//	    cocoon.BookWithFacts
+type CocoonGetBookWithFacts struct {
+	Model   string
+	Offers  int32
+	History int32
+}
+
+// TLID returns 0xc04879c0.
+func (*CocoonGetBookWithFacts) TLID() uint32 { return 0xc04879c0 }
+
+// TLName returns "cocoon.getBookWithFacts".
+func (*CocoonGetBookWithFacts) TLName() string { return "cocoon.getBookWithFacts" }
+
+// String returns the name; contents stay private.
+func (*CocoonGetBookWithFacts) String() string { return "cocoon.getBookWithFacts" }
+
+// SizeTL returns the length of the boxed form.
+func (m *CocoonGetBookWithFacts) SizeTL() int { return 4 + m.sizeFields() }
+
+// AppendTL appends the boxed form.
+func (m *CocoonGetBookWithFacts) AppendTL(b []byte) []byte {
+	return m.appendFields(binary.LittleEndian.AppendUint32(b, 0xc04879c0))
+}
+
+func (m *CocoonGetBookWithFacts) sizeFields() int {
+	n := 8
+	n += SizeBytes(len(m.Model))
+	return n
+}
+
+func (m *CocoonGetBookWithFacts) appendFields(b []byte) []byte {
+	b = AppendString(b, m.Model)
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.Offers))
+	b = binary.LittleEndian.AppendUint32(b, uint32(m.History))
+	return b
+}
+
+// DecodeTL reads the fields.
+func (m *CocoonGetBookWithFacts) DecodeTL(r *Reader) error {
+	m.Model = r.String("model")
+	m.Offers = r.Int32("offers")
+	m.History = r.Int32("history")
+	return r.end("cocoon.getBookWithFacts")
 }
 
 // CocoonWhyIdle asks why this worker gets no work: worker to proxy; a query.

@@ -493,12 +493,32 @@ func decodeBoxed(r *Reader, id uint32) Object {
 		m := new(CocoonReasons)
 		m.DecodeTL(r)
 		return m
+	case 0x4738d436:
+		m := new(CocoonFacts)
+		m.DecodeTL(r)
+		return m
+	case 0x4d202517:
+		m := new(CocoonRunNeeding)
+		m.DecodeTL(r)
+		return m
+	case 0xa25c5412:
+		m := new(CocoonModelFacts)
+		m.DecodeTL(r)
+		return m
+	case 0x1248b42e:
+		m := new(CocoonBookWithFacts)
+		m.DecodeTL(r)
+		return m
 	case 0x1a16b57e:
 		m := new(CocoonGetFeatures)
 		m.DecodeTL(r)
 		return m
 	case 0xa4896ee2:
 		m := new(CocoonGetBook)
+		m.DecodeTL(r)
+		return m
+	case 0xc04879c0:
+		m := new(CocoonGetBookWithFacts)
 		m.DecodeTL(r)
 		return m
 	case 0xf92243c5:

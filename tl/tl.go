@@ -59,6 +59,7 @@ const (
 	FeatureProgress = "progress" // cocoon.queryProgress reports tokens while answering
 	FeatureQueue    = "queue"    // cocoon.queuePosition reports waiting
 	FeatureMarket   = "market"   // cocoon.runQuery carries wishes, cocoon.getBook and cocoon.whyIdle ask for the market
+	FeatureFacts    = "facts"    // cocoon.facts of workers and, in cocoon.runNeeding, of requests; cocoon.getBookWithFacts
 )
 
 // ErrUnknown means that the bytes begin with an id the schema does not have,

@@ -46,6 +46,9 @@ type Client struct {
 	running   *flight
 	next      *flight
 	params    params
+	heard     time.Time     // when the newest block was last learned, at first the start
+	away      error         // why the newest look failed, nil if it did not
+	turned    chan struct{} // closed and replaced when the chain goes away and when it is back
 }
 
 // Dial connects to a network's liteservers and returns when the first has
@@ -55,11 +58,28 @@ type Client struct {
 // The client must be closed. If Dial fails there is nothing to close; the error is [ErrUnreachable],
 // [ErrStale], [ErrProof], or about the configuration.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
+	c, err := Open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.begin(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Open is Dial without waiting, for who can begin while the chain is away, as it
+// counts until it is heard of: the first call looks for the first block. Errors
+// are about the configuration alone.
+func Open(cfg Config) (*Client, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
 	c := &Client{cfg: cfg, want: make(chan struct{}, 1), moved: make(chan struct{}), news: make(chan struct{})}
-	c.trusted.id = cfg.Network.Init
+	c.trusted.id, c.heard = cfg.Network.Init, cfg.Now()
+	c.turned = make(chan struct{})
+	c.away = &UnreachableError{Doing: "look for the newest block", Last: errUnheard}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	limit := rate.NewLimiter(rate.Inf, 0)
 	if cfg.Rate > 0 {
@@ -71,10 +91,6 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		c.work.Go(func() { l.keep(c.ctx) })
 	}
 	c.work.Go(c.follow)
-	if err := c.begin(ctx); err != nil {
-		c.Close()
-		return nil, err
-	}
 	return c, nil
 }
 

@@ -31,20 +31,18 @@ func (c *Client) Changed(after Block) <-chan struct{} {
 // whoever waits: nobody's waiting shall make it grow.
 const patience = 900 * time.Millisecond
 
-// follow looks for new blocks while somebody waits for one.
+// follow looks for new blocks while somebody waits for one, and for the chain
+// while it is away: those who wait for its return do not ask.
 func (c *Client) follow() {
 	failures := 0
 	for c.ctx.Err() == nil {
 		c.mu.Lock()
-		wanted, known := c.wanted, c.head
+		wanted, known, away := c.wanted, c.head, c.away != nil
 		c.mu.Unlock()
-		if !wanted || known.id == nil {
+		if !wanted && !away {
 			select {
 			case <-c.want:
 			case <-c.ctx.Done():
-			}
-			if known.id == nil {
-				pause(c.ctx, backoffMin) // the first block is Dial's
 			}
 			continue
 		}
@@ -61,21 +59,33 @@ func (c *Client) follow() {
 
 // await asks one server for the block after the known one.
 func (c *Client) await(known head) error {
+	if known.id == nil {
+		_, err := c.newest(c.ctx)
+		return err
+	}
 	request, err := after(known.id.SeqNo+1, patience, tonapi.GetMasterchainInf{})
 	if err != nil {
 		return err
 	}
-	return c.ask(c.ctx, "wait for a block", func(ctx context.Context, s server) error {
+	quiet := false
+	err = c.ask(c.ctx, "wait for a block", func(ctx context.Context, s server) error {
 		info, err := query[tonapi.MasterchainInfo](ctx, s.link, s.line, request)
 		var refusal tonapi.LSError
 		if errors.As(err, &refusal) && refusal.Code == codeTimeout {
-			return nil // no news
+			quiet = true
+			return nil
 		}
 		if err != nil {
 			return err
 		}
 		return c.adopt(ctx, s, info)
 	})
+	if quiet && c.age(known) > c.cfg.MaxAge/2 {
+		_, err = c.newest(c.ctx) // a chain where nothing happens, or a server that withholds what does
+		return err
+	}
+	c.hear(c.ctx, err)
+	return err
 }
 
 // codeTimeout is a liteserver's answer when the block waited for has not come.

@@ -94,8 +94,9 @@ func (c *Client) look(ctx context.Context) (head, error) {
 	c.mu.Unlock()
 	var stale *StaleError
 	if errors.As(err, &stale) && known.id != nil && c.age(known) <= c.cfg.MaxAge {
-		return known, nil // servers are behind what another has shown, and will catch up
+		err = nil // servers are behind what another has shown, and will catch up
 	}
+	c.hear(ctx, err)
 	return known, err
 }
 

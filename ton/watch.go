@@ -76,7 +76,7 @@ func (w *Watcher) Watch(ctx context.Context, addr *address.Address, after TxID, 
 		case err != nil:
 			failures++
 			w.report(err)
-			pause(ctx, watch.backoff(min(failures, 8)))
+			watch.rest(ctx, watch.backoff(min(failures, 8)))
 		default:
 			if failures > 0 {
 				w.report(nil)
@@ -92,6 +92,19 @@ func (w *Watcher) Watch(ctx context.Context, addr *address.Address, after TxID, 
 func (w *watch) backoff(failures int) time.Duration {
 	d := backoffOf(failures)
 	return d - d/2*time.Duration(w.addr.Data()[31])/255
+}
+
+// rest waits so long or, where the chain is away, for its return and a moment:
+// not all watchers come back at once.
+func (w *watch) rest(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-OutageOf(w.Chain).Back:
+		pause(ctx, time.Second*time.Duration(w.addr.Data()[31])/255)
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 func (w *Watcher) report(err error) {
@@ -191,6 +204,7 @@ func (w *watch) wait(ctx context.Context) {
 	defer idle.Stop()
 	select {
 	case <-w.Chain.Changed(w.at):
+	case <-OutageOf(w.Chain).Gone: // which is found out at once, and told
 	case <-idle.C:
 	case <-ctx.Done():
 	}

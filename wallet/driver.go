@@ -39,6 +39,7 @@ type Driver struct {
 	blocked bool
 	sent    sent // of the newest draft
 	stuck   string
+	told    string // what the log was told of it
 	last    lastError
 	foreign []Stranger
 	running bool
@@ -163,6 +164,7 @@ func (d *Driver) wait(ctx context.Context, at ton.Block, err error) {
 	case <-ctx.Done():
 	case <-d.wake:
 	case <-changed:
+	case <-ton.OutageOf(d.cfg.Chain).Back:
 	case <-timer.C:
 	}
 	select {
@@ -175,14 +177,14 @@ func (d *Driver) wait(ctx context.Context, at ton.Block, err error) {
 func (d *Driver) note(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	before := d.stuck
-	d.stuck = ""
+	before := d.told
+	d.stuck, d.told = "", ton.Alike(err)
 	if err != nil {
 		d.stuck = err.Error()
 		d.last = lastError{d.stuck, d.cfg.Now()}
 	}
 	switch {
-	case d.stuck == before:
+	case d.told == before:
 	case err != nil:
 		d.cfg.Log.Warn("node wallet: cannot go on", "wallet", d.address.String(), "why", d.stuck, "queue", len(d.state.queue))
 	default:

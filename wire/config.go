@@ -25,8 +25,9 @@ type Config struct {
 	// Default 20 s for a dialer, 60 s for a listener. It also limits the
 	// opening exchange.
 	Idle time.Duration
-	// PingAfter sends one ping into each silence of so long. Default 10 s for
-	// a dialer; a listener's zero, and anything negative, means never.
+	// PingAfter sends one ping into each silence of so long. Default 10 s for a
+	// dialer. A listener's zero means half of Idle, and only while it sends: a dialer that hears
+	// a long answer has no reason to ping, and must not be taken for dead. Negative means never.
 	PingAfter time.Duration
 	// Stall ends the connection when the peer takes nothing (64 KiB in the
 	// middle of a longer message) for so long. Default 20 s.
@@ -41,8 +42,12 @@ type Config struct {
 	Budget *Budget
 	// Peer is returned by [Conn.Peer].
 	Peer any
+	// OnRTT gets the smoothed round trip whenever a ping was answered. It must not block, as [Handler.Packet].
+	OnRTT func(time.Duration)
 	// Log gets the reason of each disconnection. Nil discards.
 	Log *slog.Logger
+
+	listens bool
 }
 
 const (
@@ -54,16 +59,18 @@ const (
 )
 
 func (cfg Config) withDefaults(dialer bool) Config {
-	idle, ping := 60*time.Second, time.Duration(-1)
+	idle := 60 * time.Second
 	if dialer {
-		idle, ping = 20*time.Second, 10*time.Second
+		idle = 20 * time.Second
 	}
 	setDefault(&cfg.Idle, idle)
 	setDefault(&cfg.Stall, 20*time.Second)
 	setDefault(&cfg.MaxFrame, maxPayload)
 	setDefault(&cfg.MaxQueued, 32<<20)
-	if cfg.PingAfter == 0 {
-		cfg.PingAfter = ping
+	if cfg.PingAfter == 0 && dialer {
+		cfg.PingAfter = 10 * time.Second
+	} else if cfg.PingAfter == 0 {
+		cfg.PingAfter, cfg.listens = cfg.Idle/2, true
 	}
 	cfg.MaxFrame = min(cfg.MaxFrame, maxPayload)
 	if cfg.Log == nil {

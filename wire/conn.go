@@ -27,6 +27,8 @@ type Conn struct {
 	writing   atomic.Int64 // clock at the start of the Write in progress; 0 for none
 	asked     atomic.Int64 // bytes of the peer's queries not yet answered
 	silent    atomic.Bool  // closing: what still arrives is read and dropped
+	asking    atomic.Int64 // clock at the last ping, which is its id; 0 once it is answered
+	trip      atomic.Int64 // smoothed round trip in nanoseconds; 0 unknown
 
 	mu       sync.Mutex // guards all below; taken before Budget.mu
 	wake     sync.Cond  // for the writing goroutine: pending, flush or err changed
@@ -40,7 +42,8 @@ type Conn struct {
 	outSeq   uint32
 	queries  map[int64]chan<- reply
 	timer    *time.Timer
-	pinged   int64 // lastHeard at the time of the last ping
+	pinged   int64  // lastHeard at the time of the last ping
+	lastSeq  uint32 // outSeq when the timer last looked
 	started  bool
 	flush    error // reason of an end that is near: see endSoon
 	flushBy  int64 // clock at which it comes anyway

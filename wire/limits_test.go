@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -71,6 +72,42 @@ func TestPingsKeepAlive(t *testing.T) {
 		c.Wait()
 		if pings := c.outSeq - 1; pings < 359 || pings > 361 {
 			t.Errorf("%d pings in an hour, want one each 10 s", pings)
+		}
+	})
+}
+
+// A ping measures the way there and back; what nobody asked for measures nothing.
+func TestRoundTrip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []time.Duration
+		c, p := facing(t, newInbox(), Config{OnRTT: func(d time.Duration) { told = append(told, d) }})
+		answer := func(after time.Duration, id func([]byte) []byte) {
+			c.Ping()
+			ping := p.frame()
+			time.Sleep(after)
+			p.send(append(binary.LittleEndian.AppendUint32(nil, idPong), id(ping[4:12])...))
+			synctest.Wait()
+		}
+		same := func(id []byte) []byte { return id }
+		if c.RTT() != 0 {
+			t.Errorf("%v before any ping", c.RTT())
+		}
+		for _, x := range []struct {
+			after, want time.Duration
+			id          func([]byte) []byte
+		}{
+			{80 * time.Millisecond, 80 * time.Millisecond, same},
+			{40 * time.Millisecond, 40 * time.Millisecond, same},                                      // shorter counts at once
+			{120 * time.Millisecond, 50 * time.Millisecond, same},                                     // longer an eighth
+			{time.Microsecond, 50 * time.Millisecond, func([]byte) []byte { return make([]byte, 8) }}, // not the one that was asked
+		} {
+			answer(x.after, x.id)
+			if got := c.RTT(); got.Round(time.Millisecond) != x.want {
+				t.Errorf("after %v the round trip is %v, want %v", x.after, got, x.want)
+			}
+		}
+		if len(told) != 3 {
+			t.Errorf("told %v", told)
 		}
 	})
 }
@@ -453,3 +490,24 @@ type fuzzHandler struct{ got, ends int }
 func (h *fuzzHandler) Packet(_ *Conn, data []byte) { h.got += len(data) }
 func (h *fuzzHandler) Query(_ *Conn, q *Query)     { h.got += len(q.Data); q.Fail(0, "Lost promise") }
 func (h *fuzzHandler) Closed(*Conn, error)         { h.ends++ }
+
+// A dialer that only listens, because a long answer comes, is no dead one: deployed dialers ping
+// into silences alone.
+func TestListeningIsNoSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dialed, heard := newInbox(), newInbox()
+		c, s := connected(t, pipe, dialed, heard, Config{})
+		for range 600 {
+			time.Sleep(time.Second)
+			if err := s.Send(&tl.ProxySignedPayment{Data: []byte("part")}); err != nil {
+				t.Fatalf("the listener has ended the connection: %v", err)
+			}
+			<-dialed.packets
+		}
+		if pings := s.outSeq - 601; pings < 5 || pings > 25 {
+			t.Errorf("%d pings in ten minutes, want one each half a minute", pings)
+		}
+		c.Close(nil)
+		c.Wait()
+	})
+}

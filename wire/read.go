@@ -53,8 +53,10 @@ func (c *Conn) dispatch(m message) {
 		// Its failure ends nothing here: either the connection has ended, and the next read says
 		// so, or it is being flushed, and what is queued must still go out.
 		c.queue(outgoing{kind: idPong, id: m.id})
+	case idPong:
+		c.ponged(m.id)
 	}
-	// tcp.pong asks for nothing; a late tcp.connect or tcp.connected is ignored
+	// a late tcp.connect or tcp.connected is ignored
 }
 
 func whyReadEnded(err error) error {

@@ -37,7 +37,7 @@ const (
 // stepTimeout is how long the proxy may take for each step of the handshake.
 const stepTimeout = 30 * time.Second
 
-var ourFeatures = []string{tl.FeatureCancel, tl.FeatureProgress, tl.FeatureMarket}
+var ourFeatures = []string{tl.FeatureCancel, tl.FeatureProgress, tl.FeatureMarket, tl.FeatureFacts}
 
 // handshake brings a new connection to the point where requests may come. Any
 // error closes it.
@@ -239,6 +239,7 @@ func (s *session) features(ctx context.Context) error {
 	}
 	s.progress.Store(slices.Contains(answer.Names, tl.FeatureProgress))
 	s.explains = slices.Contains(answer.Names, tl.FeatureMarket)
+	s.listens = slices.Contains(answer.Names, tl.FeatureFacts)
 	return nil
 }
 

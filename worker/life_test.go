@@ -239,7 +239,7 @@ func TestProxyQueries(t *testing.T) {
 	s := start(t, newProxy(t), enginetest.Fast(), nil)
 	h := s.connected()
 	features, err := wire.Ask[tl.CocoonFeatures](t.Context(), h.c, &tl.CocoonGetFeatures{})
-	if err != nil || len(features.Names) != 3 {
+	if err != nil || len(features.Names) != len(ourFeatures) {
 		t.Errorf("features %v, %v", features, err)
 	}
 	var refused *wire.QueryError

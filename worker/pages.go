@@ -66,6 +66,8 @@ func (w *Worker) page() *stats.Page {
 	p := &stats.Page{Title: "cocoon worker", State: stats.Badge{Level: stats.OK, Text: "serving"}}
 	if !s.Status.Enabled {
 		p.State = stats.Badge{Level: stats.Bad, Text: w.idleText()}
+	} else if s.Chain.Away() {
+		p.State = stats.Badge{Level: stats.Warn, Text: s.Chain.Text()}
 	}
 	p.Facts = []stats.Fact{
 		{Name: "model", Value: s.Local.Model}, {Name: "price coefficient (thousandths)", Value: s.Local.Coefficient}, {Name: "price follows demand", Value: s.Local.Auto},
@@ -111,7 +113,11 @@ func (w *Worker) metrics() []stats.Metric {
 			connected++
 		}
 	}
-	return []stats.Metric{
+	var chain []stats.Metric
+	if s.Chain != nil {
+		chain = stats.ChainMetrics("worker", s.Chain.AwaySince, s.Chain.Seen, w.cfg.Now())
+	}
+	return append(chain, []stats.Metric{
 		stats.CounterMetric("cocoon_worker_requests_total", "requests received", s.Stats.Queries[0]),
 		stats.CounterMetric("cocoon_worker_failed_requests_total", "requests without a complete answer", s.Stats.Failed[0]),
 		stats.CounterMetric("cocoon_worker_adjusted_tokens_total", "adjusted tokens reported to proxies", s.Stats.Total[0]),
@@ -123,7 +129,7 @@ func (w *Worker) metrics() []stats.Metric {
 		stats.GaugeMetric("cocoon_worker_active_requests", "requests running now", float64(s.Status.Active)),
 		stats.GaugeMetric("cocoon_worker_enabled", "1 while requests are taken", enabled),
 		stats.GaugeMetric("cocoon_worker_proxies_connected", "proxies connected now", connected),
-	}
+	}...)
 }
 
 // verdict is how far the proxy has proven itself, nil if nobody judged it.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/opencocoon/cocoon/contract"
+	"github.com/opencocoon/cocoon/openai"
 	"github.com/opencocoon/cocoon/tl"
 	"github.com/opencocoon/cocoon/wire"
 )
@@ -25,6 +26,7 @@ type session struct {
 	version  int32
 	extended bool
 	explains bool // the proxy says why there is no work
+	listens  bool // it wants to know what the worker can do
 	account  *earnings
 	root     *contract.Root // its prices hold while the connection lasts
 	// progress is set a moment later; both ends then agreed on it.
@@ -41,6 +43,7 @@ type session struct {
 	said     struct {      // what the proxy knows of us
 		disabled    bool
 		coefficient int32
+		facts       openai.Facts
 	}
 	floor int32   // lowest coefficient the proxy was ever told here
 	known balance // what the proxy has said here, in order
@@ -115,6 +118,10 @@ func (s *session) tell(disabled bool, coefficient int32) {
 		return
 	}
 	disabled = disabled || s.owes != nil || s.unwanted != nil
+	if f := s.w.facts; s.listens && s.said.facts != f { // first, so that what comes is for it
+		s.said.facts = f
+		s.c.Send(&tl.CocoonFacts{Context: int32(f.Context), Capabilities: int32(f.Can), Region: f.Region})
+	}
 	if s.said.coefficient != coefficient {
 		s.said.coefficient, s.floor = coefficient, min(s.floor, coefficient)
 		s.c.Send(&tl.WorkerNewCoefficient{NewCoefficient: coefficient})

@@ -22,6 +22,8 @@ type Snapshot struct {
 	Root    *contract.Root `json:"root_contract_config"`
 	Engine  Engine         `json:"engine"`
 	Proxies []ProxyStatus  `json:"proxies"`
+	// Chain is how the chain is seen; nil without one.
+	Chain *contract.View `json:"chain,omitempty"`
 	// Settlement is the money, if somebody keeps it.
 	Settlement any `json:"settlement,omitempty"`
 }
@@ -73,6 +75,10 @@ type Engine struct {
 	URL     string `json:"url"`
 	Healthy bool   `json:"healthy"`
 	Error   string `json:"error,omitempty"` // of the last probe
+	// Context in tokens, Capabilities and Region are what proxies are told; empty is unknown.
+	Context      int      `json:"context_length,omitempty"`
+	Capabilities []string `json:"capabilities,omitempty"`
+	Region       string   `json:"region,omitempty"`
 }
 
 // ProxyStatus is a proxy the worker works for, or tries to.
@@ -114,9 +120,10 @@ func (w *Worker) Snapshot() Snapshot {
 		Stats: w.stats.values(),
 		Local: Local{RootAddress: w.cfg.RootAddress.String(), OwnerAddress: ownerText(w.cfg.OwnerAddress), Model: w.cfg.Model,
 			Coefficient: w.coefficient, Auto: w.demand != nil, CheckImages: w.cfg.CheckImages, Connections: w.cfg.Connections, KeysKept: w.cfg.KeysKept},
-		Root:    w.cfg.Registry.Root(),
-		Engine:  Engine{URL: redacted(w.engine), Healthy: w.engineErr == nil && w.idle&engineDown == 0},
-		Proxies: []ProxyStatus{}, Settlement: money,
+		Root: w.cfg.Registry.Root(),
+		Engine: Engine{URL: redacted(w.engine), Healthy: w.engineErr == nil && w.idle&engineDown == 0,
+			Context: w.facts.Context, Capabilities: w.facts.Can.Names(), Region: w.facts.Region},
+		Proxies: []ProxyStatus{}, Chain: contract.ViewOf(w.cfg.Registry), Settlement: money,
 	}
 	if w.engineErr != nil {
 		s.Engine.Error = w.engineErr.Error()

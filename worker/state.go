@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/engine"
+	"github.com/opencocoon/cocoon/openai"
 )
 
 // reasons is the set of reasons not to take requests. Requests that run go on.
@@ -19,9 +20,10 @@ const (
 	engineDown
 	modelUnlisted
 	shuttingDown
+	registryOld
 )
 
-var reasonNames = []string{"switched off", "engine does not answer", "model is not in the registry", "shutting down"}
+var reasonNames = []string{"switched off", "engine does not answer", "model is not in the registry", "shutting down", "the registry is too old: look at the connection to the chain"}
 
 func (r reasons) names() []string {
 	names := []string{}
@@ -73,7 +75,7 @@ func (w *Worker) SetCoefficient(c int32) error {
 func (w *Worker) refusing() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.idle&(switchedOff|shuttingDown) != 0
+	return w.idle&(switchedOff|shuttingDown|registryOld) != 0
 }
 
 // setIdle adds or removes a reason and tells all proxies what follows.
@@ -107,13 +109,35 @@ func (w *Worker) checkModel(root *contract.Root) {
 // while its engine answers; one bad probe is enough to stop, one good to go on.
 func (w *Worker) watchEngine(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := engine.Check(ctx, w.engine, w.http)
+		facts, err := engine.Learn(ctx, w.engine, w.model, w.http)
 		if ctx.Err() == nil {
+			if err == nil {
+				w.learn(facts)
+			}
 			w.engineIs(err)
+			w.setIdle(registryOld, contract.Stale(w.cfg.Registry, w.cfg.Now()) != nil)
 		}
 		if !sleep(ctx, w.probeDelay()) {
 			return
 		}
+	}
+}
+
+// learn takes what the engine says that it can do, where the operator does not say it.
+func (w *Worker) learn(f openai.Facts) {
+	own := w.cfg.Facts
+	if own.Context > 0 {
+		f.Context = own.Context
+	}
+	if own.Can != 0 {
+		f.Can = own.Can
+	}
+	f.Region = own.Region
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.facts != f {
+		w.facts = f
+		w.announce()
 	}
 }
 

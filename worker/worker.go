@@ -32,6 +32,7 @@ import (
 
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/engine"
+	"github.com/opencocoon/cocoon/openai"
 	"github.com/opencocoon/cocoon/ratls"
 	"github.com/opencocoon/cocoon/stats"
 	"github.com/opencocoon/cocoon/wire"
@@ -56,6 +57,9 @@ type Config struct {
 	// Pricer makes the price follow demand: it is given the price to begin with, the
 	// remembered one or Coefficient. Nil keeps the price as it is set.
 	Pricer func(coefficient int32, now time.Time) Pricer
+	// Facts are what operators know of the model and the machine better than the engine
+	// tells; what is zero is asked of the engine.
+	Facts openai.Facts
 	// MaxActive is how many requests run at a time. Zero means 60.
 	MaxActive int
 	// Connections is how many proxies to work for. Zero means 1.
@@ -134,6 +138,7 @@ type Worker struct {
 	coefficient int32
 	idle        reasons
 	engineErr   error
+	facts       openai.Facts // that proxies are told
 	sessions    map[*session]struct{}
 	targets     map[string]*target
 	earned      map[string]*earnings // by worker contract
@@ -152,7 +157,7 @@ func New(cfg Config) (*Worker, error) {
 		cfg: cfg, model: contract.BaseModel(cfg.Model), engine: base,
 		http: engine.Client(cfg.MaxActive), slots: newSlots(cfg.MaxActive), stats: newCounters(cfg.Now), crew: newCrew(),
 		coefficient: cfg.Coefficient, idle: engineDown,
-		sessions: map[*session]struct{}{}, targets: map[string]*target{}, earned: map[string]*earnings{},
+		facts: cfg.Facts, sessions: map[*session]struct{}{}, targets: map[string]*target{}, earned: map[string]*earnings{},
 	}
 	w.live, w.kill = context.WithCancelCause(context.Background())
 	if cfg.Book != nil {
@@ -182,6 +187,9 @@ func (cfg *Config) check() error {
 	fail(name == "", "model is %q, want name@commit:hash", cfg.Model)
 	fail(cfg.CheckImages && !full, "model is %q, want its commit and hash behind @, because the registry lists them", cfg.Model)
 	fail(cfg.Coefficient < 0 || cfg.Coefficient > maxCoefficient, "coefficient is %d, want 0 to %d", cfg.Coefficient, maxCoefficient)
+	if err := cfg.Facts.Check(); err != nil {
+		problems = append(problems, err)
+	}
 	fail(cfg.MaxActive < 0, "max active requests is %d, want 1 or more", cfg.MaxActive)
 	fail(cfg.Connections < 0, "connections is %d, want 1 or more", cfg.Connections)
 	fail(cfg.OwnerAddress == nil, "owner address is missing: nobody would be paid")

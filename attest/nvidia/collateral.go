@@ -6,12 +6,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/opencocoon/cocoon/atomicfile"
+	"github.com/opencocoon/cocoon/attest/collateral"
 )
 
 // Collateral gives what NVIDIA publishes to judge GPUs.
@@ -29,16 +28,15 @@ type Collateral interface {
 	Keys(ctx context.Context) ([]byte, error)
 }
 
-// maxCollateral bounds one answer. A manifest has about 21 kB.
-const maxCollateral = 1 << 20
-
 // ErrNotPublished means that a source has no such answer, and that asking
 // again will not help.
 var ErrNotPublished = errors.New("nvidia: not published")
 
 const keysFile = "jwks.json"
 
-func manifestFile(name string) string { return name + ".swidtag" }
+const manifestSuffix = ".swidtag"
+
+func manifestFile(name string) string { return name + manifestSuffix }
 
 func statusFile(cert *x509.Certificate) string {
 	id := sha256.Sum256(cert.Raw)
@@ -73,31 +71,27 @@ func (d dir) Status(_ context.Context, cert, issuer *x509.Certificate) ([]byte, 
 func (d dir) Keys(context.Context) ([]byte, error) { return d.read(keysFile) }
 
 func (d dir) read(name string) ([]byte, error) {
-	if !filepath.IsLocal(name) || filepath.Base(name) != name {
-		return nil, fmt.Errorf("nvidia: %q is not the name of a file", name)
+	if err := local(name); err != nil {
+		return nil, err
 	}
-	f, err := os.Open(filepath.Join(string(d), name))
+	b, err := collateral.ReadFile(filepath.Join(string(d), name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: no %s here", ErrNotPublished, name)
 	}
-	if err != nil {
-		return nil, err
+	return b, err
+}
+
+// local refuses names that a peer has chosen to lie elsewhere.
+func local(name string) error {
+	if !filepath.IsLocal(name) || filepath.Base(name) != name {
+		return fmt.Errorf("nvidia: %q is not the name of a file", name)
 	}
-	defer f.Close()
-	return readBounded(f)
+	return nil
 }
 
 // write replaces a file in one step.
 func (d dir) write(name string, body []byte) error {
 	return atomicfile.Replace(filepath.Join(string(d), name), body, 0o600)
-}
-
-func readBounded(r io.Reader) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, maxCollateral+1))
-	if len(b) > maxCollateral {
-		return nil, fmt.Errorf("nvidia: collateral of more than %d bytes", maxCollateral)
-	}
-	return b, err
 }
 
 // Save fetches all that is needed to judge evidence and writes it to a

@@ -14,6 +14,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/opencocoon/cocoon/attest/collateral"
 )
 
 // Service fetches collateral from NVIDIA, or from services with the same
@@ -98,7 +100,7 @@ func (s *Service) do(ctx context.Context, method, address string, body []byte) (
 	defer resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusOK:
-		return readBounded(resp.Body)
+		return collateral.Read(resp.Body)
 	case http.StatusNotFound:
 		err = ErrNotPublished
 	default:

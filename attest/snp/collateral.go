@@ -23,9 +23,6 @@ type Collateral interface {
 	Get(ctx context.Context, path string) ([]byte, error)
 }
 
-// maxCollateral bounds one answer. AMD's largest are chains of 5 kB.
-const maxCollateral = 1 << 20
-
 // CRLPath is the list of intermediates that a product's root takes back, of
 // those for chips or those for cloud providers.
 func CRLPath(p Product, s Signer) string { return branch(p, s) + "/crl" }

@@ -5,11 +5,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/opencocoon/cocoon/attest/collateral"
 )
 
 // item is one answer: as a file in a directory, and under the name that the
@@ -75,28 +76,11 @@ func (d dir) Get(_ context.Context, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := readFile(filepath.Join(string(d), it.file))
+	b, err := collateral.ReadFile(filepath.Join(string(d), it.file))
 	if errors.Is(err, os.ErrNotExist) && it.guest != "" {
-		if other, err := readFile(filepath.Join(string(d), it.guest)); err == nil {
+		if other, err := collateral.ReadFile(filepath.Join(string(d), it.guest)); err == nil {
 			return other, nil
 		}
-	}
-	return b, err
-}
-
-func readFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readBounded(f)
-}
-
-func readBounded(r io.Reader) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, maxCollateral+1))
-	if len(b) > maxCollateral {
-		return nil, fmt.Errorf("snp: collateral of more than %d bytes", maxCollateral)
 	}
 	return b, err
 }

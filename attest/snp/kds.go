@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/opencocoon/cocoon/attest/collateral"
 )
 
 // kdsAddress is AMD's Key Distribution Service.
@@ -68,7 +70,7 @@ func (s *service) Get(ctx context.Context, path string) ([]byte, error) {
 		}
 		return nil, &StatusError{path, resp.Status, retry}
 	}
-	return readBounded(resp.Body)
+	return collateral.Read(resp.Body)
 }
 
 // mayAsk keeps to what the service bears.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,7 +44,7 @@ func newKeeper(t *testing.T, life time.Duration, dir string) *keeper {
 		t.Fatal(err)
 	}
 	src := &counted{Collateral: a}
-	return &keeper{t, src, tdx.NewCache(tdx.CacheOptions{Source: src, Dir: dir})}
+	return &keeper{t, src, tdx.Cached(src, dir, nil)}
 }
 
 // get asks for a part and then checks how often the source has been asked.
@@ -100,15 +99,17 @@ func TestCacheRefreshesAtHalfLife(t *testing.T) {
 
 func TestCacheSurvivesARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dir := filepath.Join(t.TempDir(), "collateral")
+		dir := t.TempDir()
 		k := newKeeper(t, 30*24*time.Hour, dir)
 		k.get(1, nil)
 		k.src.down = true
-		k.cache = tdx.NewCache(tdx.CacheOptions{Source: k.src, Dir: dir})
-		k.get(2, nil) // from the disk, and asked for again
+		k.cache = tdx.Cached(k.src, dir, nil)
+		k.get(1, nil) // from the disk
+		time.Sleep(24 * time.Hour)
+		k.get(2, nil) // and asked for again when it is old
 		k.get(2, nil)
 		time.Sleep(31 * 24 * time.Hour)
-		k.cache = tdx.NewCache(tdx.CacheOptions{Source: k.src, Dir: dir})
+		k.cache = tdx.Cached(k.src, dir, nil)
 		k.get(3, errDown) // what is on the disk has expired
 		entries, err := os.ReadDir(dir)
 		if err != nil || len(entries) != 2 {
@@ -156,7 +157,7 @@ func TestCacheWhoseCallerLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKeeper(t, time.Hour, "")
 		release := make(chan struct{})
-		k.cache = tdx.NewCache(tdx.CacheOptions{Source: slow{k.src, release}})
+		k.cache = tdx.Cached(slow{k.src, release}, "", nil)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := k.cache.Get(ctx, tdx.QEIdentity); !errors.Is(err, context.DeadlineExceeded) {

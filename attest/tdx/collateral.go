@@ -3,12 +3,9 @@ package tdx
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"strings"
-
-	"github.com/opencocoon/cocoon/atomicfile"
+	"time"
 )
 
 // Collateral gives what Intel publishes to judge quotes: TCB levels, the
@@ -90,55 +87,18 @@ func (p Part) signedJSON() bool {
 	return p.what == tcbInfo || p.what == qeIdentity || p.what == sgxTCBInfo || p.what == sgxQEIdentity
 }
 
-// maxCollateral bounds one part. Intel's largest today is under 100 kB.
-const maxCollateral = 1 << 20
-
-// Dir reads collateral from the files of a directory, as [Save] and [NewCache] write them,
+// Dir reads collateral from the files of a directory, as [Save] and [Cached] write them,
 // for judging where there is no network.
 func Dir(path string) Collateral { return dir(path) }
 
 type dir string
 
-func (d dir) Get(_ context.Context, part Part) (s Statement, err error) {
-	name := filepath.Join(string(d), part.File())
-	if s.Body, err = readFile(name); err == nil && part.signedJSON() {
-		s.Chain, err = readFile(name + chainSuffix)
-	}
+func (d dir) Get(_ context.Context, part Part) (Statement, error) {
+	s, _, err := disk(d).Read(part.File())
 	return s, err
 }
 
 const chainSuffix = ".chain.pem"
-
-// put writes a part: the chain first, and each file whole or not at all.
-func (d dir) put(part Part, s Statement) error {
-	if err := os.MkdirAll(string(d), 0o755); err != nil {
-		return err
-	}
-	name := filepath.Join(string(d), part.File())
-	if part.signedJSON() {
-		if err := atomicfile.Replace(name+chainSuffix, s.Chain, 0o644); err != nil {
-			return err
-		}
-	}
-	return atomicfile.Replace(name, s.Body, 0o644)
-}
-
-func readFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readBounded(f)
-}
-
-func readBounded(r io.Reader) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, maxCollateral+1))
-	if len(b) > maxCollateral {
-		return nil, fmt.Errorf("tdx: collateral of more than %d bytes", maxCollateral)
-	}
-	return b, err
-}
 
 // Save fetches the collateral about the platform that made a quote and writes
 // it to a directory for [Dir].
@@ -147,10 +107,13 @@ func Save(ctx context.Context, q *Quote, src Collateral, path string) error {
 	if err != nil {
 		return err
 	}
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return err
+	}
 	for _, part := range parts {
 		s, err := src.Get(ctx, part)
 		if err == nil {
-			err = dir(path).put(part, s)
+			err = disk(path).Write(part.File(), s, time.Now())
 		}
 		if err != nil {
 			return fmt.Errorf("tdx: collateral %s: %w", part, err)

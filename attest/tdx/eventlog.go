@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"unicode/utf16"
@@ -44,7 +45,7 @@ func LoadEventLog(name string) (EventLog, error) {
 		return nil, err
 	}
 	defer f.Close()
-	b, err := readBounded(f)
+	b, err := io.ReadAll(io.LimitReader(f, maxEventLog+1))
 	if err != nil {
 		return nil, err
 	}

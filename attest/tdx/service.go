@@ -10,11 +10,13 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/opencocoon/cocoon/attest/collateral"
 )
 
 // PCS fetches collateral from Intel's provisioning certification service, or
 // from a caching service with the same paths: base is its address, such as
-// https://localhost:8081. An empty base is Intel. Wrap it in a [Cache].
+// https://localhost:8081. An empty base is Intel. Wrap it in [Cached].
 func PCS(base string, client *http.Client) Collateral {
 	if client == nil {
 		client = &http.Client{Timeout: 10 * time.Second}
@@ -74,7 +76,7 @@ func (s *service) Get(ctx context.Context, part Part) (out Statement, err error)
 	if resp.StatusCode != http.StatusOK {
 		return out, fmt.Errorf("tdx: %s answers %s", req.URL.Host+req.URL.Path, resp.Status)
 	}
-	if out.Body, err = readBounded(resp.Body); err != nil {
+	if out.Body, err = collateral.Read(resp.Body); err != nil {
 		return out, err
 	}
 	if !part.signedJSON() {

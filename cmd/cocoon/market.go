@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"os"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -18,7 +21,7 @@ func marketVerb() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "market [MODEL]", Short: "the book: per model, workers, prices, speed and load, at every proxy", Args: cobra.MaximumNArgs(1),
 		Long: "Prices are factors of the network's, and TON for a million tokens of an answer. First is the time to the first answer, wait how long\n" +
-			"a request waits for a free place. With a MODEL each worker is listed, and the last hour drawn.",
+			"a request waits for a free place. Context, can and regions are what workers say; - is unknown. With a MODEL each worker is listed, and the last hour drawn.",
 		Example: "  cocoon market\n  cocoon market qwen3:0.6b\n  cocoon market qwen3:0.6b --svg market.svg",
 	}
 	asJSON := cmd.Flags().Bool("json", false, "print the book as JSON")
@@ -64,13 +67,14 @@ func drawFile(name string, m *client.Market) error {
 func writeMarket(out io.Writer, m *client.Market, detail bool) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	lines := 0
-	fmt.Fprintln(w, "model\tproxy\tworkers\tprice\tTON/M\tfirst\ttok/s\tload\twaiting\twait")
+	fmt.Fprintln(w, "model\tproxy\tworkers\tprice\tTON/M\tfirst\ttok/s\tload\twaiting\twait\tcontext\tcan\tregions")
 	for _, p := range m.Proxies {
 		for i := range p.Models {
 			lines++
 			x := &p.Models[i]
-			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%.4g\t%s\t%s\t%s\t%d\t%s\n", x.Model, p.Address, x.Workers, priceText(x), x.Completion, secondsText(x.First),
-				rateText(x.Token), loadText(x.Running, x.Slots), x.Waiting, waitText(x))
+			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%.4g\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", x.Model, p.Address, x.Workers, priceText(x), x.Completion, secondsText(x.First),
+				rateText(x.Token), loadText(x.Running, x.Slots), x.Waiting, waitText(x),
+				contextText(x.ContextLength), listText(x.Capabilities), listText(x.Regions))
 		}
 	}
 	if err := w.Flush(); err != nil || !detail {
@@ -92,13 +96,14 @@ func writeMarket(out io.Writer, m *client.Market, detail bool) error {
 func writeModelMarket(out io.Writer, proxy string, x *client.ModelMarket) error {
 	fmt.Fprintf(out, "\nworkers at %s, cheapest first\n", proxy)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "worker\tprice\tfirst\ttok/s\tload\tlost")
+	fmt.Fprintln(w, "worker\tprice\tfirst\ttok/s\tload\tlost\tcontext\tcan\tregion")
 	for _, o := range x.Offers {
 		name := o.Worker
 		if name == "" {
 			name = "?"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%.1f %%\n", name, factor(o.Coefficient), secondsText(o.First), rateText(o.Token), loadText(o.Running, o.Limit), 100*o.Lost)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%.1f %%\t%s\t%s\t%s\n", name, factor(o.Coefficient), secondsText(o.First), rateText(o.Token), loadText(o.Running, o.Limit), 100*o.Lost,
+			contextText(o.ContextLength), listText(o.Capabilities), cmp.Or(o.Region, "-"))
 	}
 	if err := w.Flush(); err != nil || len(x.History) < 2 {
 		return err
@@ -112,6 +117,16 @@ func writeModelMarket(out io.Writer, proxy string, x *client.ModelMarket) error 
 	}
 	return nil
 }
+
+// contextText is a number of tokens; "-" is unknown.
+func contextText(tokens int) string {
+	if tokens == 0 {
+		return "-"
+	}
+	return strconv.Itoa(tokens)
+}
+
+func listText(names []string) string { return cmp.Or(strings.Join(names, ","), "-") }
 
 func priceText(x *client.ModelMarket) string {
 	switch {

@@ -17,7 +17,8 @@ func someMarket() *client.Market {
 		past = append(past, client.Moment{At: int64(1_000_000 + 15*i), Coefficient: int32(1000 + 100*i), Running: int32(i), Slots: 10, First: 0.5})
 	}
 	x := client.ModelMarket{Model: "m", Moment: past[7], Completion: 0.0123, Token: 0.02, History: past,
-		Offers: []client.MarketOffer{{Worker: "UQworker", Coefficient: 900, Running: 1, Limit: 4, Lost: 0.021, First: 0.25}}}
+		Abilities: client.Abilities{ContextLength: 32_768, Capabilities: []string{"tools", "vision"}}, Regions: []string{"eu"},
+		Offers: []client.MarketOffer{{Worker: "UQworker", Coefficient: 900, Running: 1, Limit: 4, Lost: 0.021, First: 0.25, Region: "eu"}}}
 	return &client.Market{Proxies: []client.ProxyMarket{{Address: "192.0.2.1:11002", Tells: true, Models: []client.ModelMarket{x}},
 		{Address: "192.0.2.2:11002", Models: []client.ModelMarket{{Model: "m", Offers: []client.MarketOffer{{Coefficient: 1500, Limit: 2}}}}}}}
 }
@@ -29,9 +30,9 @@ func TestWriteMarket(t *testing.T) {
 	}
 	text := strings.Join(strings.Fields(b.String()), " ")
 	for _, want := range []string{
-		"m 192.0.2.1:11002 0 x1.7 0.0123 500ms 50 7/10 (70 %) 0 none",
-		"m 192.0.2.2:11002 0 from x1.5 0 - - - 0 -",
-		"UQworker x0.9 250ms - 1/4 (25 %) 2.1 %",
+		"m 192.0.2.1:11002 0 x1.7 0.0123 500ms 50 7/10 (70 %) 0 none 32768 tools,vision eu",
+		"m 192.0.2.2:11002 0 from x1.5 0 - - - 0 - - - -",
+		"UQworker x0.9 250ms - 1/4 (25 %) 2.1 % - - eu",
 		"price ▁▂▃▄▅▆▇█ x1 to x1.7", "load ▁▂▃▄▅▆▇█ 0 % to 70 %", "first ▁▁▁▁▁▁▁▁ 500ms to 500ms",
 	} {
 		if !strings.Contains(text, want) {

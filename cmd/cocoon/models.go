@@ -45,7 +45,7 @@ func writeModels(cmd *cobra.Command, models []openai.Model) error {
 		return err
 	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "model\toffers\tcheapest\trunning\tcapacity")
+	fmt.Fprintln(w, "model\toffers\tcheapest\trunning\tcapacity\tcontext\tcan\tregions")
 	for _, m := range models {
 		price, running, capacity := "-", 0, 0
 		for i, worker := range m.Workers {
@@ -55,7 +55,8 @@ func writeModels(cmd *cobra.Command, models []openai.Model) error {
 			running += int(worker.RunningRequests)
 			capacity += int(worker.MaxRunningRequests)
 		}
-		fmt.Fprintf(w, "%s\t%d\t%s\t%d\t%d\n", m.ID, len(m.Workers), price, running, capacity)
+		fmt.Fprintf(w, "%s\t%d\t%s\t%d\t%d\t%s\t%s\t%s\n", m.ID, len(m.Workers), price, running, capacity,
+			contextText(m.ContextLength), listText(m.Capabilities), listText(m.Regions))
 	}
 	return w.Flush()
 }

@@ -97,6 +97,7 @@ func commonFlags(f *pflag.FlagSet, c *node.Common, listen string) {
 	f.StringVar(&c.GPUCollateral, "gpu-collateral", "", "`directory` with NVIDIA's statements about GPUs, or none to leave GPUs unjudged (default NVIDIA's services)")
 	f.BoolVar(&c.GPULinked, "gpu-linked", false, "accept GPUs that share memory over encrypted links")
 	f.StringVar(&c.DenyPlatformsFile, "deny-platforms-file", "", "`file` of machines that are struck off, an id a line; read again when it changes")
+	f.StringVar(&c.ProvenMachinesFile, "proven-machines-file", "", "`file` that remembers machines which proved themselves for a connection and must from then on (default proven-machines in the role's data)")
 	f.StringVar(&c.SimulatedTDX, "insecure-simulated-tdx", "", "believe machines simulated by the vendor in this `directory`")
 	f.StringVar(&c.SimulatedImage, "insecure-simulated-image", "", "be such a machine, running the image of this `name`")
 	f.BoolVar(&c.Fake, "insecure-fake-tdx", false, "show and believe evidence that is a mere hash of the key")

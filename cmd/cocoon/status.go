@@ -3,13 +3,16 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 
 	"github.com/spf13/cobra"
 
+	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/devnet"
 	"github.com/opencocoon/cocoon/settlement"
+	"github.com/opencocoon/cocoon/ton"
 )
 
 // statusReport is what `cocoon status --json` prints. Amounts are nanoTON as
@@ -20,8 +23,8 @@ type statusReport struct {
 	FullModel   string             `json:"full_model,omitempty"`
 	Attestation string             `json:"attestation,omitempty"`
 	Engine      *devnet.EngineInfo `json:"engine,omitempty"`
-	// Chain is what stands behind the contracts: "local" for a devnet's, else
-	// "unknown", as a node's pages do not tell.
+	// Chain is what stands behind the contracts: "local" for a devnet's, "away"
+	// if that does not answer, else "unknown", as a node's pages do not tell.
 	Chain     string                 `json:"chain"`
 	Roles     map[string]*roleStatus `json:"roles"`
 	Peers     []peerStatus           `json:"peers"`
@@ -31,7 +34,8 @@ type statusReport struct {
 	Processes []devnet.Process  `json:"processes,omitempty"`
 	Nodes     []*nodeStatus     `json:"nodes"`
 
-	devnet *devnet.Info // nil for one node
+	devnet    *devnet.Info // nil for one node
+	chainAway error        // why a devnet's chain could not be read
 }
 
 // roleStatus adds up the nodes of a role.
@@ -53,8 +57,10 @@ type nodeStatus struct {
 	State string `json:"state"`
 	Error string `json:"error,omitempty"`
 	// KeysKept is how its secrets lie on disk; empty if none does.
-	KeysKept string          `json:"keys_kept,omitempty"`
-	Stats    json.RawMessage `json:"stats,omitempty"`
+	KeysKept string `json:"keys_kept,omitempty"`
+	// Chain is how it sees the chain; nil without one.
+	Chain *contract.View  `json:"chain,omitempty"`
+	Stats json.RawMessage `json:"stats,omitempty"`
 
 	figures figures
 	info    devnet.NodeInfo
@@ -146,7 +152,12 @@ func (r *statusReport) ask(ctx context.Context, a *api, dir string) error {
 	if r.devnet == nil {
 		return nil
 	}
-	return r.readChain(ctx, r.devnet)
+	err := r.readChain(ctx, r.devnet)
+	if errors.Is(err, ton.ErrUnreachable) || errors.Is(err, ton.ErrStale) {
+		r.Chain, r.chainAway = "away", err
+		return nil
+	}
+	return err
 }
 
 // restarts tells of processes that died and came back.
@@ -173,6 +184,7 @@ func (n *nodeStatus) ask(ctx context.Context, at *api) error {
 		n.State, n.Error, n.Stats = "down", err.Error(), nil
 		return err
 	}
+	n.Chain = n.figures.Chain
 	n.OK, n.State = true, n.figures.state(n.Role)
 	n.KeysKept = n.figures.Localconf.Kept + n.figures.Localconfig.Kept // one is empty
 	return nil

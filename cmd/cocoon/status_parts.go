@@ -50,6 +50,9 @@ type figures struct {
 		Contract string `json:"sc_address"`
 	} `json:"old_instances"`
 
+	// Chain is how the node sees the chain.
+	Chain *contract.View
+
 	// A client's connections, and a worker's.
 	ProxyConnections []connection `json:"proxy_connections"`
 	Proxies          []connection

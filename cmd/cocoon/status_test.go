@@ -97,3 +97,23 @@ func TestSheetOfMovingMoney(t *testing.T) {
 		}
 	}
 }
+
+// A node that does not see the chain says so, since when, and what goes on.
+func TestStatusWithoutTheChain(t *testing.T) {
+	for node, want := range map[string]string{
+		`"smartcontract":{"address":"EQproxy"},"chain":{"away_since":1700000000,"registry_seen":1699999990,"registry_good_until":1700007190,"serving_within":12500000000}`: "serving within 12.5 TON committed",
+		`"localconf":{"root_address":"EQroot"},"chain":{"away_since":1700000000,"registry_good_until":1700007190}`:                                                         "within what is paid in there",
+		`"localconfig":{"root_address":"EQroot"},"chain":{"away_since":1700000000,"registry_good_until":1700007190}`:                                                       "within what a proxy may owe",
+	} {
+		var out, errOut strings.Builder
+		if code := run(t.Context(), []string{"status", "--url", pages(t, "{"+node+"}")}, strings.NewReader(""), &out, &errOut); code != exitOK {
+			t.Fatalf("exit %d: %s", code, &errOut)
+		}
+		text := strings.Join(strings.Fields(out.String()), " ")
+		for _, want := range []string{"the chain is away since 2023-11-14 22:13:20 UTC", want, "good until 2023-11-15 00:13:10 UTC"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%q is not in\n%s", want, &out)
+			}
+		}
+	}
+}

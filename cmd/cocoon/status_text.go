@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
+
+	"github.com/opencocoon/cocoon/devnet"
 )
 
 // statusWidth is what every terminal shows without breaking lines.
@@ -32,11 +35,38 @@ func (r *statusReport) write(w io.Writer) error {
 		}
 	}
 	err := tw.Flush()
+	r.writeAway(w)
 	r.writeKeysKept(w)
 	r.writePeers(w)
 	r.writeContracts(w)
 	r.writeSheet(w)
 	return err
+}
+
+// served says what goes on at a node while the chain is away.
+var served = map[string]string{
+	devnet.RoleClient: "; asking the proxies that it knows, within what is paid in there",
+	devnet.RoleWorker: "; working on, within what a proxy may owe",
+}
+
+// writeAway says which nodes do not see the chain, since when, and what goes on.
+func (r *statusReport) writeAway(w io.Writer) {
+	begun := false
+	line := func(who, text string) {
+		if !begun {
+			fmt.Fprintln(w, "\nchain")
+		}
+		begun = true
+		writeWrapped(w, "  ", who+": "+text)
+	}
+	for _, n := range r.Nodes {
+		if v := n.Chain; v.Away() {
+			line(n.Name, v.Text()+served[n.Role]+"; what it knows of the registry is good until "+time.Unix(v.GoodUntil, 0).UTC().Format(time.DateTime)+" UTC")
+		}
+	}
+	if r.chainAway != nil {
+		line("here", "contracts and money cannot be looked at: "+r.chainAway.Error())
+	}
 }
 
 // writeKeysKept says how secrets lie on disk, and at which nodes.

@@ -9,7 +9,7 @@ import (
 func verbs() []*cobra.Command {
 	return []*cobra.Command{
 		devnetVerb(), clientVerb(), proxyVerb(), workerVerb(), routerVerb(), keysVerb(), engineVerb(), chainVerb(),
-		chatVerb(), modelsVerb(), marketVerb(), statusVerb(), benchVerb(), walletVerb(), networkVerb(), attestVerb(), sealVerb(), weightsVerb(), versionVerb(),
+		chatVerb(), modelsVerb(), marketVerb(), costVerb(), statusVerb(), benchVerb(), walletVerb(), networkVerb(), attestVerb(), sealVerb(), weightsVerb(), versionVerb(),
 	}
 }
 

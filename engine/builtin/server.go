@@ -98,6 +98,9 @@ type modelObject struct {
 	Object  string `json:"object"`
 	Created int64  `json:"created"`
 	OwnedBy string `json:"owned_by"`
+	// MaxModelLen is how many tokens a question and its answer may have together.
+	MaxModelLen  int      `json:"max_model_len"`
+	Capabilities []string `json:"capabilities"`
 }
 
 type modelList struct {
@@ -106,7 +109,7 @@ type modelList struct {
 }
 
 func (s *server) models() modelList {
-	return modelList{"list", []modelObject{{s.model.name, "model", s.created, "cocoon"}}}
+	return modelList{"list", []modelObject{{s.model.name, "model", s.created, "cocoon", s.model.context, openai.Told.Names()}}}
 }
 
 func (s *server) serveModel(w http.ResponseWriter, name string) {

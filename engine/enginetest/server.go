@@ -61,6 +61,7 @@ type Server struct {
 	model    string
 	owner    string
 	down     bool
+	context  int
 	total    int
 	requests []*Request
 }
@@ -128,6 +129,13 @@ func (s *Server) SetOwner(name string) {
 	s.owner = name
 }
 
+// SetContext makes /v1/models tell a context length in tokens, as vLLM does; 0 is none.
+func (s *Server) SetContext(tokens int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.context = tokens
+}
+
 // SetDown makes /v1/models answer 503, as an engine does while it loads.
 func (s *Server) SetDown(down bool) {
 	s.mu.Lock()
@@ -174,14 +182,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) models(w http.ResponseWriter) {
 	s.mu.Lock()
-	model, owner, down := s.model, cmp.Or(s.owner, "enginetest"), s.down
+	model, owner, down, facts := s.model, cmp.Or(s.owner, "enginetest"), s.down, ""
+	if s.context > 0 {
+		facts = fmt.Sprintf(`,"max_model_len":%d`, s.context)
+	}
 	s.mu.Unlock()
 	if down {
 		http.Error(w, "loading", http.StatusServiceUnavailable)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	fmt.Fprintf(w, `{"object":"list","data":[{"id":%q,"object":"model","owned_by":%q}]}`, model, owner)
+	fmt.Fprintf(w, `{"object":"list","data":[{"id":%q,"object":"model","owned_by":%q%s}]}`, model, owner, facts)
 }
 
 func (s *Server) generate(w http.ResponseWriter, r *http.Request) {
