@@ -194,7 +194,7 @@ func (rq *request) message(l *link, id tl.Int256, left time.Duration) tl.Object 
 	if l.facts && rq.needs != (openai.Facts{}) {
 		return &tl.CocoonRunNeeding{Needs: factsMessage(rq.needs), Query: *rq.wished(q, l)}
 	}
-	if l.market && (rq.wishful() || rq.familiar || rq.options.Explain) {
+	if l.market && (rq.wishful() || rq.familiar || rq.options.Explain || len(rq.shun) > 0) {
 		return rq.wished(q, l)
 	}
 	if l.version > 0 {
