@@ -52,7 +52,7 @@ func isLocal(origin string) bool {
 var (
 	corsMethods = []string{"GET, HEAD, POST, OPTIONS"}
 	corsHeaders = []string{"*, Authorization, Content-Type"} // "*" does not cover Authorization
-	corsExpose  = []string{"X-Request-Id, Retry-After, X-Cocoon-Error, X-Cocoon-Model, X-Cocoon-Cost-Nanoton, X-Cocoon-Attestation, X-Cocoon-Encryption, X-Cocoon-Client-Start, X-Cocoon-Client-End, X-Cocoon-Proxy-Start, X-Cocoon-Proxy-End, X-Cocoon-Worker-Start, X-Cocoon-Worker-End, X-Cocoon-Worker, X-Cocoon-Why, X-Cocoon-Provider-Ignored"}
+	corsExpose  = []string{"X-Request-Id, Retry-After, X-Cocoon-Error, X-Cocoon-Model, X-Cocoon-Cost-Nanoton, X-Cocoon-Attestation, X-Cocoon-Encryption, X-Cocoon-Client-Start, X-Cocoon-Client-End, X-Cocoon-Proxy-Start, X-Cocoon-Proxy-End, X-Cocoon-Worker-Start, X-Cocoon-Worker-End, X-Cocoon-Worker, X-Cocoon-Why, X-Cocoon-Provider-Ignored, X-Cocoon-Resumed"}
 	corsAny     = []string{"*"}
 	corsMaxAge  = []string{"86400"}
 	corsVary    = []string{"Origin"}

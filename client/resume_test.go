@@ -330,6 +330,9 @@ func TestResumeAtEveryByte(t *testing.T) {
 							step = 211 // sealing takes its time
 						}
 						for n := 1; n < len(whole.raw); n += step {
+							if step == 1 && n > 900 && n < len(whole.raw)-500 {
+								n += 10 // there is no more in the middle than at the ends
+							}
 							g.set(behind(n, way))
 							s := g.ask(path, limit, "")
 							if s.text != whole.text || s.finish != whole.finish || s.done != 1 || s.roles != whole.roles || s.err != "" {
@@ -563,4 +566,29 @@ func TestCallerLeavesBrokenStream(t *testing.T) {
 		}
 	}
 	await(t, "nothing held", func() bool { return g.c.memory.used.Load() == 0 && g.c.active.Load() == 0 })
+}
+
+// What an answer that could not be the rest has cost is a part of the bill.
+func TestUselessAnswerIsPaid(t *testing.T) {
+	g := newStage(t, nil, 1)
+	g.plain = true
+	g.set(marked("kakao"))
+	s := g.ask(pathChat, 100, "")
+	if cost := s.res.Trailer.Get(headerCost); s.err == "" || cost != "" && cost != strconv.Itoa(10*(60+storyPrompt+len(said))) {
+		t.Errorf("%q, cost %s, want that of both parts, or none", s.err, cost)
+	}
+}
+
+// A text that could not be sent again is not kept.
+func TestTooLongToBeResumed(t *testing.T) {
+	g := newStage(t, func(c *Config) { c.MaxBody = 300 }, 1)
+	long := `data: {"choices":[{"index":0,"delta":{"content":"` + strings.Repeat("x", 200) + `"}}]}` + "\n\n"
+	g.set(func(s *session, id tl.Int256, body string) {
+		s.part(id, long+long)
+		ways["error event"](s, id)
+	})
+	s := g.ask(pathChat, 100, "")
+	if !strings.Contains(s.err, "too long") || len(s.text) != 400 || g.c.memory.used.Load() != 0 {
+		t.Errorf("%d bytes of text, error %q, %d bytes held", len(s.text), s.err, g.c.memory.used.Load())
+	}
 }

@@ -18,9 +18,10 @@ type resumer struct {
 	splicer *splicer
 	head    *tl.HTTPResponse // of the part at hand
 	broken  []stretch
-	lost    *taken // the end of the part at hand, when it broke
-	sent    int64  // tokens of the answer that were in its prompt
-	spent   int64  // and of all that was delivered before it
+	useless []*call // answers that could not be the rest
+	lost    *taken  // the end of the part at hand, when it broke
+	sent    int64   // tokens of the answer that were in its prompt
+	spent   int64   // and of all that was delivered before it
 }
 
 // resumable lets the answer be gone on with, as far as its caller allows.
@@ -33,7 +34,7 @@ func (a *answer) resumable() {
 		o.release(a.c)
 		return
 	}
-	a.resumer = &resumer{a: a, origin: o, head: a.head, splicer: newSplicer(a.rq.path == pathChat, &a.c.memory, o.unfit)}
+	a.resumer = &resumer{a: a, origin: o, head: a.head, splicer: newSplicer(a.rq.path == pathChat, &a.c.memory, a.c.cfg.MaxBody, o.unfit)}
 	a.resumer.splicer.before = a.resumer.usage
 }
 
@@ -173,6 +174,7 @@ func (r *resumer) ask(ctx context.Context, body []byte, left, have int64, begun 
 	}
 	if why := unfitAnswer(b, rq.begun); why != "" {
 		b.drop()
+		r.useless = append(r.useless, b.k)
 		return nil, openai.BadGateway(openai.CodeBadAnswer, "%s", why)
 	}
 	return b, nil

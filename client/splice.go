@@ -21,6 +21,7 @@ type splicer struct {
 	head openai.Head
 	text []byte // delivered so far; nil once it is of no use
 	held int64  // bytes of text, taken from memory
+	most int64  // that may be held
 
 	role           bool          // the answer has said who speaks
 	finished, done bool          // the answer has said why it ends, and that it has ended
@@ -40,8 +41,8 @@ type splicer struct {
 	before func(prompt int64) openai.Usage // what earlier parts used, by how long the prompt of this one is
 }
 
-func newSplicer(chat bool, memory *budget, unfit string) *splicer {
-	return &splicer{chat: chat, memory: memory, unfit: unfit, split: openai.NewSplitter(openai.SSE, 0)}
+func newSplicer(chat bool, memory *budget, most int64, unfit string) *splicer {
+	return &splicer{chat: chat, memory: memory, most: most, unfit: unfit, split: openai.NewSplitter(openai.SSE, 0)}
 }
 
 // feed takes what has come of a part; end means that no more of it does. It
@@ -172,6 +173,8 @@ func (s *splicer) keep(text string, finish bool) {
 	}
 	switch n := int64(len(text)); {
 	case s.finished, s.unfit != "", n == 0:
+	case s.held+n > s.most:
+		s.forget("it is too long to be sent as a part of a request")
 	case !s.memory.take(n):
 		s.forget("this gateway holds as much as it may")
 	default:

@@ -2,6 +2,7 @@ package client
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +41,12 @@ func (r *resumer) usage(prompt int64) (u openai.Usage) {
 			u.CompletionTokens += b.tokens
 		}
 	}
+	for _, k := range r.useless {
+		cost := k.paid()
+		if known = known && cost != nil; cost != nil {
+			total = total.Add(*cost)
+		}
+	}
 	if known {
 		all, in, out := int64(total), int64(prompts), int64(total-prompts)
 		u.TotalCost, u.PromptTotalCost, u.CompletionTotalCost = &all, &in, &out
@@ -53,13 +60,16 @@ func (r *resumer) cost(lost *taken) (sum coin.Nano) {
 	for _, b := range r.broken {
 		sum = sum.Add(b.k.atMost())
 	}
+	for _, k := range r.useless {
+		sum = sum.Add(k.atMost())
+	}
 	if lost.cost != nil {
 		return sum.Add(*lost.cost)
 	}
 	return sum.Add(r.a.k.atMost())
 }
 
-// total adds what the broken parts cost, nil if nobody knows.
+// total adds what other answers than the last one cost, nil if nobody knows.
 func (r *resumer) total(last *coin.Nano) *coin.Nano {
 	if r == nil {
 		return last
@@ -67,18 +77,19 @@ func (r *resumer) total(last *coin.Nano) *coin.Nano {
 	if last == nil {
 		last = r.a.k.paid() // it may have come after nobody waited any more
 	}
-	if last == nil || len(r.broken) == 0 {
-		return last
-	}
-	sum := *last
+	calls := slices.Clone(r.useless)
 	for _, b := range r.broken {
-		cost := b.k.paid()
-		if cost == nil {
+		calls = append(calls, b.k)
+	}
+	for _, k := range calls {
+		cost := k.paid()
+		if cost == nil || last == nil {
 			return nil
 		}
-		sum = sum.Add(*cost)
+		sum := last.Add(*cost)
+		last = &sum
 	}
-	return &sum
+	return last
 }
 
 // workers names those that went on with the answer, in their order, and says

@@ -19,7 +19,7 @@ func TestContinuedAnswerIsTheSame(t *testing.T) {
 		"penalties": `,"frequency_penalty":0.4,"presence_penalty":0.2`,
 		"stop":      `,"stop":["ing"]`,
 	} {
-		for _, prompt := range []string{"What is Cocoon?", "Tell me a joke"} {
+		for _, prompt := range []string{"Tell me a joke", "What is Cocoon?"}[:1+len(more)%2] {
 			ask := func(begun string, limit int, extra string) (pieces []string, finish string, tokens int64) {
 				messages := fmt.Sprintf(`{"role":"user","content":%q}`, prompt)
 				if begun != "" {
@@ -39,9 +39,9 @@ func TestContinuedAnswerIsTheSame(t *testing.T) {
 				}
 				return pieces, finish, tokens
 			}
-			const limit = 40
+			const limit = 28
 			whole, finish, tokens := ask("", limit, "")
-			for step := 1; step < len(whole); step += 6 {
+			for step := 1; step < len(whole); step += 9 {
 				cut := step
 				for cut > 1 && strings.TrimSpace(whole[cut-1]) == "" {
 					cut-- // a word's leading blank by itself is another token than the word with it
