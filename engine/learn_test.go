@@ -17,7 +17,7 @@ func TestFactsOf(t *testing.T) {
 		{"several names", `{"data":[{"id":"adapter","max_model_len":100},{"id":"m","max_model_len":8192}]}`, openai.Facts{Context: 8192}},
 		{"another name alone", `{"data":[{"id":"/models/m","max_model_len":8192}]}`, openai.Facts{Context: 8192}},
 		{"other names", `{"data":[{"id":"a","max_model_len":8192},{"id":"b"}]}`, openai.Facts{}},
-		{"the built-in engine", `{"data":[{"id":"m","max_model_len":1024,"capabilities":["text"]}]}`, openai.Facts{Context: 1024, Can: openai.Told}},
+		{"what it can do, too", `{"data":[{"id":"m","max_model_len":1024,"capabilities":["text"]}]}`, openai.Facts{Context: 1024, Can: openai.Told}},
 		{"capabilities of another kind", `{"data":[{"id":"m","max_model_len":1024,"capabilities":["completion"]}]}`, openai.Facts{Context: 1024}},
 		{"silent", `{"data":[{"id":"m","max_model_len":null}]}`, openai.Facts{}},
 		{"endless", `{"data":[{"id":"m","max_model_len":1000000000000}]}`, openai.Facts{}},

@@ -98,8 +98,8 @@ type modelObject struct {
 	Object  string `json:"object"`
 	Created int64  `json:"created"`
 	OwnedBy string `json:"owned_by"`
-	// MaxModelLen is how many tokens a question and its answer may have together.
-	MaxModelLen  int      `json:"max_model_len"`
+	// Capabilities are what it can do beside text. It tells no context length, since
+	// it cuts an answer there, and what it told would be refused beyond.
 	Capabilities []string `json:"capabilities"`
 }
 
@@ -109,7 +109,7 @@ type modelList struct {
 }
 
 func (s *server) models() modelList {
-	return modelList{"list", []modelObject{{s.model.name, "model", s.created, "cocoon", s.model.context, openai.Told.Names()}}}
+	return modelList{"list", []modelObject{{s.model.name, "model", s.created, "cocoon", openai.Told.Names()}}}
 }
 
 func (s *server) serveModel(w http.ResponseWriter, name string) {

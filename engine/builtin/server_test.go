@@ -137,7 +137,7 @@ func TestModels(t *testing.T) {
 		}
 		body, _ := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		one := fmt.Sprintf(`{"id":"cocoon-demo-3m","object":"model","created":%d,"owned_by":"cocoon","max_model_len":1024,"capabilities":["text"]}`, fixedNow.Unix())
+		one := fmt.Sprintf(`{"id":"cocoon-demo-3m","object":"model","created":%d,"owned_by":"cocoon","capabilities":["text"]}`, fixedNow.Unix())
 		want := map[string]string{"/v1/models": `{"object":"list","data":[` + one + `]}`, "/v1/models/cocoon-demo-3m": one}[path]
 		if got := strings.TrimSpace(string(body)); got != want || resp.Header.Get("Content-Type") != "application/json" {
 			t.Errorf("%s: %s, want %s", path, got, want)
