@@ -14,6 +14,7 @@ import (
 // Snapshot describes the client now.
 func (c *Client) Snapshot() Snapshot {
 	root, n := c.cfg.Registry.Root(), c.counts
+	_, keyless := c.networkKey()
 	s := Snapshot{
 		Status: StatusInfo{Enabled: !c.closed.Load(), Running: c.active.Load(), MemoryUsed: c.memory.used.Load(), MemoryLimit: c.memory.limit},
 		Stats: StatsInfo{
@@ -27,7 +28,7 @@ func (c *Client) Snapshot() Snapshot {
 		Local: LocalInfo{RootAddress: c.root.String(), OwnerAddress: c.wallet.String(), CheckImages: c.cfg.CheckImages || !root.IsTest, Encryption: c.cfg.Encryption, KeysKept: c.cfg.KeysKept},
 		Root: RootInfo{
 			Version: root.Version, ParamsVersion: root.ParamsVersion, StructVersion: root.StructVersion, IsTest: root.IsTest,
-			PricePerToken: uint64(root.PricePerToken), WorkerFeePerToken: uint64(root.WorkerFeePerToken), Proxies: len(root.Proxies),
+			PricePerToken: uint64(root.PricePerToken), WorkerFeePerToken: uint64(root.WorkerFeePerToken), Proxies: len(root.Proxies), CanEncrypt: keyless == nil,
 		},
 		Connections: []ConnectionInfo{}, Accounts: []AccountInfo{}, Spending: c.spending(),
 	}

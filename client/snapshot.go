@@ -133,6 +133,7 @@ type RootInfo struct {
 	PricePerToken     uint64 `json:"price_per_token"`
 	WorkerFeePerToken uint64 `json:"worker_fee_per_token"`
 	Proxies           int    `json:"registered_proxies_cnt"`
+	CanEncrypt        bool   `json:"can_encrypt"` // it lists a key that fields can be encrypted for
 }
 
 // ConnectionInfo is one proxy that the client wants to be connected to.

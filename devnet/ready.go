@@ -21,8 +21,8 @@ const (
 	patience = 2 * time.Second
 )
 
-// waitReady returns when every worker serves at every proxy and the client
-// has a connection to every proxy.
+// waitReady returns when every worker serves at every proxy, the client has a
+// connection to every proxy, and with a key manager requests can be encrypted.
 func (n *Network) waitReady(ctx context.Context, p *plan) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("not ready in a minute"))
 	defer cancel()
@@ -53,6 +53,9 @@ func (n *Network) missing(ctx context.Context, client *http.Client, p *plan) str
 	for _, proxy := range p.proxies {
 		var stats struct {
 			Workers []struct{ Enabled bool } `json:"worker_connections"`
+			Local   struct {
+				Keys int `json:"encryption_keys"`
+			} `json:"localconfig"`
 		}
 		if err := getJSON(ctx, client, proxy.info.HTTP+"/jsonstats", &stats); err != nil {
 			return proxy.info.Name + " does not answer yet"
@@ -66,14 +69,23 @@ func (n *Network) missing(ctx context.Context, client *http.Client, p *plan) str
 		if enabled < n.config.Workers {
 			return fmt.Sprintf("%d of %d workers are ready at %s", enabled, n.config.Workers, proxy.info.Name)
 		}
+		if n.config.Keys && stats.Local.Keys == 0 {
+			return proxy.info.Name + " has no key of field encryption yet"
+		}
 	}
 	var stats struct {
+		Root struct {
+			CanEncrypt bool `json:"can_encrypt"`
+		} `json:"root_contract_config"`
 		Proxies []struct {
 			Ready bool `json:"is_ready"`
 		} `json:"proxy_connections"`
 	}
 	if err := getJSON(ctx, client, p.client.info.HTTP+"/jsonstats", &stats); err != nil {
 		return "the client does not answer yet"
+	}
+	if n.config.Keys && !stats.Root.CanEncrypt {
+		return "the registry lists no key of field encryption yet"
 	}
 	ready := 0
 	for _, c := range stats.Proxies {
