@@ -55,8 +55,8 @@ type request struct {
 	timer    *time.Timer // the whole
 	patience *time.Timer // the queue
 	waiter   *market.Waiter
-	verdict  market.Decision // why it waits
-	position int             // the client was told
+	verdict  *market.Decision // why it waits; nil for the many that never do
+	position int              // the client was told
 
 	attempt          // at the worker that it was given to
 	second  *attempt // at another one, because the first answer is late; nil most of the time
