@@ -29,15 +29,17 @@ type Waiter struct {
 	// Ref is whatever the caller wants to find again.
 	Ref any
 
-	line *line // nil when it no longer waits
-	pool *pool
-	cost float64 // of its turn, in rounds
+	line  *line // nil when it no longer waits
+	pool  *pool
+	began float64 // round from which its turn is counted to its client
+	cost  float64 // of its turn, in rounds
 	turn
 }
 
-// queue holds those who wait for one model. Each client's requests get turns
-// one after another, a round apart; whoever offers more than others has shorter
-// rounds. So a client with a hundred requests delays another by one.
+// queue holds those who wait for one model. While it is short, first come is first
+// served. Else each client's requests get turns one after another, a round apart; whoever
+// offers more than others has shorter rounds. So a client with a hundred requests delays
+// another by one, and by those that came while the queue was short.
 type queue struct {
 	root   *Waiter
 	lines  map[string]*line
@@ -72,7 +74,10 @@ func (m *Market) Enqueue(w *Waiter) (dropped *Waiter, err error) {
 	q := &p.queue
 	l := q.line(w.Client)
 	w.cost = p.turnCost(w)
-	w.tag = max(q.round, l.next)
+	w.began = max(q.round, l.next)
+	if w.tag = w.began; p.short(w) {
+		w.tag = q.round
+	}
 	q.serial++
 	w.serial, w.chance = q.serial, scatter(q.serial)
 	if err := p.tooLate(w, now); err != nil {
@@ -86,7 +91,7 @@ func (m *Market) Enqueue(w *Waiter) (dropped *Waiter, err error) {
 		dropped = last
 		q.remove(dropped)
 	}
-	w.line, w.pool, l.next = l, p, w.tag+w.cost
+	w.line, w.pool, l.next = l, p, w.began+w.cost
 	l.len++
 	q.lines[w.Client] = l
 	q.root = withTurn(q.root, w)
@@ -117,6 +122,15 @@ func scatter(x uint64) uint64 {
 func (p *pool) turnCost(w *Waiter) float64 {
 	usual := p.price(float64(w.MaxCoefficient))
 	return min(max(usual/max(float64(w.MaxCoefficient), 1), leastCost), mostCost)
+}
+
+// shortQueue is the share of a request's patience within which all can be served where the
+// queue is short. There turns only make those who ask most wait until it is empty, which nobody needs.
+const shortQueue = 0.35
+
+// short says that a request that comes in now can wait for all before it; without patience nobody knows.
+func (p *pool) short(w *Waiter) bool {
+	return p.wait(w.MaxCoefficient, p.queue.len()+1) < time.Duration(shortQueue*float64(w.Patience))
 }
 
 // tooLate says that a request that would come in now waits longer than it can.
@@ -158,8 +172,8 @@ func (p *pool) wait(ceiling uint32, position int) time.Duration {
 func (q *queue) remove(w *Waiter) {
 	q.root = withoutTurn(q.root, w)
 	l := w.line
-	if w.line = nil; l.next == w.tag+w.cost {
-		l.next = w.tag
+	if w.line = nil; l.next == w.began+w.cost {
+		l.next = w.began
 	}
 	q.left(l)
 }

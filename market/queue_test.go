@@ -56,6 +56,60 @@ func TestTurns(t *testing.T) {
 	}
 }
 
+// While all can be served soon the first to come is the first served; then turns count, also those had meanwhile.
+func TestTurnsOfShortQueue(t *testing.T) {
+	for _, x := range []struct {
+		patience       time.Duration
+		clients, order string
+	}{
+		{0, "aaab", "abaa"}, // nobody knows how long is soon
+		{20 * time.Second, "aa", "aa"},
+		{time.Minute, "ab", "ab"},
+		{time.Minute, "aab", "aab"},
+		{time.Minute, "aaab", "aaba"}, // 8 and 16 of 60 s are short, 24 s are not
+		{time.Minute, "aabab", "aabba"},
+		{10 * time.Minute, "aaaaab", "aaaaab"},
+	} {
+		m, o, _ := waiting(t, 20, "")
+		m.Done(o, Served, Took{First: time.Second, Total: 8 * time.Second})
+		m.Pick(anyone)
+		for _, client := range x.clients {
+			w := &Waiter{Want: Want{Model: "m", MaxCoefficient: 4000, Client: string(client)}, Patience: x.patience}
+			if _, err := m.Enqueue(w); err != nil {
+				t.Fatalf("%q with %s: %v", x.clients, x.patience, err)
+			}
+		}
+		if got := drain(m, o); got != x.order {
+			t.Errorf("%q with %s was served as %q, want %q", x.clients, x.patience, got, x.order)
+		}
+	}
+}
+
+// A turn that was not used is given back, though it came before its time.
+func TestShortQueueGivesBack(t *testing.T) {
+	m, o, _ := waiting(t, 20, "")
+	m.Done(o, Served, Took{First: time.Second, Total: 8 * time.Second})
+	m.Pick(anyone)
+	join := func(client string) *Waiter {
+		w := &Waiter{Want: Want{Model: "m", MaxCoefficient: 4000, Client: client}, Patience: time.Minute}
+		if _, err := m.Enqueue(w); err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	join("b")
+	first := join("a")
+	if next := first.line.next; !m.Cancel(first) || first.began != 0 || next != first.cost {
+		t.Fatalf("the turn of a began at %v and the next would at %v, want 0 and %v", first.began, next, first.cost)
+	}
+	if again := join("a"); again.began != 0 {
+		t.Errorf("a's turn begins at %v after one that was given back, want 0", again.began)
+	}
+	if got := drain(m, o); got != "ba" {
+		t.Errorf("served %q, want ba", got)
+	}
+}
+
 // Place tells everybody the turn that drain then gives.
 func TestPlace(t *testing.T) {
 	const clients = "aaabbcadda"

@@ -54,11 +54,11 @@ type request struct {
 	private  tl.Int256 // of the key that it is encrypted for, as long as query
 	bound    bound     // of what it can cost
 	hold     *ledger.Hold
-	timer    *time.Timer     // the whole
-	patience *time.Timer     // the queue
-	waiter   *market.Waiter  // in the queue, for a worker or for a second one
-	verdict  market.Decision // why it waits
-	position int             // the client was told
+	timer    *time.Timer      // the whole
+	patience *time.Timer      // the queue
+	waiter   *market.Waiter   // in the queue, for a worker or for a second one
+	verdict  *market.Decision // why it waits; nil for the many that never do
+	position int              // the client was told
 
 	attempt          // at the worker that it was given to
 	second  *attempt // at another one, because the first answer is late; nil most of the time

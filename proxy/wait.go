@@ -35,7 +35,7 @@ func (r *request) enqueue(d market.Decision, l *later) {
 		r.fail(r.noPlace(err), l)
 		return
 	}
-	r.state, r.waiter, r.verdict, r.position = waiting, w, d, 0
+	r.state, r.waiter, r.verdict, r.position = waiting, w, &d, 0
 	r.patience = time.AfterFunc(r.p.cfg.QueueWait, r.waitOver)
 	r.tellPosition()
 	l.dropped, l.match = dropped, r.model // something may have become free between the pick and now
@@ -92,7 +92,7 @@ func (r *request) displaced(w *market.Waiter) {
 func (r *request) waitOver() {
 	r.event(func(l *later) {
 		if r.state == waiting && r.p.market.Cancel(r.waiter) {
-			r.fail(r.unserved(r.verdict), l)
+			r.fail(r.unserved(*r.verdict), l)
 		}
 	})
 }
