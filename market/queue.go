@@ -75,7 +75,7 @@ func (m *Market) Enqueue(w *Waiter) (dropped *Waiter, err error) {
 	l := q.line(w.Client)
 	w.cost = p.turnCost(w)
 	w.began = max(q.round, l.next)
-	if w.tag = w.began; p.short(w) {
+	if w.tag = w.began; p.short(w, m.cfg.QueueLimit) {
 		w.tag = q.round
 	}
 	q.serial++
@@ -128,9 +128,11 @@ func (p *pool) turnCost(w *Waiter) float64 {
 // queue is short. There turns only make those who ask most wait until it is empty, which nobody needs.
 const shortQueue = 0.35
 
-// short says that a request that comes in now can wait for all before it; without patience nobody knows.
-func (p *pool) short(w *Waiter) bool {
-	return p.wait(w.MaxCoefficient, p.queue.len()+1) < time.Duration(shortQueue*float64(w.Patience))
+// short says that a request that comes in now can wait for all before it; without patience or a
+// pace nobody knows. Half of the queue is left for turns, or who fills it would lock the others out.
+func (p *pool) short(w *Waiter, most int) bool {
+	n := p.queue.len()
+	return p.service > 0 && 2*n < most && p.wait(w.MaxCoefficient, n+1) < time.Duration(shortQueue*float64(w.Patience))
 }
 
 // tooLate says that a request that would come in now waits longer than it can.

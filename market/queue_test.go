@@ -85,6 +85,23 @@ func TestTurnsOfShortQueue(t *testing.T) {
 	}
 }
 
+// Though a full queue is short, who fills it locks nobody out.
+func TestShortQueueLeavesRoom(t *testing.T) {
+	m, o, _ := waiting(t, 4, "")
+	m.Done(o, Served, Took{First: time.Second, Total: time.Second})
+	m.Pick(anyone)
+	for i, client := range "aaaab" {
+		w := &Waiter{Want: Want{Model: "m", MaxCoefficient: 4000, Client: string(client)}, Patience: time.Hour}
+		dropped, err := m.Enqueue(w)
+		if err != nil || (dropped != nil) != (i == 4) {
+			t.Errorf("%c: dropped %v, %v", client, dropped, err)
+		}
+	}
+	if got := drain(m, o); got != "aaba" {
+		t.Errorf("served %q, want aaba", got)
+	}
+}
+
 // A turn that was not used is given back, though it came before its time.
 func TestShortQueueGivesBack(t *testing.T) {
 	m, o, _ := waiting(t, 20, "")
