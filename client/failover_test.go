@@ -285,9 +285,11 @@ func TestTimeoutInMidStream(t *testing.T) {
 
 // An abandoned answer must not stay in memory for ever.
 func TestNobodyReads(t *testing.T) {
+	begun := make(chan struct{}) // before that it would be a refusal, and no stream that ends
 	p := &scriptedProxy{version: 4, features: []string{"cancel"}, onQuery: func(s *session, q *tl.ClientRunQueryEx) {
 		s.head(q.RequestID, response200("text/event-stream"))
 		go func() {
+			<-begun
 			for len(s.p.cancels) == 0 && s.conn.Err() == nil {
 				s.conn.Room(context.Background())
 				s.part(q.RequestID, "data: "+strings.Repeat("x", 10_000)+"\n\n")
@@ -299,6 +301,7 @@ func TestNobodyReads(t *testing.T) {
 	cfg.MaxBuffered = 100_000
 	c := n.startReady(cfg)
 	res := post(t, t.Context(), c, pathChat, streamBody)
+	close(begun)
 	await(t, "the cancel", func() bool { return len(p.cancels) == 1 })
 	if used := c.Snapshot().Status.MemoryUsed; used > 100_000 {
 		t.Errorf("%d bytes are held, limit 100000", used)
