@@ -92,7 +92,7 @@ func (a *answer) setCost(h http.Header) {
 var keptBack = map[string]bool{
 	"Connection": true, "Keep-Alive": true, "Proxy-Connection": true, "Proxy-Authenticate": true, "Te": true, "Trailer": true,
 	"Transfer-Encoding": true, "Upgrade": true, "Content-Length": true, "Date": true,
-	"Set-Cookie": true, "X-Request-Id": true, headerCost: true, headerAttestation: true, headerIgnored: true, headerEncryption: true, headerResumed: true, headerContinues: true,
+	"Set-Cookie": true, "X-Request-Id": true, headerCost: true, headerAttestation: true, headerIgnored: true, headerEncryption: true, headerResumed: true, tl.HeaderContinues: true,
 	"Access-Control-Allow-Origin": true, "Access-Control-Allow-Credentials": true, "Access-Control-Allow-Headers": true,
 	"Access-Control-Allow-Methods": true, "Access-Control-Expose-Headers": true, "Access-Control-Max-Age": true,
 }

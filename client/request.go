@@ -134,7 +134,7 @@ func (rq *request) encode(h http.Header, body []byte) *openai.Error {
 		}
 	}
 	if rq.begun {
-		q.Headers = append(q.Headers, tl.HTTPHeader{Name: headerContinue, Value: "1"})
+		q.Headers = append(q.Headers, tl.HTTPHeader{Name: tl.HeaderContinue, Value: "1"})
 	}
 	q.Headers = append(q.Headers, tl.HTTPHeader{Name: "Content-Length", Value: strconv.Itoa(len(body))})
 	size := q.SizeTL()

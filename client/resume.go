@@ -17,16 +17,8 @@ import (
 // maxResumes bounds how often one answer is gone on with.
 const maxResumes = 2
 
-const (
-	// headerContinue marks a request that goes on with a chat. A worker answers
-	// it, with headerContinues, only if it knows its engine to write on where
-	// the last message ends: others would begin anew. Both are on our own
-	// workers' words only.
-	headerContinue  = "X-Cocoon-Continue"
-	headerContinues = "X-Cocoon-Continues"
-	// headerResumed names, behind an answer, the workers that went on with it.
-	headerResumed = "X-Cocoon-Resumed"
-)
+// headerResumed names, behind an answer, the workers that went on with it.
+const headerResumed = "X-Cocoon-Resumed"
 
 // origin is what a request was made of, kept so that another can be made.
 type origin struct {

@@ -245,8 +245,8 @@ func newStage(t *testing.T, bend func(*Config), proxies int) *stage {
 		body := in.Payload
 		head := response200("text/event-stream")
 		head.Headers = append(head.Headers, tl.HTTPHeader{Name: headerWorker, Value: name})
-		if slices.ContainsFunc(in.Headers, func(h tl.HTTPHeader) bool { return h.Name == headerContinue }) && !g.plain {
-			head.Headers = append(head.Headers, tl.HTTPHeader{Name: headerContinues, Value: "1"})
+		if slices.ContainsFunc(in.Headers, func(h tl.HTTPHeader) bool { return h.Name == tl.HeaderContinue }) && !g.plain {
+			head.Headers = append(head.Headers, tl.HTTPHeader{Name: tl.HeaderContinues, Value: "1"})
 		}
 		stream, final := "", storyFinal(storyPrompt, int64(len(said)))
 		if q.PublicKey == (tl.Int256{}) {

@@ -190,7 +190,7 @@ func unfitAnswer(b *answer, begun bool) string {
 		return fmt.Sprintf("another worker answered with status %d", b.head.StatusCode)
 	case b.framing != openai.SSE:
 		return "another worker does not answer with a stream"
-	case begun && header(b.head, headerContinues) == "":
+	case begun && header(b.head, tl.HeaderContinues) == "":
 		return "another worker does not say that its engine goes on with answers that others began"
 	}
 	return ""

@@ -14,7 +14,6 @@ import (
 	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/openai"
 	"github.com/opencocoon/cocoon/tl"
-	"github.com/opencocoon/cocoon/wire"
 )
 
 func openaiError(body string) (code string, ok bool) {
@@ -701,5 +700,3 @@ func TestIgnoredPackets(t *testing.T) {
 		}
 	})
 }
-
-var _ = wire.CodeError

@@ -19,6 +19,7 @@ type bound struct {
 	answers  int64
 	question int  // bytes
 	whole    bool // the answer comes in one piece, as far as can be seen
+	rest     bool // of an answer that another worker began
 }
 
 func boundOf(q *tl.ClientRunQueryEx) bound {
@@ -31,8 +32,11 @@ func boundOf(q *tl.ClientRunQueryEx) bound {
 	h := http.Header{}
 	for range r.Count("headers", 8) {
 		name, value := r.Bytes("name"), r.Bytes("value")
-		if http.CanonicalHeaderKey(string(name)) == "Content-Type" {
+		switch http.CanonicalHeaderKey(string(name)) {
+		case "Content-Type":
 			h.Set("Content-Type", string(value))
+		case tl.HeaderContinue:
+			b.rest = true
 		}
 	}
 	payload := r.Bytes("payload")

@@ -109,7 +109,11 @@ func (r *request) blame(a *attempt, code int32) market.Outcome {
 			return market.Neutral
 		}
 	case wire.CodeError:
-		if r.state == sent {
+		switch {
+		case r.state != sent:
+		case r.bound.rest: // which takes an engine of some kinds; others are as good for all else
+			return market.Neutral
+		default:
 			return market.Declined
 		}
 	case wire.CodeTimeout:

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/opencocoon/cocoon/tl"
+	"github.com/opencocoon/cocoon/wire"
 )
 
 const secondOwner = "0:b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2"
@@ -355,6 +356,45 @@ func TestEngineDownSendsElsewhere(t *testing.T) {
 					t.Errorf("status %d, code %q, want %d, %q: %s", a.head.StatusCode, a.header("X-Cocoon-Error"), status, code, a.body)
 				}
 				time.Sleep(2 * time.Second)
+			}
+		})
+	}
+}
+
+// A worker whose engine cannot go on with what another began is as good as
+// before for all else, however often it is asked to.
+func TestRestsThatAreDeclined(t *testing.T) {
+	for _, rest := range []bool{true, false} {
+		inBubble(t, nil, func(r *rig) {
+			unable := r.worker(workerOptions{version: 4, coefficient: 500})
+			able := r.worker(workerOptions{version: 4, owner: secondOwner})
+			c := r.client(4, nil)
+			for i := range 4 {
+				q := question(i)
+				if rest {
+					h := httpRequest()
+					h.Headers = append(h.Headers, tl.HTTPHeader{Name: tl.HeaderContinue, Value: "1"})
+					q.Query = tl.Marshal(h)
+				}
+				c.send(q)
+				if rest || i < 3 {
+					unable.send(&tl.ProxyQueryAnswerErrorEx{RequestID: unable.given().RequestID, ErrorCode: wire.CodeError, Error: "worker: its engine is not known to go on", Flags: 1})
+					want[*tl.ProxyWorkerRequestPayment](unable)
+				}
+				id := able.given().RequestID
+				able.head(id)
+				able.end(id, 7)
+				if a := c.answer(requestID(i), true); a.head.StatusCode != 200 {
+					t.Errorf("status %d: %s", a.head.StatusCode, a.body)
+				}
+				want[*tl.ProxyWorkerRequestPayment](able)
+			}
+			for _, m := range r.p.market.Models() {
+				for _, o := range m.Offers {
+					if wanted := 3; o.Coefficient == 500 && (rest && o.Failures != 0 || !rest && o.Failures != wanted) {
+						t.Errorf("rests %v: %d failures in a row", rest, o.Failures)
+					}
+				}
 			}
 		})
 	}

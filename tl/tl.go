@@ -62,6 +62,14 @@ const (
 	FeatureFacts    = "facts"    // cocoon.facts of workers and, in cocoon.runNeeding, of requests; cocoon.getBookWithFacts
 )
 
+// Headers by which a client asks for the rest of a chat's answer that another
+// worker began, and a worker says that its engine goes on where the last message
+// ends: one that does not know how would begin anew.
+const (
+	HeaderContinue  = "X-Cocoon-Continue"  // in the request
+	HeaderContinues = "X-Cocoon-Continues" // in the answer
+)
+
 // ErrUnknown means that the bytes begin with an id the schema does not have,
 // as those of a newer peer may. The connection can go on.
 var ErrUnknown = errors.New("unknown constructor")

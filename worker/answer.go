@@ -111,7 +111,7 @@ func (j *job) head(status int, header []tl.HTTPHeader, body []byte, complete boo
 	header = append(header, tl.HTTPHeader{Name: "X-Cocoon-Model", Value: j.w.cfg.Model}, tl.HTTPHeader{Name: "X-Cocoon-Worker-Start", Value: stamp(j.started)},
 		tl.HTTPHeader{Name: "X-Cocoon-Worker-End", Value: stamp(j.w.cfg.Now())})
 	if j.request != nil && j.request.goesOn {
-		header = append(header, tl.HTTPHeader{Name: headerContinues, Value: "1"})
+		header = append(header, tl.HTTPHeader{Name: tl.HeaderContinues, Value: "1"})
 	}
 	if complete {
 		header = append(header, tl.HTTPHeader{Name: "Content-Length", Value: strconv.Itoa(len(body))})

@@ -14,15 +14,10 @@ import (
 // nobody could tell, so such a request is taken only if the engine is of a kind
 // that knows it; the proxy gives it to another worker otherwise.
 
-const (
-	headerContinue  = "X-Cocoon-Continue"  // in the request: it is one of these
-	headerContinues = "X-Cocoon-Continues" // in the answer: it is the rest
-)
-
 // goesOn says whether a request is for the rest of an answer.
 func goesOn(headers []tl.HTTPHeader) bool {
 	for _, h := range headers {
-		if strings.EqualFold(h.Name, headerContinue) {
+		if strings.EqualFold(h.Name, tl.HeaderContinue) {
 			return true
 		}
 	}
