@@ -51,7 +51,7 @@ func (a *answer) setHeader(h http.Header) {
 	for _, from := range a.head.Headers {
 		name := http.CanonicalHeaderKey(from.Name)
 		forged := (name == headerWorker || name == headerWhy) && !a.k.link.market // such a proxy passes on whatever a worker says
-		if !keptBack[name] && !forged && isHeader(name, from.Value) {
+		if !keptBack[name] && !forged && openai.IsHeaderName(name) && openai.IsHeaderValue(from.Value) {
 			h[name] = append(h[name], from.Value)
 		}
 	}

@@ -47,15 +47,6 @@ func plain(s string) string {
 // isName says whether a text can be the name of a model.
 func isName(s string) bool { return len(s) <= openai.MaxModelName && plain(s) == s }
 
-// isHeader says whether a name and a value can stand in a head, each in one line.
-func isHeader(name, value string) bool {
-	token := func(c rune) bool {
-		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", c)
-	}
-	control := func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
-	return name != "" && !strings.ContainsFunc(name, func(c rune) bool { return !token(c) }) && !strings.ContainsFunc(value, control)
-}
-
 func saneBook(m *tl.CocoonBookModel) {
 	saneMoment(&m.Now)
 	for _, s := range []*float64{&m.WaitSeconds, &m.TokenSeconds, &m.ServiceSeconds} {
@@ -92,11 +83,8 @@ func saneEntry(x *entry) {
 const maxRegions = 32
 
 func saneFacts(f *tl.CocoonFacts) {
-	known := openai.Facts{Context: int(f.Context), Can: openai.Abilities(f.Capabilities), Region: f.Region}
-	if known.Check() != nil || known.Can&openai.Told == 0 && known.Can != 0 {
-		*f = tl.CocoonFacts{}
-	}
-	f.Capabilities &= int32(openai.AllAbilities)
+	known, _ := openai.ReadFacts(f.Context, f.Capabilities, f.Region) // nonsense is nothing known
+	*f = factsMessage(known)
 }
 
 func saneMoment(x *tl.CocoonBookMoment) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 )
 
@@ -57,7 +58,7 @@ func CannotContinue(chat bool, body []byte) string {
 		return nil
 	}
 	for _, m := range single {
-		if raw := given(m.name); raw != nil && !oneOf(raw, m.values) {
+		if raw := given(m.name); raw != nil && !slices.Contains(m.values, string(raw)) {
 			return m.why
 		}
 	}
@@ -79,15 +80,6 @@ func CannotContinue(chat bool, body []byte) string {
 		return "it names no max_tokens, and engines differ in what they take"
 	}
 	return ""
-}
-
-func oneOf(raw []byte, values []string) bool {
-	for _, v := range values {
-		if string(raw) == v {
-			return true
-		}
-	}
-	return false
 }
 
 // lastMessage says why nothing could be put behind the messages.

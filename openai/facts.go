@@ -3,6 +3,7 @@ package openai
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -94,6 +95,19 @@ func (f *Facts) Check() error {
 		return fmt.Errorf("region %.40q, want at most %d small letters, digits and hyphens", f.Region, MaxRegion)
 	}
 	return nil
+}
+
+// ReadFacts takes a peer's word about itself, as the network carries it. Of
+// abilities that have no name here nothing is kept.
+func ReadFacts(context, capabilities int32, region string) (Facts, error) {
+	f := Facts{int(context), Abilities(capabilities) & AllAbilities, region}
+	if err := f.Check(); err != nil {
+		return Facts{}, err
+	}
+	if f.Can != 0 && f.Can&Told == 0 {
+		return Facts{}, errors.New("capabilities without the bit that they are told")
+	}
+	return f, nil
 }
 
 // IsRegion says whether the text can name a region. The empty one can.

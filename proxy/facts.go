@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,21 +14,9 @@ import (
 	"github.com/opencocoon/cocoon/wire"
 )
 
-// believe reads what a peer says. Of abilities that have no name here nothing is kept.
-func believe(m *tl.CocoonFacts) (openai.Facts, error) {
-	f := openai.Facts{Context: int(m.Context), Can: openai.Abilities(m.Capabilities) & openai.AllAbilities, Region: m.Region}
-	if err := f.Check(); err != nil {
-		return openai.Facts{}, err
-	}
-	if f.Can != 0 && f.Can&openai.Told == 0 {
-		return openai.Facts{}, errors.New("capabilities without the bit that they are told")
-	}
-	return f, nil
-}
-
 // says takes what the worker can do. One that says what cannot be is taken to have said nothing.
 func (w *worker) says(m *tl.CocoonFacts) {
-	f, err := believe(m)
+	f, err := openai.ReadFacts(m.Context, m.Capabilities, m.Region)
 	if err != nil {
 		w.malformed(err)
 	}
@@ -74,11 +61,11 @@ func (r *request) takeNeeds(m *tl.CocoonFacts) *refusal {
 	if m == nil {
 		return nil
 	}
-	needs := *m
-	if needs.Capabilities != 0 {
-		needs.Capabilities |= int32(openai.Told)
+	can := m.Capabilities
+	if can != 0 {
+		can |= int32(openai.Told)
 	}
-	f, err := believe(&needs)
+	f, err := openai.ReadFacts(m.Context, can, m.Region)
 	if err != nil {
 		return &refusal{wire.CodeProtocol, openai.BadRequest("", openai.CodeInvalidValue, "the request says that it takes %v", err)}
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/opencocoon/cocoon/openai"
@@ -69,7 +68,7 @@ func parseHead(b []byte) (*head, error) {
 	h := &head{raw: b, length: -1}
 	version := r.Bytes("http_version")
 	h.status = r.Int32("status_code")
-	h.split = !plainText(r.Bytes("reason"))
+	h.split = !openai.IsHeaderValue(r.Bytes("reason"))
 	h.start = len(b) - r.Len()
 	for range r.Count("headers", 8) {
 		h.readHeader(r)
@@ -103,7 +102,7 @@ func (h *head) readHeader(r *tl.Reader) {
 	case isOurs(name):
 		return // a worker does not speak in the names of others
 	}
-	h.split = h.split || !isToken(name) || !plainText(value)
+	h.split = h.split || !openai.IsHeaderName(name) || !openai.IsHeaderValue(value)
 	h.headers = append(h.headers, span{from, len(h.raw) - r.Len()})
 }
 
@@ -120,22 +119,6 @@ func isOurs(name []byte) bool {
 		return true
 	}
 	return bytes.HasPrefix(name, []byte("proxy-")) || bytes.HasPrefix(name, []byte("client-"))
-}
-
-// isToken says whether the bytes can name a header; RFC 9110 section 5.6.2.
-func isToken(b []byte) bool {
-	for _, c := range b {
-		alpha := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-		if !alpha && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
-			return false
-		}
-	}
-	return len(b) > 0
-}
-
-// plainText says whether the bytes can stand in one line of a head.
-func plainText(b []byte) bool {
-	return !bytes.ContainsFunc(b, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
 }
 
 // rewrite is the head as the client gets it: with the proxy's times and with

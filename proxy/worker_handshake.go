@@ -6,6 +6,7 @@ import (
 	"github.com/opencocoon/cocoon/contract"
 	"github.com/opencocoon/cocoon/ledger"
 	"github.com/opencocoon/cocoon/market"
+	"github.com/opencocoon/cocoon/openai"
 	"github.com/opencocoon/cocoon/tl"
 	"github.com/opencocoon/cocoon/wire"
 )
@@ -59,7 +60,7 @@ func (w *worker) admit(t *terms) *denied {
 		return deny(wire.CodeError, "too old worker")
 	case params.IsTest != t.IsTest:
 		return deny(wire.CodeError, "test mode mismatch")
-	case params.Model == "" || len(params.Model) > maxModel || !utf8.ValidString(params.Model) || !plainText([]byte(params.Model)):
+	case params.Model == "" || len(params.Model) > maxModel || !utf8.ValidString(params.Model) || !openai.IsHeaderValue(params.Model):
 		return deny(wire.CodeProtocol, "invalid worker hash or worker type")
 	case params.Coefficient < 0 || params.Coefficient >= maxCoefficient:
 		return deny(wire.CodeProtocol, "invalid coefficient value")
